@@ -1,0 +1,105 @@
+"""Learned Fine-Tuner for Incongruous Few-Shot Learning (Zhao et al. 2022), equation by equation.
+
+Every function works on arrays of any library that follows the Python array API standard, with or
+without leading batch axes, and takes random numbers as arrays. docs/paper_map.md leads from each
+equation to its function and its test.
+"""
+
+from lft_ref.adjoint import adjoint, sum_over_tasks
+from lft_ref.forward_mode import forward_mode, forward_step, memory_bytes
+from lft_ref.lstm import Cell, Jacobians, LSTMState, initial_state, jacobians, step, vjp
+from lft_ref.maml import MAMLGradient, maml_gradient
+from lft_ref.meta import (
+    MetaState,
+    initial_meta_state,
+    l2o_data,
+    l2o_train_data,
+    lft_data,
+    meta_update,
+    train_on,
+)
+from lft_ref.meta_gradient import (
+    MetaGradient,
+    weights_every_step,
+    weights_last_step,
+    weights_linear,
+    weights_mean,
+)
+from lft_ref.networks import Network, mlp, mlp_from_draws
+from lft_ref.objectives import (
+    CrossEntropy,
+    Data,
+    NetworkLoss,
+    Objective,
+    Quadratic,
+    SquaredError,
+)
+from lft_ref.ops import REFERENCE, Ops
+from lft_ref.optimizers import Optimizer, adam, clip_by_norm, fine_tune, learned, sgd
+from lft_ref.params import LSTMParams, flatten, from_draws, size, unflatten
+from lft_ref.preprocess import Identity, LogSign, Preprocess
+from lft_ref.unroll import FineTuner, Task, Trajectory, unroll
+from lft_ref.zeroth_order import Estimator, FirstOrder, ZerothOrder
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "REFERENCE",
+    "Cell",
+    "CrossEntropy",
+    "Data",
+    "Estimator",
+    "FineTuner",
+    "FirstOrder",
+    "Identity",
+    "Jacobians",
+    "LSTMParams",
+    "LSTMState",
+    "LogSign",
+    "MAMLGradient",
+    "MetaGradient",
+    "MetaState",
+    "Network",
+    "NetworkLoss",
+    "Objective",
+    "Ops",
+    "Optimizer",
+    "Preprocess",
+    "Quadratic",
+    "SquaredError",
+    "Task",
+    "Trajectory",
+    "ZerothOrder",
+    "adam",
+    "adjoint",
+    "clip_by_norm",
+    "fine_tune",
+    "flatten",
+    "forward_mode",
+    "forward_step",
+    "from_draws",
+    "initial_meta_state",
+    "initial_state",
+    "jacobians",
+    "l2o_data",
+    "l2o_train_data",
+    "learned",
+    "lft_data",
+    "maml_gradient",
+    "memory_bytes",
+    "meta_update",
+    "mlp",
+    "mlp_from_draws",
+    "sgd",
+    "size",
+    "step",
+    "sum_over_tasks",
+    "train_on",
+    "unflatten",
+    "unroll",
+    "vjp",
+    "weights_every_step",
+    "weights_last_step",
+    "weights_linear",
+    "weights_mean",
+]

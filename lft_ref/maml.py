@@ -1,0 +1,57 @@
+"""MAML: eqs. (1) and (2), exact through K inner steps, and its first-order variant."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lft_ref._array import Array
+from lft_ref.unroll import Task, directions_at
+from lft_ref.zeroth_order import Estimator, FirstOrder
+
+
+class MAMLGradient(NamedTuple):
+    """Value and gradient of f(θ^(K)(θ); D_val) with respect to the shared initialisation θ."""
+
+    meta_loss: Array  # (...,)
+    grad: Array  # (..., d): one per task
+    theta: Array  # (..., d): θ^(K)
+
+
+def maml_gradient(
+    task: Task,
+    alpha: float,
+    K: int,
+    estimator: Estimator | None = None,
+    second_order: bool = True,
+) -> MAMLGradient:
+    """∇_θ f(θ^(K); D_val) where θ^(k) = θ^(k−1) − α g(θ^(k−1); D_tr), eq. (2), and θ^(0) = θ.
+
+    Backwards, θ̄^(k−1) = (I − α ∂g/∂θ)ᵀ θ̄^(k); the first-order variant (Finn et al. 2017, §5.2)
+    takes that matrix for the identity.
+
+    Args:
+        task: a batch of tasks whose ``theta_0`` is the shared θ, (..., d) or broadcastable to it.
+        alpha: inner learning rate α > 0.
+        K: number of inner steps, at least 1.
+        estimator: how g is obtained; the gradient if None.
+        second_order: False for the first-order variant.
+
+    Raises:
+        ValueError: if K or alpha is not positive.
+    """
+    if K < 1:
+        raise ValueError(f"K must be at least 1, found {K}")
+    if not alpha > 0.0:
+        raise ValueError(f"alpha must be positive, found {alpha}")
+    estimator = estimator or FirstOrder()
+    f, thetas = task.objective, [task.theta_0]
+    for k in range(K):
+        g = estimator.estimate(f, thetas[-1], task.train, directions_at(task, k))
+        thetas.append(thetas[-1] - alpha * g)
+
+    theta_bar = f.grad(thetas[-1], task.val)
+    if second_order:
+        for k in range(K - 1, -1, -1):
+            u = directions_at(task, k)
+            theta_bar = theta_bar - alpha * estimator.vjp(f, thetas[k], task.train, u, theta_bar)
+    return MAMLGradient(f.value(thetas[-1], task.val), theta_bar, thetas[-1])

@@ -1,0 +1,148 @@
+"""Algorithm 1: meta-learn Φ. LFT and L2O are the same code on different data.
+
+    LFT        fine-tunes on D_tr and is judged on D_val                          eq. (4)
+    L2O        fine-tunes and is judged on D_tr ∪ D_val                           section 4
+    L2O-train  fine-tunes and is judged on D_tr                                   eq. (10)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from lft_ref._array import Array, namespace
+from lft_ref.adjoint import adjoint, sum_over_tasks
+from lft_ref.lstm import LSTMState
+from lft_ref.meta_gradient import MetaGradient
+from lft_ref.objectives import Data
+from lft_ref.optimizers import Optimizer, clip_by_norm
+from lft_ref.params import LSTMParams, flatten, unflatten
+from lft_ref.unroll import FineTuner, Task
+
+Engine = Callable[..., MetaGradient]
+
+
+def lft_data(train: Data, val: Data) -> tuple[Data, Data]:
+    """LFT: fine-tune on D_tr, judge on D_val."""
+    return train, val
+
+
+def l2o_data(train: Data, val: Data) -> tuple[Data, Data]:
+    """L2O as section 4 describes it: fine-tune and judge on D_tr ∪ D_val."""
+    xp = namespace(train.x)
+    example_axis = {"x": -2, "y": -2 if train.y.ndim == train.x.ndim else -1}
+    union = Data(
+        x=xp.concat([train.x, val.x], axis=example_axis["x"]),
+        y=xp.concat([train.y, val.y], axis=example_axis["y"]),
+    )
+    return union, union
+
+
+def l2o_train_data(train: Data, val: Data) -> tuple[Data, Data]:  # noqa: ARG001 - D_val unseen
+    """L2O as supplement C and eq. (10) describe it: fine-tune and judge on D_tr."""
+    return train, train
+
+
+class MetaState(NamedTuple):
+    """What one meta-update hands to the next."""
+
+    params: LSTMParams
+    optimizer: Any  # the state of Φ's optimizer, over the flattened Φ
+    updates: int
+
+
+class MetaInfo(NamedTuple):
+    """What a person wants to see of one meta-update."""
+
+    meta_loss: Array  # (): summed over the tasks
+    grad_norm: Array  # (): before clipping
+
+
+def initial_meta_state(params: LSTMParams, optimizer: Optimizer) -> MetaState:
+    """Φ, and the fresh state of its optimizer."""
+    return MetaState(params, optimizer.init(flatten(params)), 0)
+
+
+def meta_update(
+    meta: MetaState,
+    tuner: FineTuner,
+    groups: Sequence[Task],
+    weights: tuple[float, ...],
+    optimizer: Optimizer,
+    states: Sequence[LSTMState | None],
+    clip: float | None = None,
+    engine: Engine = adjoint,
+) -> tuple[MetaState, list[tuple[Array, LSTMState]], MetaInfo]:
+    """Lines 4 to 9 of Algorithm 1: Φ ← Φ − β Σ_i g^(i) with Φ's own optimizer.
+
+    Args:
+        meta: Φ and its optimizer's state.
+        tuner: the fine-tuner's fixed choices.
+        groups: incongruous tasks as a list of groups; a group is a batch of tasks of one shape.
+        weights: w_1 … w_K of eq. (4).
+        optimizer: what applies the gradient to Φ.
+        states: where each group's cells start; None for zero.
+        clip: largest norm of Σ_i g^(i); None for no limit.
+        engine: :func:`~lft_ref.adjoint.adjoint` or :func:`~lft_ref.forward_mode.forward_mode`.
+
+    Returns:
+        The new Φ; (θ^(K), h_K) of each group, to go on from; loss and gradient norm.
+    """
+    results = [
+        engine(meta.params, tuner, task, weights, state)
+        for task, state in zip(groups, states, strict=True)
+    ]
+    flat = flatten(sum_over_tasks(results[0].grad))
+    meta_loss = namespace(flat).sum(results[0].meta_loss)
+    for result in results[1:]:  # a fixed order: the same bits every time
+        flat = flat + flatten(sum_over_tasks(result.grad))
+        meta_loss = meta_loss + namespace(flat).sum(result.meta_loss)
+    xp = namespace(flat)
+    info = MetaInfo(meta_loss, xp.sqrt(xp.sum(flat * flat)))
+    step, optimizer_state = optimizer.update(
+        flat if clip is None else clip_by_norm(flat, clip), meta.optimizer
+    )
+    params = unflatten(flatten(meta.params) - step, meta.params.m, meta.params.n)
+    carried = [(result.theta, result.state) for result in results]
+    return MetaState(params, optimizer_state, meta.updates + 1), carried, info
+
+
+def train_on(
+    meta: MetaState,
+    tuner: FineTuner,
+    groups: Sequence[Task],
+    weights: tuple[float, ...],
+    steps: int,
+    optimizer: Optimizer,
+    clip: float | None = None,
+) -> tuple[MetaState, list[MetaInfo]]:
+    """Run the tasks of one meta-batch for ``steps`` steps in truncated unrolls of K = len(weights).
+
+    After each unroll Φ is updated; θ and h are carried on, but not differentiated through.
+
+    Raises:
+        ValueError: if ``steps`` is not a multiple of K.
+    """
+    K = len(weights)
+    if K < 1 or steps < K or steps % K:
+        raise ValueError(
+            f"steps must be a positive multiple of the unroll length {K}, found {steps}"
+        )
+    states: list[LSTMState | None] = [None] * len(groups)
+    tasks, infos = list(groups), []
+    for start in range(0, steps, K):
+        segment = [_segment(task, start, K) for task in tasks]
+        meta, carried, info = meta_update(
+            meta, tuner, segment, weights, optimizer, states, clip=clip
+        )
+        tasks = [t._replace(theta_0=theta) for t, (theta, _) in zip(tasks, carried, strict=True)]
+        states = [state for _, state in carried]
+        infos.append(info)
+    return meta, infos
+
+
+def _segment(task: Task, start: int, K: int) -> Task:
+    """The same task with the directions of steps start … start + K − 1."""
+    if task.directions is None:
+        return task
+    return task._replace(directions=task.directions[start : start + K, ...])

@@ -1,0 +1,60 @@
+"""What the engines for ∇_Φ Σ_k w_k f(θ^(k); D_val), eq. (5), have in common."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lft_ref._array import Array, namespace
+from lft_ref.lstm import LSTMState
+from lft_ref.params import LSTMParams
+
+
+class MetaGradient(NamedTuple):
+    """Value and gradient of the meta-loss, per task; and where the unroll ended."""
+
+    meta_loss: Array  # (...,): Σ_k w_k f(θ^(k); D_val)
+    val_loss: Array  # (K, ...): f(θ^(k); D_val), k = 1 … K
+    grad: LSTMParams  # ∇_Φ meta_loss, with the tasks' batch axes in front
+    theta: Array  # (..., d): θ^(K)
+    state: LSTMState  # h_K
+
+
+def weights_every_step(K: int) -> tuple[float, ...]:
+    """w_k = 1, choice (i) of eq. (4)."""
+    return (1.0,) * K
+
+
+def weights_linear(K: int) -> tuple[float, ...]:
+    """w_k = k, choice (ii) of eq. (4)."""
+    return tuple(float(k) for k in range(1, K + 1))
+
+
+def weights_last_step(K: int) -> tuple[float, ...]:
+    """w_k = I[k = K], choice (iii) of eq. (4)."""
+    return (0.0,) * (K - 1) + (1.0,)
+
+
+def weights_mean(K: int) -> tuple[float, ...]:
+    """w_k = 1/K, which the proof of Theorem 1 assumes."""
+    return (1.0 / K,) * K
+
+
+def weighted_sum(weights: tuple[float, ...], val_losses: list[Array]) -> tuple[Array, Array]:
+    """Return Σ_k w_k f(θ^(k); D_val) and the losses stacked along a first axis."""
+    total = 0.0 * val_losses[0]
+    for w, loss in zip(weights, val_losses, strict=True):
+        total = total + w * loss
+    return total, namespace(total).stack(val_losses, axis=0)
+
+
+def is_boundary(k: int, truncate: int | None) -> bool:
+    """Say whether backpropagation is cut between θ^(k) and step k + 1."""
+    return truncate is not None and k % truncate == 0
+
+
+def check_weights(weights: tuple[float, ...], truncate: int | None) -> None:
+    """Raise ``ValueError`` for no weights at all or a truncation below 1."""
+    if not weights:
+        raise ValueError("weights must hold w_1 … w_K, found none; use for example (1.0,) * K")
+    if truncate is not None and truncate < 1:
+        raise ValueError(f"truncate must be at least 1 step, or None, found {truncate}")

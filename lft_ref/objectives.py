@@ -1,0 +1,153 @@
+"""Task losses f(θ; D) with gradient and Hessian-vector product.
+
+Every method broadcasts over leading axes: θ (..., d) against data with the same batch axes (or none),
+and a direction v (..., d), or many directions v (P, ..., d), against both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from lft_ref._array import Array, namespace
+from lft_ref.networks import Network
+
+
+class Data(NamedTuple):
+    """A data set D of N examples; batch axes in front."""
+
+    x: Array  # (..., N, inputs)
+    y: Array  # (..., N, outputs), or (..., N) for classes and the quadratic
+
+
+class Objective(Protocol):
+    """f(θ; D), its gradient and its Hessian-vector product."""
+
+    def value(self, theta: Array, data: Data) -> Array:
+        """Return f (...,)."""
+
+    def grad(self, theta: Array, data: Data) -> Array:
+        """Return ∇_θ f (..., d)."""
+
+    def hvp(self, theta: Array, data: Data, v: Array) -> Array:
+        """Return ∇²_θ f v (..., d)."""
+
+
+class Quadratic(NamedTuple):
+    """f(θ; A, b) = ‖A θ − b‖² / (2N), the smallest test task; A is ``x`` (N, d), b is ``y`` (N)."""
+
+    def _residual(self, theta: Array, data: Data) -> Array:
+        return (data.x @ theta[..., None])[..., 0] - data.y
+
+    def value(self, theta: Array, data: Data) -> Array:
+        """Return f (...,)."""
+        r = self._residual(theta, data)
+        return namespace(theta).sum(r * r, axis=-1) / (2.0 * r.shape[-1])
+
+    def grad(self, theta: Array, data: Data) -> Array:
+        """Return Aᵀ(A θ − b) / N."""
+        return self._transposed(data, self._residual(theta, data))
+
+    def hvp(self, theta: Array, data: Data, v: Array) -> Array:  # noqa: ARG002 - constant Hessian
+        """Return Aᵀ A v / N."""
+        return self._transposed(data, (data.x @ v[..., None])[..., 0])
+
+    def _transposed(self, data: Data, r: Array) -> Array:
+        return (r[..., None, :] @ data.x)[..., 0, :] / r.shape[-1]
+
+
+class Loss(Protocol):
+    """A loss of the network's output y (..., N, C) against targets."""
+
+    def value(self, y: Array, target: Array) -> Array:
+        """Return the loss (...,)."""
+
+    def grad(self, y: Array, target: Array) -> Array:
+        """Return its gradient (..., N, C)."""
+
+    def hvp(self, y: Array, target: Array, y_dot: Array) -> Array:
+        """Return its Hessian times ẏ (..., N, C)."""
+
+
+class SquaredError(NamedTuple):
+    """Σ (y − z)² over examples and outputs, eq. (S29), or its mean with ``reduction="mean"``."""
+
+    reduction: str = "sum"
+
+    def _scale(self, y: Array) -> float:
+        return 1.0 / (y.shape[-2] * y.shape[-1]) if self.reduction == "mean" else 1.0
+
+    def value(self, y: Array, target: Array) -> Array:
+        """Return the loss (...,)."""
+        r = y - target
+        return self._scale(y) * namespace(y).sum(r * r, axis=(-2, -1))
+
+    def grad(self, y: Array, target: Array) -> Array:
+        """Return 2 (y − z)."""
+        return 2.0 * self._scale(y) * (y - target)
+
+    def hvp(self, y: Array, target: Array, y_dot: Array) -> Array:  # noqa: ARG002 - constant
+        """Return 2 ẏ."""
+        return 2.0 * self._scale(y) * y_dot
+
+
+class CrossEntropy(NamedTuple):
+    """−Σ log softmax(y)_class over examples, or its mean; targets are integer classes (..., N)."""
+
+    reduction: str = "sum"
+
+    def _scale(self, y: Array) -> float:
+        return 1.0 / y.shape[-2] if self.reduction == "mean" else 1.0
+
+    def _softmax(self, y: Array, *, xp: Any) -> tuple[Array, Array]:
+        """Return softmax(y) and log Σ exp(y) (..., N, 1)."""
+        top = xp.max(y, axis=-1, keepdims=True)
+        e = xp.exp(y - top)
+        total = xp.sum(e, axis=-1, keepdims=True)
+        return e / total, top + xp.log(total)
+
+    def _one_hot(self, y: Array, target: Array, *, xp: Any) -> Array:
+        classes = xp.arange(y.shape[-1], dtype=target.dtype, device=y.device)
+        return xp.astype(target[..., None] == classes, y.dtype)
+
+    def value(self, y: Array, target: Array) -> Array:
+        """Return the loss (...,)."""
+        xp = namespace(y)
+        _, log_sum = self._softmax(y, xp=xp)
+        return self._scale(y) * xp.sum(
+            (log_sum - y) * self._one_hot(y, target, xp=xp), axis=(-2, -1)
+        )
+
+    def grad(self, y: Array, target: Array) -> Array:
+        """Return softmax(y) − one-hot."""
+        xp = namespace(y)
+        return self._scale(y) * (self._softmax(y, xp=xp)[0] - self._one_hot(y, target, xp=xp))
+
+    def hvp(self, y: Array, target: Array, y_dot: Array) -> Array:  # noqa: ARG002 - of y alone
+        """Return (diag(s) − s sᵀ) ẏ with s = softmax(y)."""
+        xp = namespace(y)
+        s, _ = self._softmax(y, xp=xp)
+        return self._scale(y) * s * (y_dot - xp.sum(s * y_dot, axis=-1, keepdims=True))
+
+
+class NetworkLoss(NamedTuple):
+    """f(θ; D) = loss(network(θ; x), y): the optimizee is the network's parameter vector."""
+
+    network: Network
+    loss: Loss
+
+    def value(self, theta: Array, data: Data) -> Array:
+        """Return f (...,)."""
+        return self.loss.value(self.network.activations(theta, data.x)[-1], data.y)
+
+    def grad(self, theta: Array, data: Data) -> Array:
+        """Return ∇_θ f by backpropagation."""
+        xs = self.network.activations(theta, data.x)
+        return self.network.vjp(theta, xs, self.loss.grad(xs[-1], data.y))
+
+    def hvp(self, theta: Array, data: Data, v: Array) -> Array:
+        """Return ∇²_θ f v: the tangent of backpropagation along v (Pearlmutter 1994)."""
+        xs = self.network.activations(theta, data.x)
+        xs_dot = self.network.jvp(theta, xs, v)
+        y_bar = self.loss.grad(xs[-1], data.y)
+        y_bar_dot = self.loss.hvp(xs[-1], data.y, xs_dot[-1])
+        return self.network.vjp_dot(theta, xs, y_bar, v, xs_dot, y_bar_dot)

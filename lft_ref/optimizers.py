@@ -1,0 +1,129 @@
+"""Update rules as pairs of pure functions: SGD, Adam, and the learned fine-tuner itself.
+
+SGD and Adam update Φ in Algorithm 1, and serve as hand-designed fine-tuners of θ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lft_ref._array import Array, namespace
+from lft_ref.lstm import Cell, initial_state
+from lft_ref.ops import REFERENCE, Ops
+from lft_ref.params import LSTMParams
+
+
+class Optimizer(NamedTuple):
+    """``init(θ) -> state`` and ``update(g, state) -> (Δ, state)``; the caller sets θ ← θ − Δ."""
+
+    init: Callable[[Array], Any]
+    update: Callable[[Array, Any], tuple[Array, Any]]
+
+
+class AdamState(NamedTuple):
+    """Moments of Adam after ``count`` updates."""
+
+    count: int
+    mean: Array
+    square: Array
+
+
+def sgd(learning_rate: float) -> Optimizer:
+    """Gradient descent, eq. (2): Δ = α g.
+
+    Raises:
+        ValueError: if the learning rate is not positive.
+    """
+    _check_positive("learning_rate", learning_rate)
+    return Optimizer(lambda _: (), lambda g, state: (learning_rate * g, state))
+
+
+def adam(
+    learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+) -> Optimizer:
+    """Adam (Kingma & Ba 2015, algorithm 1).
+
+    Raises:
+        ValueError: if the learning rate is not positive.
+    """
+    _check_positive("learning_rate", learning_rate)
+
+    def init(theta: Array) -> AdamState:
+        zero = namespace(theta).zeros_like(theta)
+        return AdamState(0, zero, zero)
+
+    def update(g: Array, state: AdamState) -> tuple[Array, AdamState]:
+        count = state.count + 1
+        mean = beta1 * state.mean + (1.0 - beta1) * g
+        square = beta2 * state.square + (1.0 - beta2) * g * g
+        root = namespace(g).sqrt(square / (1.0 - beta2**count)) + epsilon
+        return learning_rate * (mean / (1.0 - beta1**count)) / root, AdamState(count, mean, square)
+
+    return Optimizer(init, update)
+
+
+def learned(params: LSTMParams, cell: Cell, ops: Ops = REFERENCE) -> Optimizer:
+    """The fine-tuner RNN_Φ of eq. (3) behind the interface of SGD and Adam."""
+    return Optimizer(
+        lambda theta: initial_state(theta, params.n),
+        lambda g, state: ops.step(params, cell, g, state),
+    )
+
+
+def clip_by_norm(g: Array, limit: float) -> Array:
+    """Scale g down to Euclidean norm ``limit`` if it is longer.
+
+    Raises:
+        ValueError: if the limit is not positive.
+    """
+    _check_positive("limit", limit)
+    xp = namespace(g)
+    norm = xp.sqrt(xp.sum(g * g))
+    return g * xp.where(norm > limit, limit / xp.where(norm > limit, norm, norm * 0 + 1), norm * 0 + 1)
+
+
+def fine_tune(
+    optimizer: Optimizer,
+    gradient: Callable[[Array], Array],
+    theta: Array,
+    steps: int,
+    monitor: Callable[[int, Array], None] = lambda _k, _theta: None,
+) -> Array:
+    """Apply an update rule to one's own loss: return θ after ``steps`` steps.
+
+    Args:
+        optimizer: :func:`learned`, :func:`adam` or :func:`sgd`.
+        gradient: g(θ), any gradient or estimate of it, shape of θ.
+        theta: where to start (..., d).
+        steps: how many steps.
+        monitor: called with (k, θ^(k)) for k = 0 … steps.
+
+    Raises:
+        ValueError: if ``steps`` is negative, or ``gradient`` returns another shape than θ's.
+
+    Example:
+        >>> import numpy as np
+        >>> theta = fine_tune(sgd(0.5), lambda theta: theta - 1.0, np.zeros(2), steps=20)
+        >>> bool(np.allclose(theta, 1.0, atol=1e-5))
+        True
+    """
+    if steps < 0:
+        raise ValueError(f"steps must not be negative, found {steps}")
+    state = optimizer.init(theta)
+    monitor(0, theta)
+    for k in range(steps):
+        g = gradient(theta)
+        if g.shape != theta.shape:
+            raise ValueError(
+                f"gradient must return the shape of theta, {theta.shape}, found {g.shape}"
+            )
+        delta, state = optimizer.update(g, state)
+        theta = theta - delta
+        monitor(k + 1, theta)
+    return theta
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0.0:
+        raise ValueError(f"{name} must be positive, found {value}")
