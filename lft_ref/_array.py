@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace as _array_namespace
+from array_api_compat import array_namespace
 
 Array: TypeAlias = Any
 """An array of any library that follows the Python array API standard."""
@@ -16,11 +16,20 @@ def namespace(*arrays: Array) -> Any:
     Raises:
         ValueError: if none of ``arrays`` is an array of a known library, or they mix libraries.
     """
+    kinds = {type(a) for a in arrays}
+    known = _NAMESPACES.get(next(iter(kinds))) if len(kinds) == 1 else None
+    if known is not None:
+        return known
     try:
-        return _array_namespace(*arrays)
+        xp = array_namespace(*arrays)
     except TypeError as error:
-        kinds = ", ".join(sorted({type(a).__name__ for a in arrays}))
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise ValueError(
-            f"expected arrays of one array library (NumPy, CuPy, ...), found {kinds}; "
+            f"expected arrays of one array library (NumPy, CuPy, ...), found {names}; "
             "convert them first, for example with numpy.asarray"
         ) from error
+    _NAMESPACES.update(dict.fromkeys(kinds, xp))
+    return xp
+
+
+_NAMESPACES: dict[type, Any] = {}  # looked up at every call, so remembered by type

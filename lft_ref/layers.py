@@ -68,8 +68,8 @@ class Dense(NamedTuple):
         """W̄ = xᵀ ȳ, b̄ = Σ_N ȳ, x̄ = ȳ Wᵀ."""
         xp = namespace(p)
         W, _ = self.unpack(p)
-        p_bar = self.pack(xp.matrix_transpose(x) @ y_bar, xp.sum(y_bar, axis=-2))
-        return p_bar, y_bar @ xp.matrix_transpose(W)
+        p_bar = self.pack(x.mT @ y_bar, xp.sum(y_bar, axis=-2))
+        return p_bar, y_bar @ W.mT
 
     def jvp(self, p: Array, x: Array, p_dot: Array, x_dot: Array) -> Array:
         """ẏ = ẋ W + x Ẇ + ḃ."""
@@ -82,8 +82,8 @@ class Dense(NamedTuple):
         """The product rule applied to each line of :meth:`vjp`."""
         xp = namespace(p)
         (W, _), (W_dot, _) = self.unpack(p), self.unpack(p_dot)
-        W_bar_dot = xp.matrix_transpose(x_dot) @ y_bar + xp.matrix_transpose(x) @ y_bar_dot
-        x_bar_dot = y_bar_dot @ xp.matrix_transpose(W) + y_bar @ xp.matrix_transpose(W_dot)
+        W_bar_dot = x_dot.mT @ y_bar + x.mT @ y_bar_dot
+        x_bar_dot = y_bar_dot @ W.mT + y_bar @ W_dot.mT
         return self.pack(W_bar_dot, xp.sum(y_bar_dot, axis=-2)), x_bar_dot
 
 

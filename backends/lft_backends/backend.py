@@ -1,0 +1,132 @@
+"""One small value that says which array library, device and precision a computation uses."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lft_ref import REFERENCE, Ops
+
+DTYPES = ("float64", "float32")
+
+
+class Backend(NamedTuple):
+    """How to reach an array library."""
+
+    name: str
+    xp: Any  # array namespace
+    device: Any  # None for the library's default
+    dtype: str
+    to_host: Callable[[Any], np.ndarray]
+    synchronize: Callable[[], None]
+    ops: Ops = REFERENCE
+
+    def asarray(self, host: np.ndarray) -> Any:
+        """Send a host array to the device; floating-point numbers are cast to ``dtype``."""
+        host = np.asarray(host)
+        kind = self.dtype if np.issubdtype(host.dtype, np.floating) else host.dtype.name
+        dtype = getattr(self.xp, kind)
+        return self.xp.asarray(host.astype(kind), dtype=dtype, device=self.device)
+
+
+class BackendUnavailable(RuntimeError):
+    """A backend that is known but cannot be used here; the message says how to mend it."""
+
+
+def get_backend(name: str = "numpy", dtype: str = "float64", device: str | None = None) -> Backend:
+    """Return the backend of that name.
+
+    Args:
+        name: one of :data:`BACKENDS`.
+        dtype: ``float64`` or ``float32``.
+        device: library-dependent, for example ``"1"`` for the second GPU; None for the default.
+
+    Raises:
+        ValueError: for an unknown name, dtype or device.
+        BackendUnavailable: if the library or its device is missing.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}")
+    if dtype not in DTYPES:
+        raise ValueError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
+    return BACKENDS[name](dtype, device)
+
+
+def _numpy(dtype: str, device: str | None) -> Backend:
+    if device not in (None, "cpu"):
+        raise ValueError(f"the numpy backend has one device, 'cpu', found {device!r}")
+    import array_api_compat.numpy as xp
+
+    return Backend("numpy", xp, None, dtype, np.asarray, lambda: None)
+
+
+def _strict(dtype: str, device: str | None) -> Backend:
+    """array-api-strict: NumPy that refuses everything outside the standard; for tests."""
+    xp = _import("array_api_strict", "pip install array-api-strict")
+    known = {str(d.__repr__()).split("'")[1]: d for d in xp.__array_namespace_info__().devices()}
+    known["cpu"] = xp.Device("CPU_DEVICE")
+    if device is not None and device not in known:
+        raise ValueError(f"unknown device {device!r} of strict; choose one of {sorted(known)}")
+    cpu = xp.Device("CPU_DEVICE")
+    return Backend(
+        "strict",
+        xp,
+        None if device is None else known[device],
+        dtype,
+        lambda a: np.asarray(xp.asarray(a, device=cpu)),
+        lambda: None,
+    )
+
+
+def _cupy(dtype: str, device: str | None) -> Backend:
+    cupy = _import("cupy", "pip install 'lft-ref[cuda12]' (or cuda13, to match the driver)")
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise BackendUnavailable(
+            f"CuPy {cupy.__version__} is installed but finds no usable GPU ({error}); "
+            "check the NVIDIA driver with nvidia-smi, or use --backend numpy"
+        ) from error
+    number = _device_number(device, count)
+    import array_api_compat.cupy as xp
+
+    cupy.cuda.Device(number).use()
+    return Backend(
+        "cupy",
+        xp,
+        cupy.cuda.Device(number),
+        dtype,
+        cupy.asnumpy,
+        lambda: cupy.cuda.get_current_stream().synchronize(),
+    )
+
+
+def _device_number(device: str | None, count: int) -> int:
+    number = 0 if device is None else int(device) if device.isdecimal() else -1
+    if not 0 <= number < count:
+        raise ValueError(
+            f"device must be the number of one of {count} GPUs (0 … {count - 1}), found {device!r}"
+        )
+    return number
+
+
+def _import(module: str, remedy: str) -> Any:
+    if importlib.util.find_spec(module) is None:
+        raise BackendUnavailable(f"{module} is not installed; install it with: {remedy}")
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"{module} is installed but does not import ({error}); reinstall it with: {remedy}"
+        ) from error
+
+
+BACKENDS: dict[str, Callable[[str, str | None], Backend]] = {
+    "numpy": _numpy,
+    "cupy": _cupy,
+    "strict": _strict,
+}

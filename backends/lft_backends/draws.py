@@ -1,0 +1,68 @@
+"""Every random draw of the project: on the host, in float64, from a keyed counter-based stream.
+
+A draw depends on (seed, stage, task, step) alone. So results do not depend on the backend, on the
+number of workers, or on the order in which tasks are worked on.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stage(IntEnum):
+    """What a stream is for; each has streams of its own."""
+
+    PHI = 0  # initial Φ
+    META_TASK = 1  # meta-training tasks
+    META_INIT = 2  # θ^(0) of meta-training tasks
+    META_DIRECTIONS = 3  # directions of (6) during meta-training
+    TEST_TASK = 4
+    TEST_INIT = 5
+    TEST_DIRECTIONS = 6
+    BOOTSTRAP = 7
+    CASE = 8  # random cases of test vectors and gradient checks
+
+
+def stream(seed: int, stage: Stage, task: int = 0, step: int = 0) -> np.random.Generator:
+    """Return the generator that belongs to (seed, stage, task, step).
+
+    Raises:
+        ValueError: if one of the numbers is negative.
+
+    Example:
+        >>> a = stream(0, Stage.META_TASK, task=3).standard_normal(2)
+        >>> b = stream(0, Stage.META_TASK, task=3).standard_normal(2)
+        >>> bool((a == b).all())
+        True
+    """
+    if min(seed, task, step) < 0:
+        raise ValueError(f"seed, task and step must be >= 0, found {seed}, {task}, {step}")
+    key = np.random.SeedSequence(seed, spawn_key=(int(stage), task, step))
+    return np.random.Generator(np.random.Philox(key))
+
+
+def directions(
+    seed: int, stage: Stage, task: int, step: int, q: int, d: int, scaling: str = "gaussian"
+) -> np.ndarray:
+    """Return q directions (q, d) for eq. (6), float64.
+
+    ``gaussian``: entries N(0, 1), the paper's; ``sphere``: the same, each scaled to length 1;
+    ``coordinate``: the d unit vectors, for which q must be d.
+
+    Raises:
+        ValueError: for another scaling, q or d below 1, or q other than d with ``coordinate``.
+    """
+    if q < 1 or d < 1:
+        raise ValueError(f"q and d must be at least 1, found q={q}, d={d}")
+    if scaling == "coordinate":
+        if q != d:
+            raise ValueError(f"coordinate directions need q = d = {d}, found q={q}")
+        return np.eye(d)
+    if scaling not in ("gaussian", "sphere"):
+        raise ValueError(
+            f"scaling must be 'gaussian', 'sphere' or 'coordinate', found {scaling!r}"
+        )
+    u = stream(seed, stage, task, step).standard_normal((q, d))
+    return u / np.linalg.norm(u, axis=-1, keepdims=True) if scaling == "sphere" else u

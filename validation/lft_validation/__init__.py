@@ -1,0 +1,1 @@
+"""Experiments, gradient checks, test vectors and the ``lft`` command."""
