@@ -37,24 +37,27 @@ def adjoint(
         ValueError: if shapes, dtypes, weights or ``truncate`` do not fit.
     """
     check_weights(weights, truncate)
-    f, val, K = task.objective, task.val, len(weights)
+    K, xp = len(weights), namespace(task.theta_0)
     path = unroll(params, tuner, task, K, state_0)
-    meta_loss, val_loss = weighted_sum(weights, [f.value(theta, val) for theta in path.theta[1:]])
+    thetas = xp.stack(path.theta[1:], axis=0)  # (K, ..., d): all steps are judged at once
+    val_loss = task.objective.value(thetas, task.val)
+    val_grad = task.objective.grad(thetas, task.val)
 
-    zero = 0.0 * path.theta[0]
-    theta_bar, state_bar = zero, LSTMState(*(0.0 * a for a in path.state[0]))
-    grad: LSTMParams | None = None
+    theta_bar = zero = xp.zeros_like(task.theta_0)
+    state_bar = no_state = LSTMState(*(0.0 * a for a in path.state[0]))
+    steps: list[LSTMParams] = []
     for k in range(K, 0, -1):
-        if weights[k - 1] != 0.0:
-            theta_bar = theta_bar + weights[k - 1] * f.grad(path.theta[k], val)
-        step_bar, theta_bar, state_bar = _step_back(
+        theta_bar = theta_bar + weights[k - 1] * val_grad[k - 1, ...]
+        params_bar, theta_bar, state_bar = _step_back(
             params, tuner, task, path, k, theta_bar, state_bar
         )
-        grad = step_bar if grad is None else LSTMParams(*map(_add, grad, step_bar))
+        steps.append(params_bar)
         if is_boundary(k - 1, truncate):
-            theta_bar, state_bar = zero, LSTMState(*(0.0 * a for a in state_bar))
-    assert grad is not None  # check_weights made sure that K >= 1
-    return MetaGradient(meta_loss, val_loss, grad, path.theta[-1], path.state[-1])
+            theta_bar, state_bar = zero, no_state
+    grad = LSTMParams(*(sum(arrays[1:], start=arrays[0]) for arrays in zip(*steps, strict=True)))
+    return MetaGradient(
+        weighted_sum(weights, val_loss), val_loss, grad, path.theta[-1], path.state[-1]
+    )
 
 
 def _step_back(
@@ -75,10 +78,6 @@ def _step_back(
         u = directions_at(task, k - 1)
         theta_bar = theta_bar + tuner.estimator.vjp(task.objective, theta, task.train, u, g_bar)
     return params_bar, theta_bar, state_bar
-
-
-def _add(a: Array, b: Array) -> Array:
-    return a + b
 
 
 def sum_over_tasks(grad: LSTMParams) -> LSTMParams:

@@ -118,8 +118,10 @@ def _one_block(
         val_losses.append(task.objective.value(at.theta, task.val))
         grad = task.objective.grad(at.theta, task.val)
         flat = flat + w * (grad[..., None, :] @ at.G)[..., 0, :]  # (7)
-    meta_loss, val_loss = weighted_sum(weights, val_losses)
-    return flat, MetaGradient(meta_loss, val_loss, params, at.theta, at.state)
+    val_loss = namespace(flat).stack(val_losses, axis=0)
+    return flat, MetaGradient(
+        weighted_sum(weights, val_loss), val_loss, params, at.theta, at.state
+    )
 
 
 def memory_bytes(

@@ -1,21 +1,24 @@
-"""Layers of small networks: value, vjp, jvp, and the jvp of the vjp, written out by hand.
+"""Layers of small networks: value, tangent, cotangents and their tangents, written out by hand.
 
 A layer maps (p, x) to y, where p (..., size) are its parameters on the last axis and x (..., N, in)
 holds N examples. Leading axes are batch axes and broadcast, so one call serves many tasks with
-different parameters, or many directions at one point. With a bar for cotangents and a dot for
-tangents, ``vjp_dot`` is what Pearlmutter's R-operator needs: the derivative of
-(p̄, x̄) = vjp(p, x, ȳ) along (ṗ, ẋ, ȳ̇). Source: Pearlmutter 1994.
+different parameters, or many directions at one point. A bar marks a cotangent, a dot a tangent:
+
+    x̄ = (∂y/∂x)ᵀ ȳ        p̄ = (∂y/∂p)ᵀ ȳ        ẏ = ∂y/∂x ẋ + ∂y/∂p ṗ
+
+and the tangents of x̄ and p̄ along (ṗ, ẋ, ȳ̇) are what the Hessian-vector product needs.
+Source: Pearlmutter 1994.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from lft_ref._array import Array, namespace
 
 
 class Layer(Protocol):
-    """What a network asks of its layers; :class:`Dense` says it in shapes."""
+    """What a network asks of its layers."""
 
     @property
     def size(self) -> int:
@@ -24,16 +27,22 @@ class Layer(Protocol):
     def forward(self, p: Array, x: Array) -> Array:
         """Return y."""
 
-    def vjp(self, p: Array, x: Array, y_bar: Array) -> tuple[Array, Array]:
-        """Return (p̄, x̄)."""
-
     def jvp(self, p: Array, x: Array, p_dot: Array, x_dot: Array) -> Array:
         """Return ẏ."""
 
-    def vjp_dot(
+    def x_bar(self, p: Array, x: Array, y_bar: Array) -> Array:
+        """Return x̄."""
+
+    def p_bar(self, x: Array, y_bar: Array) -> Array:
+        """Return p̄ (..., size)."""
+
+    def x_bar_dot(
         self, p: Array, x: Array, y_bar: Array, p_dot: Array, x_dot: Array, y_bar_dot: Array
-    ) -> tuple[Array, Array]:
-        """Return the tangents of (p̄, x̄)."""
+    ) -> Array:
+        """Return the tangent of x̄."""
+
+    def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> Array:
+        """Return the tangent of p̄."""
 
 
 class Dense(NamedTuple):
@@ -47,12 +56,14 @@ class Dense(NamedTuple):
         """Number of parameters: (n_in + 1) n_out."""
         return (self.n_in + 1) * self.n_out
 
-    def unpack(self, p: Array) -> tuple[Array, Array]:
-        """Return W (..., n_in, n_out) and b (..., 1, n_out)."""
-        xp = namespace(p)
-        weights = self.n_in * self.n_out
-        W = xp.reshape(p[..., :weights], (*p.shape[:-1], self.n_in, self.n_out))
-        return W, p[..., None, weights:]
+    def weight(self, p: Array) -> Array:
+        """Return W (..., n_in, n_out)."""
+        W = p[..., : self.n_in * self.n_out]
+        return namespace(p).reshape(W, (*p.shape[:-1], self.n_in, self.n_out))
+
+    def bias(self, p: Array) -> Array:
+        """Return b (..., 1, n_out)."""
+        return p[..., None, self.n_in * self.n_out :]
 
     def pack(self, W: Array, b: Array) -> Array:
         """Return p (..., size) from W (..., n_in, n_out) and b (..., n_out)."""
@@ -60,37 +71,37 @@ class Dense(NamedTuple):
         return xp.concat([xp.reshape(W, (*W.shape[:-2], -1)), b], axis=-1)
 
     def forward(self, p: Array, x: Array) -> Array:
-        """Return y (..., N, n_out)."""
-        W, b = self.unpack(p)
-        return x @ W + b
-
-    def vjp(self, p: Array, x: Array, y_bar: Array) -> tuple[Array, Array]:
-        """W̄ = xᵀ ȳ, b̄ = Σ_N ȳ, x̄ = ȳ Wᵀ."""
-        xp = namespace(p)
-        W, _ = self.unpack(p)
-        p_bar = self.pack(x.mT @ y_bar, xp.sum(y_bar, axis=-2))
-        return p_bar, y_bar @ W.mT
+        """y = x W + b."""
+        return x @ self.weight(p) + self.bias(p)
 
     def jvp(self, p: Array, x: Array, p_dot: Array, x_dot: Array) -> Array:
         """ẏ = ẋ W + x Ẇ + ḃ."""
-        (W, _), (W_dot, b_dot) = self.unpack(p), self.unpack(p_dot)
-        return x_dot @ W + x @ W_dot + b_dot
+        return x_dot @ self.weight(p) + x @ self.weight(p_dot) + self.bias(p_dot)
 
-    def vjp_dot(
+    def x_bar(self, p: Array, x: Array, y_bar: Array) -> Array:
+        """x̄ = ȳ Wᵀ."""
+        return y_bar @ self.weight(p).mT
+
+    def p_bar(self, x: Array, y_bar: Array) -> Array:
+        """W̄ = xᵀ ȳ and b̄ = Σ_N ȳ."""
+        return self.pack(x.mT @ y_bar, namespace(y_bar).sum(y_bar, axis=-2))
+
+    def x_bar_dot(
         self, p: Array, x: Array, y_bar: Array, p_dot: Array, x_dot: Array, y_bar_dot: Array
-    ) -> tuple[Array, Array]:
-        """The product rule applied to each line of :meth:`vjp`."""
-        xp = namespace(p)
-        (W, _), (W_dot, _) = self.unpack(p), self.unpack(p_dot)
+    ) -> Array:
+        """ȳ̇ Wᵀ + ȳ Ẇᵀ."""
+        return y_bar_dot @ self.weight(p).mT + y_bar @ self.weight(p_dot).mT
+
+    def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> Array:
+        """ẋᵀ ȳ + xᵀ ȳ̇ and Σ_N ȳ̇."""
         W_bar_dot = x_dot.mT @ y_bar + x.mT @ y_bar_dot
-        x_bar_dot = y_bar_dot @ W.mT + y_bar @ W_dot.mT
-        return self.pack(W_bar_dot, xp.sum(y_bar_dot, axis=-2)), x_bar_dot
+        return self.pack(W_bar_dot, namespace(x).sum(y_bar_dot, axis=-2))
 
 
 class Activation(NamedTuple):
     """y = φ(x) entry by entry; φ is ``relu`` or ``tanh``. It has no parameters."""
 
-    kind: str
+    kind: Literal["relu", "tanh"]
 
     @property
     def size(self) -> int:
@@ -98,41 +109,39 @@ class Activation(NamedTuple):
         return 0
 
     def forward(self, p: Array, x: Array) -> Array:
-        """Return φ(x)."""
-        xp = namespace(p, x)
-        return xp.tanh(x) if self.kind == "tanh" else xp.where(x > 0, x, xp.zeros_like(x))
+        """y = φ(x)."""
+        xp = namespace(x)
+        return xp.tanh(x) if self.kind == "tanh" else xp.maximum(x, xp.zeros_like(x))
 
     def slope(self, x: Array) -> Array:
-        """Return φ'(x): 1 − tanh² x, or the step function (0 at the kink, as autograd has it)."""
+        """φ'(x): 1 − tanh² x, or the step function, 0 at the kink as autodiff libraries have it."""
         xp = namespace(x)
-        if self.kind == "tanh":
-            return 1.0 - xp.tanh(x) ** 2
-        return xp.where(x > 0, xp.ones_like(x), xp.zeros_like(x))
+        return 1.0 - xp.tanh(x) ** 2 if self.kind == "tanh" else xp.astype(x > 0, x.dtype)
 
     def curvature(self, x: Array) -> Array:
-        """Return φ''(x): −2 tanh x (1 − tanh² x), or 0."""
+        """φ''(x): −2 tanh x (1 − tanh² x), or 0."""
         xp = namespace(x)
-        if self.kind == "tanh":
-            return -2.0 * xp.tanh(x) * (1.0 - xp.tanh(x) ** 2)
-        return xp.zeros_like(x)
-
-    def vjp(self, p: Array, x: Array, y_bar: Array) -> tuple[Array, Array]:
-        """x̄ = φ'(x) ȳ; p̄ is empty."""
-        x_bar = self.slope(x) * y_bar
-        return _no_parameters(x_bar), x_bar
+        return -2.0 * xp.tanh(x) * self.slope(x) if self.kind == "tanh" else xp.zeros_like(x)
 
     def jvp(self, p: Array, x: Array, p_dot: Array, x_dot: Array) -> Array:
         """ẏ = φ'(x) ẋ."""
         return self.slope(x) * x_dot
 
-    def vjp_dot(
+    def x_bar(self, p: Array, x: Array, y_bar: Array) -> Array:
+        """x̄ = φ'(x) ȳ."""
+        return self.slope(x) * y_bar
+
+    def p_bar(self, x: Array, y_bar: Array) -> Array:
+        """No parameters: (..., 0)."""
+        return y_bar[..., 0, :0]
+
+    def x_bar_dot(
         self, p: Array, x: Array, y_bar: Array, p_dot: Array, x_dot: Array, y_bar_dot: Array
-    ) -> tuple[Array, Array]:
-        """The tangent of x̄ is φ'(x) ȳ̇ + φ''(x) ẋ ȳ."""
-        x_bar_dot = self.slope(x) * y_bar_dot + self.curvature(x) * x_dot * y_bar
-        return _no_parameters(x_bar_dot), x_bar_dot
+    ) -> Array:
+        """φ'(x) ȳ̇ + φ''(x) ẋ ȳ."""
+        linear = self.slope(x) * y_bar_dot
+        return linear + self.curvature(x) * x_dot * y_bar if self.kind == "tanh" else linear
 
-
-def _no_parameters(x_bar: Array) -> Array:
-    """An empty p̄ (..., 0) with the batch axes of x̄ (..., N, width)."""
-    return x_bar[..., 0, :0]
+    def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> Array:
+        """No parameters: (..., 0)."""
+        return y_bar_dot[..., 0, :0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lft_ref._array import Array, namespace
+from lft_ref._array import Array
 from lft_ref.lstm import LSTMState
 from lft_ref.params import LSTMParams
 
@@ -39,12 +39,9 @@ def weights_mean(K: int) -> tuple[float, ...]:
     return (1.0 / K,) * K
 
 
-def weighted_sum(weights: tuple[float, ...], val_losses: list[Array]) -> tuple[Array, Array]:
-    """Return Σ_k w_k f(θ^(k); D_val) and the losses stacked along a first axis."""
-    total = 0.0 * val_losses[0]
-    for w, loss in zip(weights, val_losses, strict=True):
-        total = total + w * loss
-    return total, namespace(total).stack(val_losses, axis=0)
+def weighted_sum(weights: tuple[float, ...], val_loss: Array) -> Array:
+    """Return Σ_k w_k f(θ^(k); D_val) from the losses (K, ...)."""
+    return sum((w * val_loss[k, ...] for k, w in enumerate(weights)), start=0.0 * val_loss[0, ...])
 
 
 def is_boundary(k: int, truncate: int | None) -> bool:

@@ -46,17 +46,18 @@ class Network(NamedTuple):
             y_bar: cotangent of the output, shape of ``xs[-1]``.
         """
         p_bars: list[Array] = []
-        for layer, p, x in self._backwards(theta, xs):
-            p_bar, y_bar = layer.vjp(p, x, y_bar)
-            p_bars.append(p_bar)
+        for index, (layer, p) in self._backwards(theta):
+            p_bars.append(layer.p_bar(xs[index], y_bar))
+            if index > 0:  # nobody asks for the cotangent of the data
+                y_bar = layer.x_bar(p, xs[index], y_bar)
         return _join(p_bars)
 
     def jvp(self, theta: Array, xs: list[Array], theta_dot: Array) -> list[Array]:
         """Push θ̇ forwards: return the tangents of every entry of ``xs`` (the input's is 0)."""
         xs_dot = [namespace(theta).zeros_like(xs[0])]
-        parts = zip(self.layers, self.split(theta), xs[:-1], self.split(theta_dot), strict=True)
-        for layer, p, x, p_dot in parts:
-            xs_dot.append(layer.jvp(p, x, p_dot, xs_dot[-1]))
+        parts = zip(self.layers, self.split(theta), self.split(theta_dot), strict=True)
+        for index, (layer, p, p_dot) in enumerate(parts):
+            xs_dot.append(layer.jvp(p, xs[index], p_dot, xs_dot[index]))
         return xs_dot
 
     def vjp_dot(
@@ -70,17 +71,18 @@ class Network(NamedTuple):
     ) -> Array:
         """Tangent of :meth:`vjp` along θ̇, forward over reverse: return (..., d)."""
         p_bar_dots: list[Array] = []
-        tangents = list(zip(self.split(theta_dot), xs_dot[:-1], strict=True))
-        backwards = self._backwards(theta, xs)
-        for (layer, p, x), (p_dot, x_dot) in zip(backwards, reversed(tangents), strict=True):
-            p_bar_dot, next_dot = layer.vjp_dot(p, x, y_bar, p_dot, x_dot, y_bar_dot)
-            _, y_bar = layer.vjp(p, x, y_bar)
-            y_bar_dot = next_dot
-            p_bar_dots.append(p_bar_dot)
+        p_dots = self.split(theta_dot)
+        for index, (layer, p) in self._backwards(theta):
+            x, x_dot = xs[index], xs_dot[index]
+            p_bar_dots.append(layer.p_bar_dot(x, y_bar, x_dot, y_bar_dot))
+            if index > 0:
+                y_bar_dot = layer.x_bar_dot(p, x, y_bar, p_dots[index], x_dot, y_bar_dot)
+                y_bar = layer.x_bar(p, x, y_bar)
         return _join(p_bar_dots)
 
-    def _backwards(self, theta: Array, xs: list[Array]) -> list[tuple[Layer, Array, Array]]:
-        return list(zip(self.layers, self.split(theta), xs[:-1], strict=True))[::-1]
+    def _backwards(self, theta: Array) -> list[tuple[int, tuple[Layer, Array]]]:
+        """Layers with their index and parameters, from the last to the first."""
+        return list(enumerate(zip(self.layers, self.split(theta), strict=True)))[::-1]
 
 
 def _join(p_bars: list[Array]) -> Array:
@@ -121,6 +123,6 @@ def mlp_from_draws(network: Network, draws: Array) -> Array:
     parts = []
     for layer, p in zip(network.layers, network.split(draws), strict=True):
         if isinstance(layer, Dense):
-            W, b = layer.unpack(p)
-            parts.append(layer.pack(W * (2.0 / layer.n_in) ** 0.5, xp.zeros_like(b[..., 0, :])))
+            W = layer.weight(p) * (2.0 / layer.n_in) ** 0.5
+            parts.append(layer.pack(W, xp.zeros_like(layer.bias(p)[..., 0, :])))
     return xp.concat(parts, axis=-1)

@@ -64,6 +64,14 @@ def _numpy(dtype: str, device: str | None) -> Backend:
     return Backend("numpy", xp, None, dtype, np.asarray, lambda: None)
 
 
+def _numba(dtype: str, device: str | None) -> Backend:
+    """NumPy arrays, with the cell's step and vjp as Numba kernels."""
+    _import("numba", "pip install 'lft-ref[fast]'")
+    from lft_backends.numba_backend import OPS
+
+    return _numpy(dtype, device)._replace(name="numba", ops=OPS)
+
+
 def _strict(dtype: str, device: str | None) -> Backend:
     """array-api-strict: NumPy that refuses everything outside the standard; for tests."""
     xp = _import("array_api_strict", "pip install array-api-strict")
@@ -127,6 +135,7 @@ def _import(module: str, remedy: str) -> Any:
 
 BACKENDS: dict[str, Callable[[str, str | None], Backend]] = {
     "numpy": _numpy,
+    "numba": _numba,
     "cupy": _cupy,
     "strict": _strict,
 }

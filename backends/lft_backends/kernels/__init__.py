@@ -1,0 +1,1 @@
+"""Fused twins of the functions in ``lft_ref.ops``."""

@@ -1,0 +1,93 @@
+"""The fused CPU backend: ``lft_ref.ops`` with the cell's step and vjp replaced by Numba kernels.
+
+Same names, signatures and results as the reference, to within rounding. The kernels are compiled
+once on first use (some seconds) and cached on disk.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lft_backends.kernels import lstm_cpu
+from lft_ref import REFERENCE, Identity, LogSign, Ops
+from lft_ref.lstm import Cell, LSTMState
+from lft_ref.params import LSTMParams
+
+
+def _rows(a: np.ndarray, rank: int) -> np.ndarray:
+    """Collapse all batch axes into one, contiguous and writeable as the kernels are compiled for."""
+    flat = np.ascontiguousarray(a).reshape(-1, *a.shape[a.ndim - rank :])
+    return flat if flat.flags.writeable else flat.copy()
+
+
+def _preprocess(cell: Cell) -> tuple[float, bool] | None:
+    match cell.preprocess:
+        case LogSign(p):
+            return float(p), True
+        case Identity():
+            return 0.0, False
+        case _:
+            return None
+
+
+def step(
+    params: LSTMParams, cell: Cell, g: np.ndarray, state: LSTMState
+) -> tuple[np.ndarray, LSTMState]:
+    """Fused twin of :func:`lft_ref.lstm.step`."""
+    kind = _preprocess(cell)
+    if kind is None:
+        return REFERENCE.step(params, cell, g, state)
+    weights = (np.ascontiguousarray(params.W_x.T), np.ascontiguousarray(params.W_h.T))
+    h, c = (_rows(a.mT, 2) for a in state)
+    flat_g = _rows(g, 1)
+    delta, h_new, c_new = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)
+    scale = g.dtype.type(cell.output_scale)
+    for t in range(flat_g.shape[0]):
+        lstm_cpu.step(
+            *weights, _rows(params.b, 1)[0], _rows(params.w_o, 1)[0], g.dtype.type(params.b_o),
+            flat_g[t], h[t], c[t], *kind, scale, delta[t], h_new[t], c_new[t],
+        )  # fmt: skip
+    shape = (*g.shape[:-1], *h.shape[-2:])
+    return delta.reshape(g.shape), LSTMState(h_new.reshape(shape).mT, c_new.reshape(shape).mT)
+
+
+def vjp(
+    params: LSTMParams,
+    cell: Cell,
+    g: np.ndarray,
+    state: LSTMState,
+    delta_bar: np.ndarray,
+    state_bar: LSTMState,
+) -> tuple[LSTMParams, np.ndarray, LSTMState]:
+    """Fused twin of :func:`lft_ref.lstm.vjp`."""
+    kind = _preprocess(cell)
+    if kind is None:
+        return REFERENCE.vjp(params, cell, g, state, delta_bar, state_bar)
+    h, c = (_rows(a.mT, 2) for a in state)
+    h_bar, c_bar = (_rows(a.mT, 2) for a in state_bar)
+    flat_g = _rows(g, 1)
+    y_bar = _rows(g.dtype.type(cell.output_scale) * delta_bar, 1)
+    tasks, n = h.shape[0], params.n
+    zeros: Any = lambda *shape: np.zeros((tasks, *shape), g.dtype)  # noqa: E731
+    W_x, W_h, b, w_o = zeros(4 * n, params.m), zeros(4 * n, n), zeros(4 * n), zeros(n)
+    g_bar, h_old, c_old = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)
+    weights = (np.ascontiguousarray(params.W_x.T), np.ascontiguousarray(params.W_h.T))
+    for t in range(tasks):
+        lstm_cpu.vjp(
+            *weights, _rows(params.w_o, 1)[0], _rows(params.b, 1)[0],
+            flat_g[t], h[t], c[t], *kind, y_bar[t], h_bar[t], c_bar[t],
+            W_x[t], W_h[t], b[t], w_o[t], g_bar[t], h_old[t], c_old[t],
+        )  # fmt: skip
+    batch = g.shape[:-1]
+    grads = (a.reshape(*batch, *a.shape[1:]) for a in (W_x.mT, W_h.mT, b, w_o, y_bar.sum(axis=-1)))
+    shape = (*batch, *h.shape[-2:])
+    return (
+        LSTMParams(*grads),
+        g_bar.reshape(g.shape),
+        LSTMState(h_old.reshape(shape).mT, c_old.reshape(shape).mT),
+    )
+
+
+OPS = Ops(step, vjp, REFERENCE.forward_update)
