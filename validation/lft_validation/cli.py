@@ -1,0 +1,46 @@
+"""The ``lft`` command. Subcommands are imported when they are called, so that help comes at once."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+import lft_ref
+
+COMMANDS = {
+    "doctor": ("lft_validation.commands.doctor", "Say what works on this machine."),
+    "gradcheck": ("lft_validation.commands.gradcheck", "Compare the gradient engines."),
+    "reproduce": ("lft_validation.commands.reproduce", "Run an experiment of the paper."),
+    "vectors": ("lft_validation.commands.vectors", "Make or check test vectors."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(lft_ref.__version__, prog_name="lft")
+def main() -> None:
+    """Learned Fine-Tuner for Incongruous Few-Shot Learning (Zhao et al. 2022).
+
+    Exit codes: 0 done and true, 1 a check failed, 2 wrong usage or bad input.
+    """

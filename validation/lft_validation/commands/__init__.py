@@ -1,0 +1,1 @@
+"""One module per subcommand of ``lft``; each has a ``command``."""
