@@ -115,14 +115,15 @@ def mlp(sizes: tuple[int, ...], activation: str = "relu") -> Network:
 
 
 def mlp_from_draws(network: Network, draws: Array) -> Array:
-    """Turn standard normals (..., d) into initial parameters of an MLP (He et al. 2015).
+    """Turn numbers drawn uniformly from [-1, 1] (..., d) into initial parameters of an MLP.
 
-    Weights become N(0, 2 / n_in), biases 0.
+    Weights and biases of a layer become uniform on ±1/√n_in, the usual default of PyTorch. Random
+    biases matter for inputs of one dimension: with zero biases every ReLU has its kink at 0.
     """
     xp = namespace(draws)
-    parts = []
-    for layer, p in zip(network.layers, network.split(draws), strict=True):
-        if isinstance(layer, Dense):
-            W = layer.weight(p) * (2.0 / layer.n_in) ** 0.5
-            parts.append(layer.pack(W, xp.zeros_like(layer.bias(p)[..., 0, :])))
+    parts = [
+        p / layer.n_in**0.5
+        for layer, p in zip(network.layers, network.split(draws), strict=True)
+        if isinstance(layer, Dense)
+    ]
     return xp.concat(parts, axis=-1)

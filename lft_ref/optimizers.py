@@ -22,9 +22,9 @@ class Optimizer(NamedTuple):
 
 
 class AdamState(NamedTuple):
-    """Moments of Adam after ``count`` updates."""
+    """Moments of Adam after so many updates."""
 
-    count: int
+    updates: int
     mean: Array
     square: Array
 
@@ -54,7 +54,7 @@ def adam(
         return AdamState(0, zero, zero)
 
     def update(g: Array, state: AdamState) -> tuple[Array, AdamState]:
-        count = state.count + 1
+        count = state.updates + 1
         mean = beta1 * state.mean + (1.0 - beta1) * g
         square = beta2 * state.square + (1.0 - beta2) * g * g
         root = namespace(g).sqrt(square / (1.0 - beta2**count)) + epsilon

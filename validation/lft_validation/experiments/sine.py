@@ -48,7 +48,7 @@ class SineProblem(NamedTuple):
 
     def theta_0(self, seed: int, stage: Stage, tasks: Sequence[int]) -> object:
         """Return a random initial regressor for each task (tasks, d)."""
-        draws = np.stack([stream(seed, stage, task).standard_normal(self.d) for task in tasks])
+        draws = np.stack([stream(seed, stage, task).uniform(-1, 1, self.d) for task in tasks])
         return mlp_from_draws(self.sum_loss.network, self.backend.asarray(draws))
 
     def directions(

@@ -1,0 +1,85 @@
+"""``lft reproduce``: run an experiment of the paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lft_validation.errors import UserError
+
+EXPERIMENTS = ("figure4",)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("experiment", metavar="EXPERIMENT")
+@click.option("--preset", default="quick", show_default=True, help="smoke, quick or paper.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder [default: a new one in runs/].")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, to the same bits.")
+@click.option("--seeds", type=int, help="How many seeds: 0 … N−1.")
+@click.option("--first-seed", type=int, default=0, show_default=True, help="The first of them.")
+@click.option("--backend", help="numpy, numba, cupy.")
+@click.option("--device", help="Which device of the backend.")
+@click.option("--dtype", help="float32 or float64.")
+@click.option("--workers", type=int, help="Processes [default: number of cores].")
+@click.option("--methods", help="Comma-separated, for example LFT,L2O.")
+@click.option("--order", type=click.Choice(["first", "zeroth", "both"]), help="Which setting.")
+@click.option("--shots", type=int, help="Size of D_tr and D_val.")
+@click.option("--hidden", help="Widths of the regressor's hidden layers, for example 40,40.")
+@click.option("--lstm-units", type=int, help="n, hidden units of the fine-tuner.")
+@click.option("--unroll", type=int, help="K, steps between two meta-updates.")
+@click.option("--steps", type=int, help="Fine-tuning steps per task in meta-training.")
+@click.option("--meta-tasks", type=int, help="Meta-training tasks.")
+@click.option("--test-tasks", type=int, help="Unseen tasks to test on.")
+@click.option("--long-steps", type=int, help="Steps followed beyond the trained horizon.")
+@click.option("--weighting", help="w_k of eq. (4): every, linear, last or mean.")
+@click.option("--directions", type=int, help="q, directions of eq. (6).")
+@click.option("--mu", type=float, help="μ, smoothing of eq. (6).")
+@click.option("--learning-rate", type=float, help="Adam's on Φ.")
+def command(experiment: str, preset: str, out: Path | None, resume: bool, **options: Any) -> None:
+    """Run EXPERIMENT (figure4) and write tables, figures and trained parameters to a folder."""
+    if experiment not in EXPERIMENTS:
+        raise UserError(
+            f"unknown experiment {experiment!r}; choose one of {', '.join(EXPERIMENTS)}"
+        )
+    if resume and out is None:
+        raise UserError("--resume needs --out, the folder of the run to go on with")
+    from lft_validation.experiments.figure4.main import reproduce
+    from lft_validation.runs import default_folder
+
+    workers = options.pop("workers")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers must be at least 1, found {workers}")
+    reproduce(
+        preset, _changes(options), out or default_folder(experiment, preset), resume, workers
+    )
+
+
+def _changes(options: dict[str, Any]) -> dict[str, Any]:
+    """Translate command-line options into changes of the configuration."""
+    seeds, first = options.pop("seeds"), options.pop("first_seed")
+    order, methods, hidden = (options.pop(name) for name in ("order", "methods", "hidden"))
+    shots = options.pop("shots")
+    changes = {name: value for name, value in options.items() if value is not None}
+    if seeds is not None or first:
+        if first < 0 or (seeds is not None and seeds < 1):
+            raise UserError(f"--seeds must be at least 1 and --first-seed 0, found {seeds}, {first}")
+        changes["seeds"] = tuple(range(first, first + (seeds or 1)))
+    if order is not None:
+        both = ("first order", "zeroth order")
+        changes["settings"] = {"first": both[:1], "zeroth": both[1:], "both": both}[order]
+    if methods is not None:
+        changes["methods"] = tuple(name.strip() for name in methods.split(","))
+    if hidden is not None:
+        changes["hidden"] = _widths(hidden)
+    if shots is not None:
+        changes |= {"shots": shots, "val_shots": shots}
+    return changes
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UserError(f"--hidden must be numbers such as 40,40, found {text!r}") from error

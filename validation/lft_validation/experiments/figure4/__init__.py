@@ -1,0 +1,1 @@
+"""Figure 4: few-shot sine regression, first order and zeroth order."""

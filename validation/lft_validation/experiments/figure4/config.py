@@ -1,0 +1,144 @@
+"""All settings of Figure 4. What the paper does not give is explained in docs/deviations.md."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from lft_validation.errors import UserError
+
+FIRST, ZEROTH = "first order", "zeroth order"
+LEARNED = ("LFT", "L2O", "L2O-train")
+METHODS = (*LEARNED, "MAML", "SGD", "Adam")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run of Figure 4."""
+
+    # what is run
+    seeds: tuple[int, ...] = (0, 1, 2)
+    settings: tuple[str, ...] = (FIRST, ZEROTH)
+    methods: tuple[str, ...] = METHODS
+    backend: str = "numpy"
+    device: str | None = None
+    dtype: str = "float32"
+
+    # the tasks, supplement G
+    shots: int = 10  # |D_tr|
+    val_shots: int = 10  # |D_val|
+    hidden: tuple[int, ...] = (40, 40)  # of the regressor
+
+    # the fine-tuner, supplement G
+    meta_tasks: int = 1000
+    meta_batch: int = 1
+    steps: int = 200
+    unroll: int = 20  # K
+    weighting: str = "every"  # w_k
+    lstm_units: int = 10  # n
+    preprocess: str = "log_sign"
+    output_scale: float = 0.1
+    learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
+    clip: float = 1.0
+
+    # the estimator (6)
+    directions: int = 20  # q
+    mu: float = 1e-2
+
+    # MAML: tasks are used `maml_passes` times; α in meta-training and in testing
+    maml_passes: int = 5
+    maml_inner_steps: int = 5
+    maml_alpha: float = 1e-3
+    maml_test_alpha: float = 1e-3
+    maml_learning_rate: float = 1e-3
+    maml_zo_alpha: float = 1e-4
+    maml_zo_test_alpha: float = 1e-4
+
+    # hand-designed fine-tuners
+    sgd_rate: float = 3e-3
+    adam_rate: float = 3e-2
+    sgd_zo_rate: float = 1e-4
+    adam_zo_rate: float = 1e-2
+
+    # testing
+    test_tasks: int = 500
+    test_points: int = 100
+    long_steps: int = 1000  # followed that far beyond the trained horizon …
+    long_tasks: int = 500  # … on the first so many test tasks
+    long_tasks_zo: int = 100
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+PRESETS = {
+    "smoke": Config(
+        seeds=(0,), hidden=(12,), meta_tasks=4, steps=20, unroll=10, lstm_units=4, directions=4,
+        maml_passes=1, test_tasks=10, test_points=20, long_steps=40, long_tasks=10,
+        long_tasks_zo=10,
+    ),
+    "quick": Config(
+        seeds=(0,), meta_tasks=100, test_tasks=100, long_steps=200, long_tasks=100,
+        long_tasks_zo=100,
+    ),
+    "paper": Config(),
+}  # fmt: skip
+
+POSITIVE = (
+    "shots", "val_shots", "meta_tasks", "meta_batch", "steps", "unroll", "lstm_units",
+    "output_scale", "learning_rate", "clip", "directions", "mu", "maml_passes", "maml_inner_steps",
+    "maml_alpha", "maml_test_alpha", "maml_learning_rate", "maml_zo_alpha", "maml_zo_test_alpha",
+    "sgd_rate", "adam_rate", "sgd_zo_rate", "adam_zo_rate", "test_tasks", "test_points",
+    "long_steps", "long_tasks", "long_tasks_zo",
+)  # fmt: skip
+CHOICES = {
+    "weighting": ("every", "linear", "last", "mean"),
+    "preprocess": ("log_sign", "identity"),
+    "dtype": ("float32", "float64"),
+}
+
+
+def make_config(preset: str, changes: dict[str, Any]) -> Config:
+    """Return the preset with changes applied and everything checked.
+
+    Raises:
+        UserError: for an unknown preset or a setting that makes no sense.
+    """
+    if preset not in PRESETS:
+        raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    known = {field.name for field in fields(Config)}
+    unknown = sorted(set(changes) - known)
+    if unknown:
+        raise UserError(f"unknown setting {unknown[0]!r}; choose one of {', '.join(sorted(known))}")
+    config = replace(PRESETS[preset], **changes)
+    config = replace(config, long_tasks=min(config.long_tasks, config.test_tasks))
+    config = replace(config, long_tasks_zo=min(config.long_tasks_zo, config.test_tasks))
+    config = replace(config, long_steps=max(config.long_steps, config.steps))
+    _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    for name in POSITIVE:
+        value = getattr(config, name)
+        if not 0 < value < float("inf"):
+            raise UserError(f"{name} must be positive and finite, found {value}")
+    for name, choices in CHOICES.items():
+        if getattr(config, name) not in choices:
+            found = getattr(config, name)
+            raise UserError(f"{name} must be one of {', '.join(choices)}, found {found!r}")
+    if config.steps % config.unroll:
+        raise UserError(
+            f"steps must be a multiple of unroll, found steps={config.steps} and "
+            f"unroll={config.unroll}; use for example --steps {config.unroll * 10}"
+        )
+    if config.meta_tasks % config.meta_batch:
+        raise UserError(
+            f"meta_tasks must be a multiple of meta_batch, found {config.meta_tasks} and "
+            f"{config.meta_batch}"
+        )
+    if not config.hidden or min(config.hidden) < 1:
+        raise UserError(f"hidden must name widths of at least 1, found {config.hidden}")
+    if not config.seeds or min(config.seeds) < 0:
+        raise UserError(f"seeds must be non-negative integers, found {config.seeds}")

@@ -1,0 +1,123 @@
+"""``lft reproduce figure4``: from options to a finished run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lft_backends.backend import BackendUnavailable, get_backend
+from lft_validation.errors import UserError
+from lft_validation.experiments.figure4.config import METHODS, Config, make_config
+from lft_validation.experiments.figure4.plot import draw
+from lft_validation.experiments.figure4.report import collect, markdown, summarise
+from lft_validation.experiments.figure4.run import make_jobs
+from lft_validation.files import write_bytes, write_json
+from lft_validation.jobs import Job, Stopped, run_jobs
+from lft_validation.runs import RunFolder, log, open_run
+
+
+def reproduce(
+    preset: str, changes: dict[str, Any], out: Path, resume: bool, workers: int | None
+) -> None:
+    """Run all jobs, then write results.json, table.md and the figures.
+
+    Raises:
+        UserError: for settings, a folder or a backend that cannot be used.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    config = make_config(preset, changes)
+    _check_usable(config)
+    run = open_run(out, "figure4", config.to_json(), resume)
+    jobs = make_jobs(config, run.path / "jobs", run.key)
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    console.print(f"figure4, preset {preset}: {len(jobs)} jobs on {workers} processes → {run.path}")
+    log(run, f"start: {len(jobs)} jobs, {workers} processes, resume={resume}")
+    try:
+        _run(jobs, workers, console)
+    except Stopped:
+        log(run, "stopped")
+        console.print(f"stopped; go on with the same command and: --resume --out {run.path}")
+        raise click.exceptions.Exit(130) from None
+    _finish(config, run, console)
+    log(run, "finished")
+
+
+def _check_usable(config: Config) -> None:
+    """Fail before any work if the backend is not there, or a method is unknown."""
+    unknown = [name for name in config.methods if name not in METHODS]
+    if unknown or not config.methods:
+        raise UserError(
+            f"unknown method {(unknown or [''])[0]!r}; choose from {', '.join(METHODS)}"
+        )
+    try:
+        get_backend(config.backend, config.dtype, config.device)
+    except (ValueError, BackendUnavailable) as error:
+        raise UserError(str(error)) from error
+
+
+def _run(jobs: Sequence[Job], workers: int, console: Any) -> None:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    total = sum(job.units for job in jobs)
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(f"0 of {len(jobs)} jobs", total=total)
+
+        def tick(done: Sequence[float]) -> None:
+            finished = sum(d >= job.units * 0.999 for d, job in zip(done, jobs, strict=True))
+            progress.update(
+                bar, completed=sum(done), description=f"{finished} of {len(jobs)} jobs"
+            )
+
+        run_jobs(jobs, workers, tick)
+
+
+def _finish(config: Config, run: RunFolder, console: Any) -> None:
+    results = collect(config, run.path / "jobs", run.key)
+    summary = summarise(config, results)
+    write_json(run.path / "results.json", summary)
+    table = markdown(config, summary)
+    write_bytes(run.path / "table.md", table.encode())
+    figures = draw(config, results, run.path)
+    show(config, summary)
+    names = ", ".join(path.name for path in figures)
+    console.print(f"written to {run.path}: results.json, table.md, {names}")
+
+
+def show(config: Config, summary: dict[str, Any], echo: Callable[..., None] | None = None) -> None:
+    """Print the table and the claims, readable in 80 columns."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    out = echo or Console().print
+    last = str(config.steps)
+    table = Table(title=f"Figure 4: test MSE after {last} steps", box=box.SIMPLE_HEAD)
+    for name in ("setting", "method", "mean", "sd", "median", f"mean at {config.long_steps}"):
+        table.add_column(name, justify="left" if name in ("setting", "method") else "right")
+    for row in summary["rows"]:
+        at = row["at"][last]
+        beyond = row["beyond"].get(str(config.long_steps), at)["mean"]
+        numbers = (at["mean"], at["sd"], at["median"], beyond)
+        table.add_row(row["setting"], row["method"], *(_number(x) for x in numbers))
+    out(table)
+    judged = Table(title="Claims (paired over tasks, 95 % bootstrap)", box=box.SIMPLE_HEAD)
+    for name in ("claim", "setting", "difference", "interval", "verdict"):
+        judged.add_column(name)
+    for claim in summary["claims"]:
+        d = claim["difference"]
+        interval = f"{_number(d['low'])} … {_number(d['high'])}"
+        judged.add_row(
+            claim["claim"], claim["setting"], _number(d["mean"]), interval, claim["verdict"]
+        )
+    out(judged)
+
+
+def _number(value: float) -> str:
+    return "diverged" if abs(value) > 1e6 else f"{value:.3f}"

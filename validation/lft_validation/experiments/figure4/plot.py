@@ -1,0 +1,76 @@
+"""The figure: test MSE against fine-tuning steps, first order and zeroth order side by side."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lft_validation.experiments.figure4.config import Config
+from lft_validation.experiments.figure4.report import Results
+from lft_validation.files import write_bytes
+
+COLOURS = {
+    "LFT": "#d62728",
+    "L2O": "#1f77b4",
+    "L2O-train": "#17becf",
+    "MAML": "#2ca02c",
+    "SGD": "#7f7f7f",
+    "Adam": "#bcbd22",
+}
+DASHES = {"L2O-train": (0, (4, 2)), "SGD": (0, (1, 1.5)), "Adam": (0, (5, 1, 1, 1))}
+
+
+def draw(config: Config, results: Results, folder: Path) -> list[Path]:
+    """Write figure4 (trained horizon) and figure4-long (beyond it) as PNG and SVG."""
+    written = _figure(config, results, folder, "figure4", long=False)
+    if config.long_steps > config.steps:
+        written += _figure(config, results, folder, "figure4-long", long=True)
+    return written
+
+
+def _figure(config: Config, results: Results, folder: Path, name: str, long: bool) -> list[Path]:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.hashsalt": name, "font.size": 9, "axes.spines.top": False,
+                         "axes.spines.right": False}):  # fmt: skip
+        figure = Figure(figsize=(4.2 * len(config.settings), 3.6), layout="constrained")
+        panels = figure.subplots(1, len(config.settings), sharey=True, squeeze=False)[0]
+        for panel, setting in zip(panels, config.settings, strict=True):
+            _panel(panel, config, results, setting, long)
+        panels[0].set_ylabel("test MSE (mean over tasks)")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+        return [_save(figure, folder / f"{name}.{kind}", kind) for kind in ("png", "svg")]
+
+
+def _panel(panel: Any, config: Config, results: Results, setting: str, long: bool) -> None:
+    for method in config.methods:
+        curves = results[setting, method]
+        mse = np.concatenate(curves.long if long else curves.short)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, sd = mse.mean(axis=0), mse.std(axis=0)
+        steps = np.arange(mean.size)
+        style = {"color": COLOURS[method], "linestyle": DASHES.get(method, "-")}
+        panel.plot(steps, mean, label=method, linewidth=1.4, zorder=3 if method == "LFT" else 2, **style)
+        if method in ("LFT", "L2O", "MAML"):
+            low, high = np.maximum(mean - sd, 1e-3), mean + sd
+            panel.fill_between(steps, low, high, color=COLOURS[method], alpha=0.08, linewidth=0)
+    if long:
+        panel.axvline(config.steps, color="0.6", linewidth=0.8, linestyle=":")
+        panel.annotate("trained horizon", (config.steps, 0.02), xytext=(3, 0), color="0.4",
+                       xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=7)  # fmt: skip
+    panel.set_title(setting)
+    panel.set_xlabel("fine-tuning step")
+    panel.set_xlim(0, config.long_steps if long else config.steps)
+    panel.set_ylim(0.0, 8.0)
+
+
+def _save(figure: Any, path: Path, kind: str) -> Path:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
+    write_bytes(path, buffer.getvalue())
+    return path

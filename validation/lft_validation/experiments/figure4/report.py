@@ -1,0 +1,168 @@
+"""What the jobs of Figure 4 add up to: numbers, claims with verdicts, and the table paper | ours."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lft_validation.experiments.figure4.config import FIRST, LEARNED, ZEROTH, Config
+from lft_validation.experiments.figure4.run import CURVES, JobKey
+from lft_validation.files import read_arrays
+from lft_validation.stats import paired_difference, verdict_less, verdict_not_worse
+
+MARGIN = 0.25  # ZO-LFT counts as "as effective" if its mean MSE is within 25 % of FO-LFT's
+
+
+class Curves(NamedTuple):
+    """Test MSE of one method in one setting, one array per seed."""
+
+    short: list[np.ndarray]  # (test_tasks, steps + 1)
+    long: list[np.ndarray]  # (long_tasks, long_steps + 1)
+
+
+Results = dict[tuple[str, str], Curves]
+
+
+def collect(config: Config, folder: Path, run_key: str) -> Results:
+    """Read the results of all jobs."""
+    results: Results = {}
+    for setting in config.settings:
+        for method in config.methods:
+            parts = [
+                read_arrays(
+                    folder / JobKey(setting, method, seed).name / "result.npz", CURVES, run_key
+                )
+                for seed in config.seeds
+            ]
+            results[setting, method] = Curves([p["short"] for p in parts], [p["long"] for p in parts])
+    return results
+
+
+def summarise(config: Config, results: Results) -> dict[str, Any]:
+    """Return everything that goes into results.json."""
+    return {
+        "rows": [_row(config, key, curves) for key, curves in results.items()],
+        "claims": claims(config, results),
+        "paper": _paper(),
+    }
+
+
+def _paper() -> dict[str, Any]:
+    text = files("lft_validation").joinpath("paper/figure4.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def _row(config: Config, key: tuple[str, str], curves: Curves) -> dict[str, Any]:
+    """Mean, standard deviation and median over tasks (all seeds) at some steps; means by seed."""
+    short, long = np.concatenate(curves.short), np.concatenate(curves.long)
+    steps = sorted({s for s in (0, 1, 5, 10, 20, 50, 100, 150, 200) if s < config.steps} | {config.steps})
+    later = [s for s in (300, 500, 700, 1000) if config.steps < s < config.long_steps]
+    later = sorted({*later, config.long_steps} - {config.steps})
+    return {
+        "setting": key[0],
+        "method": key[1],
+        "tasks": int(short.shape[0]),
+        "at": {str(s): _moments(short[:, s]) for s in steps},
+        "long_tasks": int(long.shape[0]),
+        "beyond": {str(s): _moments(long[:, s]) for s in later},
+        "by_seed": [float(c[:, config.steps].mean()) for c in curves.short],
+    }
+
+
+def _moments(values: np.ndarray) -> dict[str, float]:
+    ordered = np.nan_to_num(values, nan=np.finfo(np.float64).max)
+    return {
+        "mean": _finite(values.mean()),
+        "sd": _finite(values.std()),
+        "median": float(np.median(ordered)),
+    }
+
+
+def _finite(value: float) -> float:
+    """A diverged task makes a mean infinite; JSON has no infinity, so the largest number stands."""
+    top = float(np.finfo(np.float64).max)
+    return float(np.nan_to_num(value, nan=top, posinf=top))
+
+
+def claims(config: Config, results: Results) -> list[dict[str, Any]]:
+    """Judge the paper's claims, and LFT against every other method, at the last trained step."""
+    judged = []
+    for setting in config.settings:
+        for other in config.methods:
+            if other != "LFT" and (setting, "LFT") in results:
+                judged.append(_less(config, results, setting, other))
+    if {(FIRST, "LFT"), (ZEROTH, "LFT")} <= set(results):
+        judged.append(_as_effective(config, results))
+    return judged
+
+
+def _last(config: Config, results: Results, setting: str, method: str) -> list[np.ndarray]:
+    return [c[:, config.steps] for c in results[setting, method].short]
+
+
+def _less(config: Config, results: Results, setting: str, other: str) -> dict[str, Any]:
+    ours, theirs = (_last(config, results, setting, name) for name in ("LFT", other))
+    difference = paired_difference(ours, theirs)
+    return {
+        "claim": f"LFT < {other}",
+        "setting": setting,
+        "of_the_paper": other in (*LEARNED, "MAML"),
+        "difference": difference._asdict(),
+        "verdict": verdict_less(difference),
+    }
+
+
+def _as_effective(config: Config, results: Results) -> dict[str, Any]:
+    zeroth, first = (_last(config, results, setting, "LFT") for setting in (ZEROTH, FIRST))
+    difference = paired_difference(zeroth, first)
+    margin = MARGIN * float(np.concatenate(first).mean())
+    return {
+        "claim": f"ZO-LFT within {MARGIN:.0%} of FO-LFT",
+        "setting": "both",
+        "of_the_paper": True,
+        "difference": difference._asdict(),
+        "verdict": verdict_not_worse(difference, margin),
+    }
+
+
+def markdown(config: Config, summary: dict[str, Any]) -> str:
+    """Return table.md: the paper beside our numbers, then the claims."""
+    last = str(config.steps)
+    lines = [
+        f"# Figure 4: test MSE after {last} fine-tuning steps",
+        "",
+        f"{config.test_tasks} test tasks for each of {len(config.seeds)} seeds; "
+        f"{config.shots} shots. The paper prints curves and no numbers.",
+        "",
+        "| setting | method | paper | ours: mean ± sd | median | mean of each seed | "
+        f"mean at {config.long_steps} |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in summary["rows"]:
+        at, seeds = row["at"][last], " ".join(_short(x) for x in row["by_seed"])
+        beyond = row["beyond"].get(str(config.long_steps), at)
+        lines.append(
+            f"| {row['setting']} | {row['method']} | curve | {_short(at['mean'])} ± "
+            f"{_short(at['sd'])} | {_short(at['median'])} | {seeds} | {_short(beyond['mean'])} |"
+        )
+    lines += [
+        "",
+        "| claim | setting | paired difference | 95 % interval | of each seed | verdict |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for claim in summary["claims"]:
+        d, seeds = claim["difference"], " ".join(_short(x) for x in claim["difference"]["by_seed"])
+        whose = "" if claim["of_the_paper"] else " (not claimed by the paper)"
+        lines.append(
+            f"| {claim['claim']}{whose} | {claim['setting']} | {_short(d['mean'])} | "
+            f"{_short(d['low'])} … {_short(d['high'])} | {seeds} | {claim['verdict']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _short(value: float) -> str:
+    return "diverged" if abs(value) > 1e6 else f"{value:.3f}"

@@ -1,0 +1,160 @@
+"""One job of Figure 4: meta-train one method in one setting with one seed, and test it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lft_backends.draws import Stage
+from lft_ref import Data, Optimizer
+from lft_validation.experiments.figure4.config import ZEROTH, Config
+from lft_validation.experiments.figure4.methods import (
+    Setup,
+    fine_tuner,
+    learner,
+    make_setup,
+    training_batches,
+)
+from lft_validation.experiments.training import train
+from lft_validation.files import read_arrays, write_arrays
+from lft_validation.jobs import Job, Monitor, Stopped
+
+CHUNK = 50  # test tasks fine-tuned at once
+CURVES = "lft-figure4-curves-1"
+
+
+class JobKey(NamedTuple):
+    """What tells one job from another."""
+
+    setting: str
+    method: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Return the name of the job's folder."""
+        return f"{self.setting}-{self.method}-seed{self.seed}".replace(" ", "-").lower()
+
+
+def make_jobs(config: Config, folder: Path, run_key: str) -> list[Job]:
+    """Return all jobs, the longest first so that no worker is left alone with one at the end."""
+    keys = [
+        JobKey(setting, method, seed)
+        for seed in config.seeds
+        for setting in config.settings
+        for method in config.methods
+    ]
+    jobs = [
+        Job(key.name, run_job, (config, key, folder / key.name, run_key), _units(config, key))
+        for key in keys
+    ]
+    return sorted(jobs, key=lambda job: -job.units)
+
+
+def _units(config: Config, key: JobKey) -> float:
+    return _train_units(config, key) * training_batches(config, key.method) + sum(
+        _test_units(config, key, len(tasks), steps) for tasks, steps in chunks(config, key.setting)
+    )
+
+
+def _train_units(config: Config, key: JobKey) -> float:
+    """Rough cost of one meta-batch, in fine-tuning steps of one task."""
+    steps = config.maml_inner_steps if key.method == "MAML" else config.steps
+    return config.meta_batch * steps * (2.0 if key.setting == ZEROTH else 1.0)
+
+
+def _test_units(config: Config, key: JobKey, tasks: int, steps: int) -> float:
+    return tasks * steps * (0.5 if key.setting == ZEROTH else 0.1)
+
+
+def chunks(config: Config, setting: str) -> list[tuple[range, int]]:
+    """Cut the test tasks into chunks, each with the number of steps that it is followed for."""
+    long = config.long_tasks_zo if setting == ZEROTH else config.long_tasks
+    parts = []
+    for start, stop, steps in (
+        (0, long, config.long_steps),
+        (long, config.test_tasks, config.steps),
+    ):
+        for first in range(start, stop, CHUNK):
+            parts.append((range(first, min(first + CHUNK, stop)), steps))
+    return parts
+
+
+def run_job(config: Config, key: JobKey, folder: Path, run_key: str, monitor: Monitor) -> None:
+    """Meta-train, then test; go on from whatever the folder holds already."""
+    if (folder / "result.npz").exists():
+        read_arrays(folder / "result.npz", CURVES, run_key)
+        monitor.report(_units(config, key))
+        return
+    setup = make_setup(config, key.setting, key.seed)
+    batches, units = training_batches(config, key.method), _train_units(config, key)
+    flat = None
+    if batches:
+        flat = train(
+            learner(setup, key.method), batches, folder, run_key, setup.backend, monitor, units
+        )
+    optimizer = fine_tuner(setup, key.method, flat)
+    done, curves = batches * units, []
+    for index, (tasks, steps) in enumerate(chunks(config, key.setting)):
+        file = folder / f"curves-{index:03d}.npz"
+        if not file.exists():
+            curve = test_curve(setup, optimizer, flat if key.method == "MAML" else None, tasks, steps)
+            write_arrays(file, CURVES, run_key, {"mse": curve})
+        curves.append(read_arrays(file, CURVES, run_key)["mse"])
+        done += _test_units(config, key, len(tasks), steps)
+        monitor.report(done)
+        if monitor.check():
+            raise Stopped
+    _finish(config, folder, run_key, flat, curves)
+
+
+def test_curve(
+    setup: Setup, optimizer: Optimizer, start: Any, tasks: range, steps: int
+) -> np.ndarray:
+    """Fine-tune on D_tr of each task and return the test MSE at every step (tasks, steps + 1).
+
+    ``start`` is a shared initialisation; None for a random one per task.
+    """
+    config, seed, backend = setup.config, setup.seed, setup.backend
+    problem = setup.problem._replace(val_shots=config.test_points)
+    train_data, test_data = problem.data(seed, Stage.TEST_TASK, tasks)
+    theta = problem.theta_0(seed, Stage.TEST_INIT, tasks)
+    if start is not None:
+        theta = backend.xp.broadcast_to(backend.asarray(start), theta.shape)
+    state, curve = optimizer.init(theta), []
+    for k in range(steps + 1):
+        curve.append(problem.mean_loss.value(theta, test_data))
+        if k < steps:
+            g = _gradient(setup, problem, theta, train_data, tasks, k)
+            delta, state = optimizer.update(g, state)
+            theta = theta - delta
+    host = backend.to_host(backend.xp.stack(curve, axis=-1))
+    return np.asarray(host, dtype=np.float64)
+
+
+def _gradient(setup: Setup, problem: Any, theta: Any, train: Data, tasks: range, k: int) -> Any:
+    u = None
+    if setup.zeroth:
+        q = setup.config.directions
+        u = problem.directions(setup.seed, Stage.TEST_DIRECTIONS, tasks, [k], q)[0]
+    return setup.tuner.estimator.estimate(problem.sum_loss, theta, train, u)
+
+
+def _finish(
+    config: Config, folder: Path, run_key: str, flat: Any, curves: list[np.ndarray]
+) -> None:
+    """Join the chunks into one result; then they and the checkpoint are no longer needed."""
+    result = {
+        "short": np.concatenate([curve[:, : config.steps + 1] for curve in curves]),
+        "long": np.concatenate(
+            [c for c in curves if c.shape[1] == config.long_steps + 1]
+        ),
+    }
+    if flat is not None:
+        checkpoint = read_arrays(folder / "checkpoint.npz", "lft-checkpoint-1", run_key)
+        result |= {"flat": flat, "losses": checkpoint["losses"]}
+    write_arrays(folder / "result.npz", CURVES, run_key, result)
+    for file in [*folder.glob("curves-*.npz"), *folder.glob("checkpoint.npz")]:
+        file.unlink()

@@ -1,0 +1,113 @@
+"""Meta-training with checkpoints: the loop around Algorithm 1 and around MAML.
+
+What is learned is one flat array (Φ, or MAML's θ) with Adam's state. A learner is an update of that
+state by one batch of tasks, so a checkpoint holds a handful of arrays, and going on from it gives
+the same bits as never having stopped: everything random is keyed by the number of the task.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from lft_backends.backend import Backend
+from lft_ref import Optimizer
+from lft_ref.optimizers import AdamState
+from lft_validation.files import read_arrays, write_arrays
+from lft_validation.jobs import Monitor, Stopped
+
+CHECKPOINT_SECONDS = 5.0
+
+
+class Diverged(click.ClickException):
+    """Training met a number that is not finite. Exit code 1."""
+
+    exit_code = 1
+
+
+class LearnerState(NamedTuple):
+    """What one meta-update hands to the next."""
+
+    flat: Any  # (P,): Φ or θ
+    adam: AdamState
+
+
+class Learner(NamedTuple):
+    """``init()`` gives the first state; ``update(state, batch)`` gives the next, and the loss."""
+
+    init: Callable[[], LearnerState]
+    update: Callable[[LearnerState, int], tuple[LearnerState, Any]]
+
+
+def decaying(optimizer: Optimizer, total_updates: int) -> Optimizer:
+    """Scale an optimizer's steps by ½ (1 + cos(π t / T)): from its learning rate down to 0."""
+
+    def update(g: Any, state: AdamState) -> tuple[Any, AdamState]:
+        step, state = optimizer.update(g, state)
+        done = min((state.updates - 1) / total_updates, 1.0)
+        return step * (0.5 * (1.0 + math.cos(math.pi * done))), state
+
+    return Optimizer(optimizer.init, update)
+
+
+def train(
+    learner: Learner,
+    batches: int,
+    folder: Path,
+    key: str,
+    backend: Backend,
+    monitor: Monitor,
+    units_per_batch: float,
+) -> np.ndarray:
+    """Run all batches, from the folder's checkpoint if there is one; return the flat result.
+
+    Raises:
+        Diverged: when the loss or the learned array is not finite; the last good state is kept.
+        Stopped: when asked to stop; a checkpoint is kept.
+    """
+    file = folder / "checkpoint.npz"
+    state, losses = _resume(file, key, backend) if file.exists() else (learner.init(), [])
+    saved = time.monotonic()
+    for batch in range(len(losses), batches):
+        new, loss = learner.update(state, batch)
+        losses.append(float(backend.to_host(loss)))
+        if not (math.isfinite(losses[-1]) and np.isfinite(backend.to_host(new.flat)).all()):
+            _save(file, key, state, losses[:-1], backend)
+            raise Diverged(
+                f"training diverged at task batch {batch + 1} of {batches} (loss {losses[-1]}); "
+                f"the last good state is in {file}; try a smaller learning rate or --dtype float64"
+            )
+        state = new
+        monitor.report((batch + 1) * units_per_batch)
+        stop = monitor.check()
+        if stop or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            _save(file, key, state, losses, backend)
+            saved = time.monotonic()
+        if stop:
+            raise Stopped
+    _save(file, key, state, losses, backend)
+    return backend.to_host(state.flat)
+
+
+def _save(file: Path, key: str, state: LearnerState, losses: list[float], backend: Backend) -> None:
+    arrays = {
+        "flat": backend.to_host(state.flat),
+        "mean": backend.to_host(state.adam.mean),
+        "square": backend.to_host(state.adam.square),
+        "updates": np.asarray(state.adam.updates),
+        "losses": np.asarray(losses, dtype=np.float64),
+    }
+    write_arrays(file, "lft-checkpoint-1", key, arrays)
+
+
+def _resume(file: Path, key: str, backend: Backend) -> tuple[LearnerState, list[float]]:
+    a = read_arrays(file, "lft-checkpoint-1", key)
+    moments = backend.asarray(a["mean"]), backend.asarray(a["square"])
+    state = LearnerState(backend.asarray(a["flat"]), AdamState(int(a["updates"]), *moments))
+    return state, [float(x) for x in a["losses"]]

@@ -1,0 +1,91 @@
+"""Files that are written whole or not at all, and read with suspicion. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lft_validation.errors import UserError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write to a temporary name in the same folder, flush to disk, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON with sorted keys, so that equal values give equal files."""
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Return the parsed file.
+
+    Raises:
+        UserError: if it is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); it was damaged: use another folder") from error
+
+
+def fingerprint(value: object) -> str:
+    """Return a short hash of a JSON value; equal values have equal fingerprints."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_arrays(path: Path, kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays as ``.npz`` with the kind of file and the fingerprint of what they belong to."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, kind=np.asarray(kind), key=np.asarray(key), **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_arrays(path: Path, kind: str, key: str | None = None) -> dict[str, np.ndarray]:
+    """Return the arrays of a file that :func:`write_arrays` made.
+
+    Args:
+        path: the file.
+        kind: what kind of file it must be.
+        key: the fingerprint it must carry; None for any.
+
+    Raises:
+        UserError: if it is missing, truncated, corrupted, of another kind or of another run.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; check the path") from error
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is not a readable .npz file ({error}); it was truncated or damaged: "
+            "delete it to compute it again"
+        ) from error
+    found = str(arrays.pop("kind", "nothing"))
+    if found != kind:
+        raise UserError(f"{path} holds {found!r}, expected {kind!r}; point to another file")
+    owner = str(arrays.pop("key", ""))
+    if key is not None and owner != key:
+        raise UserError(
+            f"{path} belongs to another run ({owner}, expected {key}); "
+            "use the folder that it came from, or delete it to compute it again"
+        )
+    return arrays

@@ -1,0 +1,121 @@
+"""Independent jobs on several processes: progress, Ctrl-C, and no orphans.
+
+A job is a pure function of its arguments that writes its own folder, so results do not depend on the
+number of workers. Each process computes on one BLAS thread, which also fixes the order of sums.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from typing import Any, NamedTuple
+
+
+class Stopped(Exception):
+    """The job was asked to stop; it left a checkpoint."""
+
+
+class Monitor:
+    """What a job tells the outside: how much is done; and what it asks: shall I stop?"""
+
+    def __init__(self, index: int, done: Any, stop: Any, parent: int) -> None:
+        self._index, self._done, self._stop, self._parent = index, done, stop, parent
+
+    def report(self, done: float) -> None:
+        """Say how many units of work are done."""
+        self._done[self._index] = done
+
+    def check(self) -> bool:
+        """Say whether to stop: asked to, or the parent process is gone."""
+        return bool(self._stop.is_set()) or (
+            self._parent != os.getpid() and os.getppid() != self._parent
+        )
+
+
+class Job(NamedTuple):
+    """A function of (\\*args, monitor), and how many units of work it will report."""
+
+    name: str
+    function: Callable[..., None]
+    args: tuple[Any, ...]
+    units: float
+
+
+_SHARED: list[Any] = []  # set once per worker process by its initializer
+
+
+def _initialise(done: Any, stop: Any, parent: int) -> None:
+    import signal
+
+    from threadpoolctl import threadpool_limits
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    _SHARED[:] = [done, stop, parent, threadpool_limits(1)]
+
+
+def _work(index: int, job: Job) -> None:
+    done, stop, parent = _SHARED[:3]
+    job.function(*job.args, Monitor(index, done, stop, parent))
+
+
+def run_jobs(
+    jobs: Sequence[Job], workers: int, tick: Callable[[Sequence[float]], None]
+) -> None:
+    """Run all jobs; ``tick`` is called a few times a second with the units done by each.
+
+    Raises:
+        Stopped: after Ctrl-C, when every job has left its checkpoint.
+    """
+    context = multiprocessing.get_context("spawn")
+    done = context.Array("d", len(jobs), lock=False)
+    stop = context.Event()
+    if workers <= 1:
+        _run_here(jobs, done, stop, tick)
+        return
+    with ProcessPoolExecutor(
+        workers, context, initializer=_initialise, initargs=(done, stop, os.getpid())
+    ) as pool:
+        pending = {pool.submit(_work, index, job) for index, job in enumerate(jobs)}
+        _wait(pending, stop, lambda: tick(list(done)))
+
+
+def _run_here(jobs: Sequence[Job], done: Any, stop: Any, tick: Callable[..., None]) -> None:
+    from threadpoolctl import threadpool_limits
+
+    class Ticking(Monitor):
+        last = 0.0
+
+        def check(self) -> bool:
+            if time.monotonic() - self.last > 0.2:
+                self.last = time.monotonic()
+                tick(list(done))
+            return super().check()
+
+    with threadpool_limits(1):
+        for index, job in enumerate(jobs):
+            job.function(*job.args, Ticking(index, done, stop, os.getpid()))
+
+
+def _wait(pending: set[Future[None]], stop: Any, tick: Callable[[], None]) -> None:
+    """Wait for all futures; on the first failure or Ctrl-C ask the others to stop, then raise."""
+    failure: BaseException | None = None
+    while pending:
+        try:
+            finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            tick()
+        except KeyboardInterrupt:
+            failure = failure or Stopped()
+            finished = set()
+        for future in finished:
+            if not future.cancelled() and future.exception() is not None:
+                error = future.exception()
+                failure = error if not isinstance(failure, Stopped) or failure is None else failure
+        if failure is not None and not stop.is_set():
+            stop.set()
+            for future in pending:
+                future.cancel()
+    if failure is not None:
+        raise failure

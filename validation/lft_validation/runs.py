@@ -1,0 +1,96 @@
+"""Run folders: what was asked for (config.json), what came out, and how to go on after a stop."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lft_ref
+from lft_validation.errors import UserError
+from lft_validation.files import fingerprint, read_json, write_json
+
+VERSIONED = ("numpy", "scipy", "numba", "cupy-cuda12x", "cupy-cuda13x")
+
+
+class RunFolder(NamedTuple):
+    """A folder that belongs to one configuration."""
+
+    path: Path
+    key: str  # fingerprint of the configuration, carried by every file of the run
+
+    def job(self, name: str) -> Path:
+        """Return the folder of one job."""
+        return self.path / "jobs" / name
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what results may depend on."""
+    found = {"python": platform.python_version(), "lft-ref": lft_ref.__version__}
+    for name in VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def default_folder(experiment: str, preset: str) -> Path:
+    """Return ``runs/EXPERIMENT-PRESET-TIME``, new for every call."""
+    now = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{experiment}-{preset}-{now}"
+
+
+def open_run(path: Path, experiment: str, config: dict[str, Any], resume: bool) -> RunFolder:
+    """Start a run folder, or go on with one.
+
+    Raises:
+        UserError: if the folder holds something else, another configuration, or was made by other
+            versions; if it exists and ``resume`` is not asked for; if there is nothing to resume.
+    """
+    wanted = {"experiment": experiment, "config": config, "versions": versions()}
+    run = RunFolder(path, fingerprint(wanted))
+    file = path / "config.json"
+    if not file.exists():
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"--out {path} exists and is not a run folder; choose another folder")
+        if resume:
+            raise UserError(f"--resume: there is no run in {path}; leave --resume out to start one")
+        write_json(file, wanted)
+        return run
+    found = read_json(file)
+    _check_same(path, found, wanted)
+    if not resume:
+        raise UserError(
+            f"--out {path} already holds this run; add --resume to go on with it, "
+            "or choose another folder"
+        )
+    return run
+
+
+def _check_same(path: Path, found: Any, wanted: dict[str, Any]) -> None:
+    """Name the first setting or version in which two configurations differ."""
+    if not isinstance(found, dict) or set(found) != set(wanted):
+        raise UserError(f"{path / 'config.json'} is not a run's configuration; choose another --out")
+    if found["experiment"] != wanted["experiment"]:
+        raise UserError(
+            f"--out {path} holds a run of {found['experiment']!r}, not {wanted['experiment']!r}; "
+            "choose another folder"
+        )
+    for part in ("config", "versions"):
+        for name in sorted(set(found[part]) | set(wanted[part])):
+            was, now = found[part].get(name), wanted[part].get(name)
+            if was != now:
+                raise UserError(
+                    f"--out {path} holds a run with {name} = {was}, now {name} = {now}; "
+                    "choose another folder, or go back to that setting"
+                )
+
+
+def log(run: RunFolder, line: str) -> None:
+    """Append a line with the time to log.txt; results never depend on it."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    with (run.path / "log.txt").open("a", encoding="utf-8") as file:
+        file.write(f"{now} {line}\n")
