@@ -8,7 +8,7 @@ import numpy as np
 
 from lft_ref import LSTMParams
 
-FLOOR = 1e-4
+FLOOR = 1e-3
 
 
 def relative_difference(found: np.ndarray, expected: np.ndarray, floor: float = 0.0) -> float:
@@ -41,9 +41,9 @@ def relative_difference(found: np.ndarray, expected: np.ndarray, floor: float = 
 def gradient_differences(found: LSTMParams, expected: LSTMParams) -> dict[str, float]:
     """Return the relative difference of each of the five arrays of Φ, on its own scale.
 
-    An array that is more than 10⁴ times smaller than the largest of the five may be a sum that
+    An array that is more than 10³ times smaller than the largest of the five may be a sum that
     cancels exactly but for rounding (∇_b_o of a cross-entropy does, where only the last layer's
-    biases have a gradient): it is judged on 10⁻⁴ of the largest.
+    biases have a gradient): it is judged on 10⁻³ of the largest.
     """
     floor = FLOOR * max(float(np.max(np.abs(a))) for a in expected)
     pairs = zip(found._fields, found, expected, strict=True)

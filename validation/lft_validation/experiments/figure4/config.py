@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -9,7 +10,34 @@ from lft_validation.errors import UserError
 
 FIRST, ZEROTH = "first order", "zeroth order"
 LEARNED = ("LFT", "L2O", "L2O-train")
-METHODS = (*LEARNED, "MAML", "SGD", "Adam")
+MAML = ("MAML", "MAML-tuned")
+METHODS = (*LEARNED, *MAML, "SGD", "Adam")
+
+
+@dataclass(frozen=True)
+class MAMLConfig:
+    """One way of training and testing MAML."""
+
+    batch: int  # tasks per meta-update
+    passes: int  # how often the meta-training tasks are used
+    inner_steps: int  # K of eq. (2)
+    alpha: float  # α of eq. (2), on the sum of squared errors
+    zo_alpha: float
+    test_alpha: float
+    zo_test_alpha: float
+    learning_rate: float  # of Adam on θ
+    decay: bool  # of that rate, down to 0
+
+
+PUBLISHED = MAMLConfig(
+    # Finn et al. 2017, section 5.1: one inner step, α = 0.01 on the mean loss, Adam 0.001, batch 25
+    batch=25, passes=1, inner_steps=1, alpha=1e-3, zo_alpha=1e-4, test_alpha=1e-3,
+    zo_test_alpha=1e-4, learning_rate=1e-3, decay=False,
+)  # fmt: skip
+TUNED = MAMLConfig(
+    batch=1, passes=5, inner_steps=5, alpha=1e-3, zo_alpha=1e-4, test_alpha=1e-3,
+    zo_test_alpha=1e-4, learning_rate=3e-3, decay=True,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,14 +73,9 @@ class Config:
     directions: int = 20  # q
     mu: float = 1e-2
 
-    # MAML: tasks are used `maml_passes` times; α in meta-training and in testing
-    maml_passes: int = 5
-    maml_inner_steps: int = 5
-    maml_alpha: float = 1e-3
-    maml_test_alpha: float = 1e-3
-    maml_learning_rate: float = 1e-3
-    maml_zo_alpha: float = 1e-4
-    maml_zo_test_alpha: float = 1e-4
+    # MAML from its publication's settings, and tuned with the same budget as the others
+    maml: MAMLConfig = PUBLISHED
+    maml_tuned: MAMLConfig = TUNED
 
     # hand-designed fine-tuners
     sgd_rate: float = 3e-3
@@ -67,15 +90,20 @@ class Config:
     long_tasks: int = 500  # … on the first so many test tasks
     long_tasks_zo: int = 100
 
+    def maml_of(self, method: str) -> MAMLConfig:
+        """Return the settings of ``MAML`` or ``MAML-tuned``."""
+        return self.maml_tuned if method == "MAML-tuned" else self.maml
+
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
 
 PRESETS = {
     "smoke": Config(
         seeds=(0,), hidden=(12,), meta_tasks=4, steps=20, unroll=10, lstm_units=4, directions=4,
-        maml_passes=1, test_tasks=10, test_points=20, long_steps=40, long_tasks=10,
+        maml=replace(PUBLISHED, batch=4), maml_tuned=replace(TUNED, passes=1), test_tasks=10, test_points=20, long_steps=40, long_tasks=10,
         long_tasks_zo=10,
     ),
     "quick": Config(
@@ -87,9 +115,7 @@ PRESETS = {
 
 POSITIVE = (
     "shots", "val_shots", "meta_tasks", "meta_batch", "steps", "unroll", "lstm_units",
-    "output_scale", "learning_rate", "clip", "directions", "mu", "maml_passes", "maml_inner_steps",
-    "maml_alpha", "maml_test_alpha", "maml_learning_rate", "maml_zo_alpha", "maml_zo_test_alpha",
-    "sgd_rate", "adam_rate", "sgd_zo_rate", "adam_zo_rate", "test_tasks", "test_points",
+    "output_scale", "learning_rate", "clip", "directions", "mu", "sgd_rate", "adam_rate", "sgd_zo_rate", "adam_zo_rate", "test_tasks", "test_points",
     "long_steps", "long_tasks", "long_tasks_zo",
 )  # fmt: skip
 CHOICES = {
@@ -138,6 +164,13 @@ def _check(config: Config) -> None:
             f"meta_tasks must be a multiple of meta_batch, found {config.meta_tasks} and "
             f"{config.meta_batch}"
         )
+    for method in MAML:
+        batch = config.maml_of(method).batch
+        if config.meta_tasks % batch:
+            raise UserError(
+                f"meta_tasks must be a multiple of {method}'s batch of {batch}, found "
+                f"{config.meta_tasks}; use for example --meta-tasks {batch * 4}"
+            )
     if not config.hidden or min(config.hidden) < 1:
         raise UserError(f"hidden must name widths of at least 1, found {config.hidden}")
     if not config.seeds or min(config.seeds) < 0:

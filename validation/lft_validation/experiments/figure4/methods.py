@@ -32,7 +32,7 @@ from lft_ref import (
     train_on,
     unflatten,
 )
-from lft_validation.experiments.figure4.config import ZEROTH, Config
+from lft_validation.experiments.figure4.config import LEARNED, MAML, ZEROTH, Config, MAMLConfig
 from lft_validation.experiments.sine import SineProblem
 from lft_validation.experiments.training import Learner, LearnerState, decaying
 
@@ -70,13 +70,15 @@ def make_setup(config: Config, setting: str, seed: int) -> Setup:
 
 def training_batches(config: Config, method: str) -> int:
     """Return how many batches of tasks a method's meta-training consists of; 0 for none."""
-    passes = {"MAML": config.maml_passes, "SGD": 0, "Adam": 0}.get(method, 1)
-    return passes * config.meta_tasks // config.meta_batch
+    if method in MAML:
+        maml = config.maml_of(method)
+        return maml.passes * config.meta_tasks // maml.batch
+    return config.meta_tasks // config.meta_batch if method in LEARNED else 0
 
 
 def learner(setup: Setup, method: str) -> Learner:
     """Return the meta-training of one method."""
-    return _maml(setup) if method == "MAML" else _learned(setup, method)
+    return _maml(setup, method) if method in MAML else _learned(setup, method)
 
 
 def _learned(setup: Setup, method: str) -> Learner:
@@ -114,11 +116,13 @@ def _meta_task(setup: Setup, method: str, batch: int) -> Task:
     return Task(problem.sum_loss, train, val, theta_0, u)
 
 
-def _maml(setup: Setup) -> Learner:
-    """MAML, exact: the shared θ is updated with Adam on ∇_θ f(θ^(K); D_val)."""
-    config, problem = setup.config, setup.problem
-    optimizer = decaying(adam(config.maml_learning_rate), training_batches(config, "MAML"))
-    alpha = config.maml_zo_alpha if setup.zeroth else config.maml_alpha
+def _maml(setup: Setup, method: str) -> Learner:
+    """MAML, exact: the shared θ is updated with Adam on the mean of ∇_θ f(θ^(K); D_val)."""
+    config, maml, problem = setup.config, setup.config.maml_of(method), setup.problem
+    optimizer = adam(maml.learning_rate)
+    if maml.decay:
+        optimizer = decaying(optimizer, training_batches(config, method))
+    alpha = maml.zo_alpha if setup.zeroth else maml.alpha
 
     def init() -> LearnerState:
         flat = problem.theta_0(setup.seed, Stage.PHI, [0])[0]
@@ -126,37 +130,34 @@ def _maml(setup: Setup) -> Learner:
 
     def update(state: LearnerState, batch: int) -> tuple[LearnerState, Any]:
         xp = setup.backend.xp
-        numbers = [
-            i % config.meta_tasks
-            for i in range(batch * config.meta_batch, (batch + 1) * config.meta_batch)
-        ]
-        train, val = problem.data(setup.seed, Stage.META_TASK, numbers)
-        theta = xp.broadcast_to(state.flat, (len(numbers), problem.d))
-        u = None
-        if setup.zeroth:
-            steps = range(config.maml_inner_steps)
-            fresh = [i + batch * config.meta_batch for i in range(len(numbers))]
-            u = problem.directions(
-                setup.seed, Stage.META_DIRECTIONS, fresh, steps, config.directions
-            )
-        result = maml_gradient(
-            Task(problem.sum_loss, train, val, theta, u),
-            alpha,
-            config.maml_inner_steps,
-            setup.tuner.estimator,
-        )
-        gradient = clip_by_norm(xp.sum(result.grad, axis=0), config.clip)
+        task = _maml_task(setup, maml, state.flat, batch)
+        result = maml_gradient(task, alpha, maml.inner_steps, setup.tuner.estimator)
+        gradient = clip_by_norm(xp.mean(result.grad, axis=0), config.clip)
         step, adam_state = optimizer.update(gradient, state.adam)
-        return LearnerState(state.flat - step, adam_state), xp.sum(result.meta_loss)
+        return LearnerState(state.flat - step, adam_state), xp.mean(result.meta_loss)
 
     return Learner(init, update)
+
+
+def _maml_task(setup: Setup, maml: MAMLConfig, theta: Any, batch: int) -> Task:
+    """The tasks of one meta-update; a task met again gets fresh directions."""
+    problem, seed, tasks = setup.problem, setup.seed, setup.config.meta_tasks
+    numbers = range(batch * maml.batch, (batch + 1) * maml.batch)
+    train, val = problem.data(seed, Stage.META_TASK, [i % tasks for i in numbers])
+    u = None
+    if setup.zeroth:
+        steps, q = range(maml.inner_steps), setup.config.directions
+        u = problem.directions(seed, Stage.META_DIRECTIONS, numbers, steps, q)
+    start = setup.backend.xp.broadcast_to(theta, (len(numbers), problem.d))
+    return Task(problem.sum_loss, train, val, start, u)
 
 
 def fine_tuner(setup: Setup, method: str, flat: Any) -> Optimizer:
     """Return the update rule that a method uses on a test task."""
     config, cell = setup.config, setup.tuner.cell
-    if method == "MAML":
-        return sgd(config.maml_zo_test_alpha if setup.zeroth else config.maml_test_alpha)
+    if method in MAML:
+        maml = config.maml_of(method)
+        return sgd(maml.zo_test_alpha if setup.zeroth else maml.test_alpha)
     if method == "SGD":
         return sgd(config.sgd_zo_rate if setup.zeroth else config.sgd_rate)
     if method == "Adam":

@@ -17,10 +17,11 @@ COLOURS = {
     "L2O": "#1f77b4",
     "L2O-train": "#17becf",
     "MAML": "#2ca02c",
+    "MAML-tuned": "#9467bd",
     "SGD": "#7f7f7f",
     "Adam": "#bcbd22",
 }
-DASHES = {"L2O-train": (0, (4, 2)), "SGD": (0, (1, 1.5)), "Adam": (0, (5, 1, 1, 1))}
+DASHES = {"L2O-train": (0, (4, 2)), "MAML-tuned": (0, (6, 2)), "SGD": (0, (1, 1.5)), "Adam": (0, (5, 1, 1, 1))}
 
 
 def draw(config: Config, results: Results, folder: Path) -> list[Path]:

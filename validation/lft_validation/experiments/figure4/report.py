@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lft_validation.experiments.figure4.config import FIRST, LEARNED, ZEROTH, Config
+from lft_validation.experiments.figure4.config import FIRST, LEARNED, MAML, ZEROTH, Config
 from lft_validation.experiments.figure4.run import CURVES, JobKey
 from lft_validation.files import read_arrays
 from lft_validation.stats import paired_difference, verdict_less, verdict_not_worse
@@ -110,7 +110,7 @@ def _less(config: Config, results: Results, setting: str, other: str) -> dict[st
     return {
         "claim": f"LFT < {other}",
         "setting": setting,
-        "of_the_paper": other in (*LEARNED, "MAML"),
+        "of_the_paper": other in (*LEARNED, *MAML),
         "difference": difference._asdict(),
         "verdict": verdict_less(difference),
     }

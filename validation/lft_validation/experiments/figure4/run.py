@@ -9,7 +9,7 @@ import numpy as np
 
 from lft_backends.draws import Stage
 from lft_ref import Data, Optimizer
-from lft_validation.experiments.figure4.config import ZEROTH, Config
+from lft_validation.experiments.figure4.config import MAML, ZEROTH, Config
 from lft_validation.experiments.figure4.methods import (
     Setup,
     fine_tuner,
@@ -61,8 +61,12 @@ def _units(config: Config, key: JobKey) -> float:
 
 def _train_units(config: Config, key: JobKey) -> float:
     """Rough cost of one meta-batch, in fine-tuning steps of one task."""
-    steps = config.maml_inner_steps if key.method == "MAML" else config.steps
-    return config.meta_batch * steps * (2.0 if key.setting == ZEROTH else 1.0)
+    if key.method in MAML:
+        maml = config.maml_of(key.method)
+        steps = maml.batch * maml.inner_steps
+    else:
+        steps = config.meta_batch * config.steps
+    return steps * (2.0 if key.setting == ZEROTH else 1.0)
 
 
 def _test_units(config: Config, key: JobKey, tasks: int, steps: int) -> float:
@@ -100,7 +104,7 @@ def run_job(config: Config, key: JobKey, folder: Path, run_key: str, monitor: Mo
     for index, (tasks, steps) in enumerate(chunks(config, key.setting)):
         file = folder / f"curves-{index:03d}.npz"
         if not file.exists():
-            curve = test_curve(setup, optimizer, flat if key.method == "MAML" else None, tasks, steps)
+            curve = test_curve(setup, optimizer, flat if key.method in MAML else None, tasks, steps)
             write_arrays(file, CURVES, run_key, {"mse": curve})
         curves.append(read_arrays(file, CURVES, run_key)["mse"])
         done += _test_units(config, key, len(tasks), steps)

@@ -1,0 +1,37 @@
+"""Hypothesis profiles, and the array libraries that array-API tests run on: the one place for both."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.helpers import LIBRARIES, Library
+
+# ``ci`` draws the same examples every time. ``--hypothesis-profile=explore`` draws new ones, more of
+# them (tests state their counts through ``tests.helpers.examples``, in percent of max_examples).
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "explore", settings.get_profile("ci"), derandomize=False, max_examples=1000, print_blob=True
+)
+settings.load_profile("ci")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.gpu] if name == "cupy" else [])
+        for name in sorted(LIBRARIES)
+    ]
+)
+def xp(request: pytest.FixtureRequest) -> Library:
+    """Every array library in turn; what is not installed, or has no device, is skipped and says so."""
+    name: str = request.param
+    try:
+        return LIBRARIES[name]()
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"{name} cannot be used here: {error}")

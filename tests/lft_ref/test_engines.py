@@ -1,0 +1,181 @@
+"""Forward mode (Statement 1), adjoint and autodiff are three ways to one number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lft_ref import (
+    adjoint,
+    flatten,
+    forward_mode,
+    memory_bytes,
+    size,
+    sum_over_tasks,
+    unroll,
+)
+from lft_ref.forward_mode import forward_step, initial_forward_state
+from lft_ref.params import all_columns, column_blocks
+from lft_validation.autodiff_oracle import oracle, oracle_GH
+from tests.helpers import (
+    ESTIMATORS,
+    OBJECTIVES,
+    assert_close,
+    assert_same_gradient,
+    assert_same_result,
+    examples,
+    random_case,
+    settings_of_cases,
+)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_forward_mode_and_adjoint_agree_with_the_oracle(objective):
+    @examples(50)
+    @given(settings=settings_of_cases(), rows_per_block=st.sampled_from([None, 1, 2, 5, 100]))
+    def check(settings, rows_per_block):
+        case = random_case(objective=objective, **settings)
+        want = oracle(*case)
+        assert_same_result(adjoint(*case), want)
+        assert_same_result(forward_mode(*case, rows_per_block=rows_per_block), want)
+
+    check()
+
+
+@pytest.mark.parametrize("second_order", [True, False])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("m", [1, 2])
+def test_engines_agree_for_every_estimator_preprocessing_and_order(estimator, m, second_order):
+    case = random_case(
+        7, "squared_mean_tanh", estimator, m=m, second_order=second_order, with_state=True
+    )
+    want = oracle(*case)
+    assert_same_result(adjoint(*case), want)
+    assert_same_result(forward_mode(*case), want)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_G_and_H_are_the_jacobians_of_the_unroll(estimator):
+    K = 3
+    params, tuner, task, _, state_0, _ = random_case(
+        3, "squared_sum_tanh_deep", estimator, K=K, with_state=True
+    )
+    G, H = oracle_GH(params, tuner, task, K, state_0)
+    columns = all_columns(params.m, params.n)
+    at = initial_forward_state(params, task.theta_0, state_0, columns)
+    for k in range(K):
+        at = forward_step(params, tuner, task, k, at)
+    assert_close(at.G, G)
+    assert_close(at.H, H)
+
+
+def test_G_and_H_start_from_zero():
+    params, _, task, *_ = random_case(0)
+    at = initial_forward_state(params, task.theta_0, None, all_columns(params.m, params.n))
+    assert at.G.shape == (3, size(2, 2))
+    assert at.H.shape == (3, 4, size(2, 2))
+    assert not at.G.any()
+    assert not at.H.any()
+    assert not at.state.h.any()
+
+
+def test_a_block_of_columns_holds_those_columns_of_G_and_H():
+    params, tuner, task, *_ = random_case(5, n=3, K=2)
+    parts = []
+    for columns in [all_columns(2, 3), *column_blocks(2, 3, rows=4)]:
+        at = initial_forward_state(params, task.theta_0, None, columns)
+        for k in range(2):
+            at = forward_step(params, tuner, task, k, at, columns)
+        parts.append(at)
+    whole, *blocks = parts
+    assert_close(np.concatenate([b.G for b in blocks], axis=-1), whole.G, 1e-15)
+    assert_close(np.concatenate([b.H for b in blocks], axis=-1), whole.H, 1e-15)
+
+
+@pytest.mark.parametrize("mu", [1e-2, 1e-3, 1e-4])
+def test_engines_agree_at_small_smoothing_within_the_rounding_of_the_estimate(mu):
+    # f(θ + μu) − f(θ) carries errors of a few ε, which (6) divides by μ; log/sign divides by |g|.
+    case = random_case(8, "squared_mean_tanh", "gaussian", mu=mu)
+    want = oracle(*case)
+    path = unroll(*case[:3], K=3)
+    smallest = min(float(np.abs(g).min()) for g in path.g)
+    assert smallest > 1e-2  # well above the kink at e^-10
+    rounding = 100 * np.finfo(float).eps * float(np.max(want.val_loss)) / (mu * smallest)
+    assert_same_gradient(adjoint(*case).grad, want.grad, rounding)
+    assert_same_gradient(forward_mode(*case).grad, want.grad, rounding)
+    # Both hand-written engines are fed the same estimate, bit for bit.
+    assert_same_gradient(forward_mode(*case).grad, adjoint(*case).grad, 1e-11)
+
+
+def test_long_unrolls_agree():
+    case = random_case(2, "quadratic", K=25, n=5, d=4, output_scale=0.1)
+    want = oracle(*case)
+    assert_same_result(adjoint(*case), want)
+    assert_same_result(forward_mode(*case), want)
+
+
+def test_a_batch_gives_what_its_tasks_give_alone():
+    case = random_case(4, "squared_sum_relu", "gaussian", batch=(3,), with_state=True)
+    params, tuner, task, weights, state_0, _ = case
+    together = adjoint(*case)
+    for i in range(3):
+        alone = task._replace(
+            train=type(task.train)(*(a[i] for a in task.train)),
+            val=type(task.val)(*(a[i] for a in task.val)),
+            theta_0=task.theta_0[i],
+            directions=task.directions[:, :, i],
+        )
+        state = type(state_0)(*(a[i] for a in state_0))
+        one = adjoint(params, tuner, alone, weights, state)
+        assert_close(together.theta[i], one.theta, 1e-12)
+        for a, b in zip(together.grad, one.grad, strict=True):
+            assert_close(a[i], b, 1e-12)
+
+
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+def test_sum_over_tasks_adds_the_tasks_gradients(batch):
+    case = random_case(8, batch=batch)
+    grad = adjoint(*case).grad
+    total = sum_over_tasks(grad)
+    assert total.W_x.shape == case.params.W_x.shape
+    assert_close(flatten(total), np.reshape(flatten(grad), (-1, size(2, 2))).sum(axis=0), 1e-14)
+
+
+def test_truncation_at_or_beyond_K_changes_nothing_and_below_it_does():
+    case = random_case(9, K=4)
+    full = adjoint(*case)
+    for truncate in (4, 9):
+        assert_same_result(adjoint(*case[:5], truncate=truncate), full, 1e-15)
+        assert_same_result(forward_mode(*case[:5], truncate=truncate), full, 1e-12)
+    with pytest.raises(AssertionError, match="gradients differ"):
+        assert_same_gradient(adjoint(*case[:5], truncate=2).grad, full.grad, 1e-3)
+
+
+def test_truncation_every_t_steps_is_the_sum_over_separate_unrolls():
+    case = random_case(10, K=6, with_state=True)
+    params, tuner, task, weights, state, _ = case
+    total = 0.0
+    for _ in range(3):
+        part = adjoint(params, tuner, task, weights[:2], state)
+        total = total + flatten(part.grad)
+        task, state = task._replace(theta_0=part.theta), part.state
+    for engine in (adjoint, forward_mode):
+        assert_close(flatten(engine(*case[:5], truncate=2).grad), total, 1e-12)
+
+
+def test_the_second_order_term_matters():
+    case = random_case(12, "squared_sum_tanh_deep")
+    without = case._replace(tuner=case.tuner._replace(second_order=False))
+    with pytest.raises(AssertionError, match="gradients differ"):
+        assert_same_gradient(adjoint(*without).grad, oracle(*case).grad, 1e-3)
+
+
+def test_memory_estimate_is_that_of_H_before_H_after_and_Pi_Phi():
+    d, m, n = 7, 2, 3
+    P = size(m, n)
+    assert memory_bytes(d, m, n) == 8 * d * P * (3 * 2 * n + 3)
+    assert memory_bytes(d, m, n, itemsize=4, tasks=5) == 4 * 5 * d * P * (3 * 2 * n + 3)
+    assert memory_bytes(d, m, n, rows_per_block=1) == 8 * d * (4 * n + n + 1) * (3 * 2 * n + 3)
+    assert memory_bytes(d, m, n, rows_per_block=99) == memory_bytes(d, m, n)

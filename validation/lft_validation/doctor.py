@@ -1,0 +1,247 @@
+"""What works on this machine. Every look is guarded: a broken package must not hide the others."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lft_ref
+
+REQUIRED = {  # distribution -> module
+    "array-api-compat": "array_api_compat",
+    "array-api-extra": "array_api_extra",
+    "autograd": "autograd",
+    "click": "click",
+    "matplotlib": "matplotlib",
+    "numpy": "numpy",
+    "psutil": "psutil",
+    "rich": "rich",
+    "scipy": "scipy",
+    "threadpoolctl": "threadpoolctl",
+}
+EXTRAS = {  # extra -> modules; cuda12, cuda13 and fast are backends
+    "images": ("PIL", "pooch", "sklearn"),
+    "cluster": ("dask", "distributed", "joblib", "ray"),
+    "bench": ("jax", "torch"),
+    "test": ("array_api_strict", "hypothesis", "pytest"),
+}
+DATA_FOLDERS = ("mnist", "cifar-10-batches-bin", "omniglot")
+PYTHON = (3, 11)
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    name: str
+    works: bool
+    detail: str = ""  # version, or the reason why it does not work
+    remedy: str = ""  # what mends it
+
+
+class Diagnosis(NamedTuple):
+    """Everything that ``lft doctor`` says."""
+
+    required: list[Finding]
+    backends: list[Finding]
+    extras: list[Finding]
+    data: list[Finding]
+    machine: list[Finding]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether everything that is needed works; backends but NumPy, extras and data are not."""
+        numpy = [finding for finding in self.backends if finding.name == "numpy"]
+        return all(finding.works for finding in [*self.required, *numpy])
+
+
+def diagnose() -> Diagnosis:
+    """Look at everything."""
+    names = ("numpy", "numba", "cupy", "strict")
+    return Diagnosis(
+        required=[_python(), Finding("lft-ref", True, lft_ref.__version__)]
+        + [_package(name, module) for name, module in REQUIRED.items()],
+        backends=[backend(name) for name in names],
+        extras=[_extra(name, modules) for name, modules in EXTRAS.items()],
+        data=data_folders(os.environ.get("LFT_DATA_DIR")),
+        machine=[_blas(), _cores(), _memory()],
+    )
+
+
+def _python() -> Finding:
+    wanted = ".".join(map(str, PYTHON))
+    return Finding(
+        "python", sys.version_info >= PYTHON, platform.python_version(), f"use {wanted} or newer"
+    )
+
+
+def _package(name: str, module: str) -> Finding:
+    """Import a package, so that a broken one shows."""
+    remedy = f"pip install --force-reinstall {name}"
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+        return Finding(name, False, one_line(error), remedy)
+    return Finding(name, True, _version(name))
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown version"
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's kind and the start of its text, as one line."""
+    text = " ".join(str(error).split())
+    short = text if len(text) <= 160 else text[:157] + "..."
+    return f"{type(error).__name__}: {short}" if short else type(error).__name__
+
+
+def backend(name: str) -> Finding:
+    """Use a backend for a sum, which shows missing devices and compilers too."""
+    try:
+        from lft_backends.backend import BackendUnavailable, get_backend
+    except Exception as error:  # noqa: BLE001 - NumPy itself may be broken
+        return Finding(name, False, one_line(error), "mend the packages above first")
+    try:
+        total = _small_sum(get_backend(name))
+    except BackendUnavailable as error:
+        reason, _, remedy = str(error).rpartition("; ")
+        finding = Finding(name, False, reason, remedy.partition("install it with: ")[2] or remedy)
+        return _cupy_finding(finding) if name == "cupy" else finding
+    except Exception as error:  # noqa: BLE001 - drivers and compilers raise kinds of their own
+        finding = Finding(name, False, one_line(error), f"use another backend than {name}")
+        return _cupy_finding(finding) if name == "cupy" else finding
+    works = abs(total - 2.0) < 1e-12
+    remedy = "" if works else "install its library again"
+    detail = _library_version(name) if works else f"says that 0.5 + 1.5 = {total}"
+    return Finding(name, works, detail, remedy)
+
+
+def _library_version(name: str) -> str:
+    library = {"strict": "array_api_strict"}.get(name, name)
+    return str(getattr(sys.modules.get(library), "__version__", ""))
+
+
+def _small_sum(backend: Any) -> float:
+    import numpy as np
+
+    return float(backend.to_host(backend.xp.sum(backend.asarray(np.asarray([0.5, 1.5])))))
+
+
+def _cupy_finding(finding: Finding) -> Finding:
+    """Tell apart no CuPy, no driver, a driver too old, no device and no compiler."""
+    text = finding.detail
+    if "not installed" in text or "does not import" in text:
+        return finding
+    driver, runtime = _cuda_versions()
+    if driver == 0:
+        return Finding(
+            "cupy",
+            False,
+            "CuPy is installed, but there is no NVIDIA driver",
+            "install the driver on a machine with an NVIDIA GPU, or use numpy or numba",
+        )
+    if "InsufficientDriver" in text:
+        wheels = "pip uninstall cupy-cuda13x, then pip install 'lft-ref[cuda12]'"
+        return Finding(
+            "cupy",
+            False,
+            f"the NVIDIA driver is too old: it serves CUDA {_dotted(driver)}, this CuPy needs "
+            f"{_dotted(runtime)}",
+            wheels if 12000 <= driver < 13000 <= runtime else "update the NVIDIA driver",
+        )
+    if "NoDevice" in text or "one of 0 GPUs" in text:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        where = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
+        return Finding(
+            "cupy",
+            False,
+            f"the driver shows no GPU{where}",
+            "look at nvidia-smi and CUDA_VISIBLE_DEVICES",
+        )
+    if "nvrtc" in text.lower():
+        return finding._replace(remedy="pip install 'cupy-cuda12x[ctk]' (13x for CUDA 13)")
+    return finding._replace(remedy="look at nvidia-smi, or use numpy or numba")
+
+
+def _cuda_versions() -> tuple[int, int]:
+    """Return the CUDA versions of driver and CuPy as CUDA numbers them; -1 where unknown."""
+    try:
+        runtime = importlib.import_module("cupy").cuda.runtime
+        return int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
+    except Exception:  # noqa: BLE001 - CuPy is broken: its own error stands
+        return -1, -1
+
+
+def _dotted(version: int) -> str:
+    """12040 -> 12.4."""
+    return f"{version // 1000}.{version % 1000 // 10}" if version >= 0 else "another version"
+
+
+def _extra(name: str, modules: tuple[str, ...]) -> Finding:
+    """Look for the modules of an extra without importing them: some take seconds."""
+    missing = [module for module in modules if not _is_there(module)]
+    if not missing:
+        return Finding(name, True, ", ".join(modules))
+    return Finding(name, False, f"missing: {', '.join(missing)}", f"pip install 'lft-ref[{name}]'")
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def data_folders(root: str | None) -> list[Finding]:
+    """Look for the data sets of the image experiments; no command but those needs them."""
+    if not root:
+        folders = ", ".join(DATA_FOLDERS)
+        remedy = f"for image experiments set it to the folder that holds {folders}"
+        return [Finding("LFT_DATA_DIR", False, "is not set", remedy)]
+    if not Path(root).is_dir():
+        return [Finding("LFT_DATA_DIR", False, f"{root} is no folder", "set it to another path")]
+    return [
+        Finding(name, True, str(Path(root, name)))
+        if Path(root, name).is_dir()
+        else Finding(name, False, f"not in {root}", "needed by experiments with these images only")
+        for name in DATA_FOLDERS
+    ]
+
+
+def _blas() -> Finding:
+    """Return the library behind NumPy's matrix products, and its threads."""
+    try:
+        importlib.import_module("numpy")
+        pools = importlib.import_module("threadpoolctl").threadpool_info()
+        found = [
+            f"{pool.get('internal_api')} {pool.get('version')}, threads: {pool.get('num_threads')}"
+            for pool in pools
+            if pool.get("user_api") == "blas"
+        ]
+    except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+        return Finding("BLAS", False, one_line(error), "mend the packages above first")
+    return Finding("BLAS", True, "; ".join(dict.fromkeys(found)) or "of unknown kind")
+
+
+def _cores() -> Finding:
+    affinity = getattr(os, "sched_getaffinity", None)
+    usable = len(affinity(0)) if affinity else os.cpu_count()
+    return Finding("cores", True, f"{usable} usable of {os.cpu_count()}")
+
+
+def _memory() -> Finding:
+    try:
+        memory = importlib.import_module("psutil").virtual_memory()
+    except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+        return Finding("memory", False, one_line(error), "mend the packages above first")
+    free, total = memory.available / 2**30, memory.total / 2**30
+    return Finding("memory", True, f"{free:.1f} GiB free of {total:.1f} GiB")
