@@ -81,7 +81,7 @@ def vjp(
             W_x[t], W_h[t], b[t], w_o[t], g_bar[t], h_old[t], c_old[t],
         )  # fmt: skip
     batch = g.shape[:-1]
-    grads = (a.reshape(*batch, *a.shape[1:]) for a in (W_x.mT, W_h.mT, b, w_o, y_bar.sum(axis=-1)))
+    grads = (a.reshape((*batch, *a.shape[1:])) for a in (W_x.mT, W_h.mT, b, w_o, y_bar.sum(axis=-1)))
     shape = (*batch, *h.shape[-2:])
     return (
         LSTMParams(*grads),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd import jacobian
@@ -21,7 +22,7 @@ from lft_ref import (
 )
 from lft_ref.params import Columns, all_columns, column_blocks
 from lft_validation.autodiff_restatement import rnn_step
-from tests.helpers import assert_close, assert_same_gradient, examples, random_params, random_state
+from tests.helpers import assert_close, examples, random_params, random_state
 
 SIZES = {
     "seed": st.integers(0, 2**32 - 1),
@@ -44,8 +45,6 @@ def restated(params, cell, g, state):
     """(Δθ, h⁺, c⁺) side by side, (d, 1 + 2n), as a function of (Φ, g, h, c)."""
 
     def f(phi, g, h, c):
-        import autograd.numpy as anp
-
         delta, h, c = rnn_step(phi, params.m, params.n, cell, g, h, c)
         return anp.concatenate([delta[:, None], h, c], axis=1)
 
@@ -171,4 +170,3 @@ def test_saturated_gates_give_finite_derivatives():
     params_bar, g_bar, _ = vjp(params, cell, 1e6 * g, state, np.ones(3), state)
     assert np.isfinite(flatten(params_bar)).all()
     assert np.isfinite(g_bar).all()
-    assert_same_gradient(params_bar, params_bar)

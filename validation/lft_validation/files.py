@@ -69,16 +69,7 @@ def read_arrays(path: Path, kind: str, key: str | None = None) -> dict[str, np.n
     Raises:
         UserError: if it is missing, truncated, corrupted, of another kind or of another run.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; check the path") from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is not a readable .npz file ({error}); it was truncated or damaged: "
-            "delete it to compute it again"
-        ) from error
+    arrays = _load(path)
     found = str(arrays.pop("kind", "nothing"))
     if found != kind:
         raise UserError(f"{path} holds {found!r}, expected {kind!r}; point to another file")
@@ -89,3 +80,25 @@ def read_arrays(path: Path, kind: str, key: str | None = None) -> dict[str, np.n
             "use the folder that it came from, or delete it to compute it again"
         )
     return arrays
+
+
+def belongs_to(path: Path) -> str:
+    """Return the fingerprint that a file carries.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    return str(_load(path).get("key", ""))
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; check the path") from error
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is not a readable .npz file ({error}); it was truncated or damaged: "
+            "delete it to compute it again"
+        ) from error

@@ -26,7 +26,7 @@ def write_report(json_file: str, value: dict[str, Any]) -> None:
         return
     try:
         from lft_validation.files import write_json
-    except Exception as error:  # noqa: BLE001 - lft doctor comes by where NumPy is broken
+    except Exception as error:
         raise UserError(
             f"--json {json_file} needs NumPy ({error}); use --json - instead"
         ) from error

@@ -17,6 +17,11 @@ EXPERIMENTS = ("figure4",)
 @click.option("--preset", default="quick", show_default=True, help="smoke, quick or paper.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder [default: a new one in runs/].")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, to the same bits.")
+@click.option(
+    "--reuse",
+    type=click.Path(path_type=Path),
+    help="Take jobs over that another run folder has finished with the same settings.",
+)
 @click.option("--seeds", type=int, help="How many seeds: 0 … N−1.")
 @click.option("--first-seed", type=int, default=0, show_default=True, help="The first of them.")
 @click.option("--backend", help="numpy, numba, cupy.")
@@ -48,12 +53,11 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
     from lft_validation.experiments.figure4.main import reproduce
     from lft_validation.runs import default_folder
 
-    workers = options.pop("workers")
+    workers, reuse = options.pop("workers"), options.pop("reuse")
     if workers is not None and workers < 1:
         raise UserError(f"--workers must be at least 1, found {workers}")
-    reproduce(
-        preset, _changes(options), out or default_folder(experiment, preset), resume, workers
-    )
+    folder = out or default_folder(experiment, preset)
+    reproduce(preset, _changes(options), folder, resume, workers, reuse)
 
 
 def _changes(options: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,12 @@ from lft_validation.runs import RunFolder, log, open_run
 
 
 def reproduce(
-    preset: str, changes: dict[str, Any], out: Path, resume: bool, workers: int | None
+    preset: str,
+    changes: dict[str, Any],
+    out: Path,
+    resume: bool = False,
+    workers: int | None = None,
+    reuse: Path | None = None,
 ) -> None:
     """Run all jobs, then write results.json, table.md and the figures.
 
@@ -33,8 +38,10 @@ def reproduce(
     console = Console(stderr=True)
     config = make_config(preset, changes)
     _check_usable(config)
+    if reuse is not None and not (reuse / "jobs").is_dir():
+        raise UserError(f"--reuse {reuse} is not a run folder (it has no jobs/); check the path")
     run = open_run(out, "figure4", config.to_json(), resume)
-    jobs = make_jobs(config, run.path / "jobs", run.key)
+    jobs = make_jobs(config, run.path / "jobs", None if reuse is None else reuse / "jobs")
     workers = min(workers or os.cpu_count() or 1, len(jobs))
     console.print(f"figure4, preset {preset}: {len(jobs)} jobs on {workers} processes → {run.path}")
     log(run, f"start: {len(jobs)} jobs, {workers} processes, resume={resume}")
@@ -79,7 +86,7 @@ def _run(jobs: Sequence[Job], workers: int, console: Any) -> None:
 
 
 def _finish(config: Config, run: RunFolder, console: Any) -> None:
-    results = collect(config, run.path / "jobs", run.key)
+    results = collect(config, run.path / "jobs")
     summary = summarise(config, results)
     write_json(run.path / "results.json", summary)
     table = markdown(config, summary)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lft_validation.experiments.figure4.config import FIRST, LEARNED, MAML, ZEROTH, Config
-from lft_validation.experiments.figure4.run import CURVES, JobKey
+from lft_validation.experiments.figure4.run import CURVES, RESULT, JobKey, job_key
 from lft_validation.files import read_arrays
 from lft_validation.stats import paired_difference, verdict_less, verdict_not_worse
 
@@ -27,16 +27,15 @@ class Curves(NamedTuple):
 Results = dict[tuple[str, str], Curves]
 
 
-def collect(config: Config, folder: Path, run_key: str) -> Results:
+def collect(config: Config, folder: Path) -> Results:
     """Read the results of all jobs."""
     results: Results = {}
     for setting in config.settings:
         for method in config.methods:
+            keys = [JobKey(setting, method, seed) for seed in config.seeds]
             parts = [
-                read_arrays(
-                    folder / JobKey(setting, method, seed).name / "result.npz", CURVES, run_key
-                )
-                for seed in config.seeds
+                read_arrays(folder / key.name / RESULT, CURVES, job_key(config, key))
+                for key in keys
             ]
             results[setting, method] = Curves([p["short"] for p in parts], [p["long"] for p in parts])
     return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +19,13 @@ from lft_validation.experiments.figure4.methods import (
     training_batches,
 )
 from lft_validation.experiments.training import train
-from lft_validation.files import read_arrays, write_arrays
+from lft_validation.files import belongs_to, fingerprint, read_arrays, write_arrays
 from lft_validation.jobs import Job, Monitor, Stopped
+from lft_validation.runs import versions
 
 CHUNK = 50  # test tasks fine-tuned at once
 CURVES = "lft-figure4-curves-1"
+RESULT = "result.npz"
 
 
 class JobKey(NamedTuple):
@@ -38,8 +41,32 @@ class JobKey(NamedTuple):
         return f"{self.setting}-{self.method}-seed{self.seed}".replace(" ", "-").lower()
 
 
-def make_jobs(config: Config, folder: Path, run_key: str) -> list[Job]:
-    """Return all jobs, the longest first so that no worker is left alone with one at the end."""
+FIRST_ONLY = ("long_tasks", "sgd_rate", "adam_rate")
+ZEROTH_ONLY = ("long_tasks_zo", "sgd_zo_rate", "adam_zo_rate", "directions", "mu")
+
+
+def job_key(config: Config, key: JobKey) -> str:
+    """Fingerprint of all that one job's result depends on, and of nothing else.
+
+    So a job done in one run is known again in another that adds seeds, methods or a setting.
+    """
+    settings = config.to_json()
+    unused = {"seeds", "settings", "methods", "maml", "maml_tuned"}
+    unused.update(FIRST_ONLY if key.setting == ZEROTH else ZEROTH_ONLY)
+    used = {name: value for name, value in settings.items() if name not in unused}
+    if key.method in MAML:
+        used["maml"] = asdict(config.maml_of(key.method))
+    return fingerprint([used, key, versions()])
+
+
+def make_jobs(config: Config, folder: Path, reuse: Path | None = None) -> list[Job]:
+    """Return all jobs, the longest first so that no worker is left alone with one at the end.
+
+    Args:
+        config: the run's settings.
+        folder: where each job gets a folder.
+        reuse: such a folder of another run; jobs finished there are taken over.
+    """
     keys = [
         JobKey(setting, method, seed)
         for seed in config.seeds
@@ -47,7 +74,7 @@ def make_jobs(config: Config, folder: Path, run_key: str) -> list[Job]:
         for method in config.methods
     ]
     jobs = [
-        Job(key.name, run_job, (config, key, folder / key.name, run_key), _units(config, key))
+        Job(key.name, run_job, (config, key, folder, reuse), _units(config, key))
         for key in keys
     ]
     return sorted(jobs, key=lambda job: -job.units)
@@ -86,32 +113,59 @@ def chunks(config: Config, setting: str) -> list[tuple[range, int]]:
     return parts
 
 
-def run_job(config: Config, key: JobKey, folder: Path, run_key: str, monitor: Monitor) -> None:
+def run_job(
+    config: Config, key: JobKey, jobs: Path, reuse: Path | None, monitor: Monitor
+) -> None:
     """Meta-train, then test; go on from whatever the folder holds already."""
-    if (folder / "result.npz").exists():
-        read_arrays(folder / "result.npz", CURVES, run_key)
+    folder, owner = jobs / key.name, job_key(config, key)
+    if not (folder / RESULT).exists() and reuse is not None and (reuse / key.name / RESULT).exists():
+        _take_over(reuse / key.name / RESULT, folder / RESULT, owner)
+    if (folder / RESULT).exists():
+        read_arrays(folder / RESULT, CURVES, owner)
         monitor.report(_units(config, key))
         return
+    flat = _train(config, key, folder, owner, monitor)
+    curves = _test(config, key, folder, owner, flat, monitor)
+    _finish(config, folder, owner, flat, curves)
+
+
+def _take_over(source: Path, target: Path, owner: str) -> None:
+    """Copy a finished job of another run, if it is the same job; otherwise compute it anew."""
+    if belongs_to(source) == owner:
+        write_arrays(target, CURVES, owner, read_arrays(source, CURVES, owner))
+
+
+def _train(config: Config, key: JobKey, folder: Path, owner: str, monitor: Monitor) -> Any:
+    """Meta-train: return Φ or θ as one flat array, or None where nothing is learned."""
+    batches = training_batches(config, key.method)
+    if not batches:
+        return None
     setup = make_setup(config, key.setting, key.seed)
-    batches, units = training_batches(config, key.method), _train_units(config, key)
-    flat = None
-    if batches:
-        flat = train(
-            learner(setup, key.method), batches, folder, run_key, setup.backend, monitor, units
-        )
+    method = learner(setup, key.method)
+    units = _train_units(config, key)
+    return train(method, batches, folder, owner, setup.backend, monitor, units)
+
+
+def _test(
+    config: Config, key: JobKey, folder: Path, owner: str, flat: Any, monitor: Monitor
+) -> list[np.ndarray]:
+    """Return the test curves, chunk by chunk; chunks that are there already are read."""
+    setup = make_setup(config, key.setting, key.seed)
     optimizer = fine_tuner(setup, key.method, flat)
-    done, curves = batches * units, []
+    start = flat if key.method in MAML else None
+    done = training_batches(config, key.method) * _train_units(config, key)
+    curves = []
     for index, (tasks, steps) in enumerate(chunks(config, key.setting)):
         file = folder / f"curves-{index:03d}.npz"
         if not file.exists():
-            curve = test_curve(setup, optimizer, flat if key.method in MAML else None, tasks, steps)
-            write_arrays(file, CURVES, run_key, {"mse": curve})
-        curves.append(read_arrays(file, CURVES, run_key)["mse"])
+            curve = test_curve(setup, optimizer, start, tasks, steps)
+            write_arrays(file, CURVES, owner, {"mse": curve})
+        curves.append(read_arrays(file, CURVES, owner)["mse"])
         done += _test_units(config, key, len(tasks), steps)
         monitor.report(done)
         if monitor.check():
             raise Stopped
-    _finish(config, folder, run_key, flat, curves)
+    return curves
 
 
 def test_curve(
@@ -147,7 +201,7 @@ def _gradient(setup: Setup, problem: Any, theta: Any, train: Data, tasks: range,
 
 
 def _finish(
-    config: Config, folder: Path, run_key: str, flat: Any, curves: list[np.ndarray]
+    config: Config, folder: Path, owner: str, flat: Any, curves: list[np.ndarray]
 ) -> None:
     """Join the chunks into one result; then they and the checkpoint are no longer needed."""
     result = {
@@ -157,8 +211,8 @@ def _finish(
         ),
     }
     if flat is not None:
-        checkpoint = read_arrays(folder / "checkpoint.npz", "lft-checkpoint-1", run_key)
+        checkpoint = read_arrays(folder / "checkpoint.npz", "lft-checkpoint-1", owner)
         result |= {"flat": flat, "losses": checkpoint["losses"]}
-    write_arrays(folder / "result.npz", CURVES, run_key, result)
+    write_arrays(folder / RESULT, CURVES, owner, result)
     for file in [*folder.glob("curves-*.npz"), *folder.glob("checkpoint.npz")]:
         file.unlink()

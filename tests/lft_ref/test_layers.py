@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lft_ref.layers import Activation, Dense
+from tests.helpers import assert_close, assert_is_derivative
+
+LAYERS = {"dense": Dense(3, 2), "relu": Activation("relu"), "tanh": Activation("tanh")}
+BATCHES = [(), (2,), (2, 1)]
+
+
+def point(layer, batch=(), seed=0):
+    """p, x, a cotangent of y, and tangents of all three, in general position."""
+    rng = np.random.default_rng(seed)
+    outputs = layer.forward(np.zeros(layer.size), np.zeros((4, 3))).shape[-1]
+    p, p_dot = rng.normal(size=(2, *batch, layer.size))
+    x, x_dot = rng.uniform(-1.0, 1.0, (2, *batch, 4, 3))
+    x = x + 0.1 * np.sign(x)  # farther from the kink of ReLU than any difference reaches
+    y_bar, y_bar_dot = rng.normal(size=(2, *batch, 4, outputs))
+    return p, x, y_bar, p_dot, x_dot, y_bar_dot
+
+
+def test_dense_is_x_W_plus_b_with_W_row_major_before_b():
+    p = np.array([1.0, 2, 3, 4, 5, 6, 10, 20])  # W = [[1, 2], [3, 4], [5, 6]], b = [10, 20]
+    layer = LAYERS["dense"]
+    assert layer.size == 8
+    np.testing.assert_array_equal(layer.forward(p, np.array([[1.0, 10, 100]])), [[541.0, 662]])
+    np.testing.assert_array_equal(layer.pack(layer.weight(p), layer.bias(p)[0]), p)
+
+
+def test_activations_are_entrywise_and_have_no_parameters():
+    x, none = np.array([[-2.0, 0.0, 3.0]]), np.zeros(0)
+    np.testing.assert_array_equal(LAYERS["relu"].forward(none, x), [[0.0, 0.0, 3.0]])
+    np.testing.assert_array_equal(LAYERS["tanh"].forward(none, x), np.tanh(x))
+    assert LAYERS["relu"].size == LAYERS["tanh"].size == 0
+
+
+def test_relu_has_slope_zero_at_its_kink_and_no_curvature():
+    x = np.array([[-1.0, 0.0, 1.0]])
+    np.testing.assert_array_equal(LAYERS["relu"].slope(x), [[0.0, 0.0, 1.0]])
+    np.testing.assert_array_equal(LAYERS["relu"].curvature(x), np.zeros((1, 3)))
+
+
+def test_tanh_slope_and_curvature_are_its_first_two_derivatives():
+    x, ones = np.array([[-1.3, 0.1, 0.8]]), np.ones((1, 3))
+    tanh = LAYERS["tanh"]
+    assert_is_derivative(lambda e: tanh.forward(np.zeros(0), x + e * ones), tanh.slope(x))
+    assert_is_derivative(lambda e: tanh.slope(x + e * ones), tanh.curvature(x))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("batch", BATCHES)
+def test_jvp_is_the_derivative_of_forward(name, batch):
+    layer = LAYERS[name]
+    p, x, _, p_dot, x_dot, _ = point(layer, batch)
+    assert_is_derivative(
+        lambda e: layer.forward(p + e * p_dot, x + e * x_dot), layer.jvp(p, x, p_dot, x_dot)
+    )
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("batch", BATCHES)
+def test_cotangents_are_the_transpose_of_the_jvp(name, batch):
+    layer = LAYERS[name]
+    p, x, y_bar, p_dot, x_dot, _ = point(layer, batch)
+    left = np.sum(y_bar * layer.jvp(p, x, p_dot, x_dot))
+    right = np.sum(layer.x_bar(p, x, y_bar) * x_dot) + np.sum(layer.p_bar(x, y_bar) * p_dot)
+    assert_close(left, right, 1e-13)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("batch", BATCHES)
+def test_tangents_of_the_cotangents_are_their_derivatives(name, batch):
+    layer = LAYERS[name]
+    p, x, y_bar, p_dot, x_dot, y_bar_dot = point(layer, batch)
+    assert_is_derivative(
+        lambda e: layer.x_bar(p + e * p_dot, x + e * x_dot, y_bar + e * y_bar_dot),
+        layer.x_bar_dot(p, x, y_bar, p_dot, x_dot, y_bar_dot),
+    )
+    got = layer.p_bar_dot(x, y_bar, x_dot, y_bar_dot)
+    assert got.shape == (*batch, layer.size)
+    if layer.size:
+        assert_is_derivative(lambda e: layer.p_bar(x + e * x_dot, y_bar + e * y_bar_dot), got)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_many_directions_broadcast_against_one_point(name):
+    layer = LAYERS[name]
+    p, x, y_bar, *_ = point(layer)
+    _, _, _, p_dot, x_dot, y_bar_dot = point(layer, (5,), seed=1)
+    together = layer.x_bar_dot(p, x, y_bar, p_dot, x_dot, y_bar_dot)
+    for j in range(5):
+        alone = layer.x_bar_dot(p, x, y_bar, p_dot[j], x_dot[j], y_bar_dot[j])
+        assert_close(together[j], alone, 1e-13)
