@@ -55,7 +55,14 @@ def forward_step(
     else:
         G_dot = xp.zeros_like(at.G)
     G, H = tuner.ops.forward_update(
-        params, tuner.cell, g, at.state, at.G, G_dot, at.H, columns or all_columns(params.m, params.n)
+        params,
+        tuner.cell,
+        g,
+        at.state,
+        at.G,
+        G_dot,
+        at.H,
+        columns or all_columns(params.m, params.n),
     )
     return ForwardState(at.theta - delta, state, G, H)
 
@@ -119,9 +126,7 @@ def _one_block(
         grad = task.objective.grad(at.theta, task.val)
         flat = flat + w * (grad[..., None, :] @ at.G)[..., 0, :]  # (7)
     val_loss = namespace(flat).stack(val_losses, axis=0)
-    return flat, MetaGradient(
-        weighted_sum(weights, val_loss), val_loss, params, at.theta, at.state
-    )
+    return flat, MetaGradient(weighted_sum(weights, val_loss), val_loss, params, at.theta, at.state)
 
 
 def memory_bytes(

@@ -71,7 +71,7 @@ class Dense(NamedTuple):
         return xp.concat([xp.reshape(W, (*W.shape[:-2], -1)), b], axis=-1)
 
     def forward(self, p: Array, x: Array) -> Array:
-        """y = x W + b."""
+        """Y = x W + b."""
         return x @ self.weight(p) + self.bias(p)
 
     def jvp(self, p: Array, x: Array, p_dot: Array, x_dot: Array) -> Array:
@@ -109,7 +109,7 @@ class Activation(NamedTuple):
         return 0
 
     def forward(self, p: Array, x: Array) -> Array:
-        """y = φ(x)."""
+        """Y = φ(x)."""
         xp = namespace(x)
         return xp.tanh(x) if self.kind == "tanh" else xp.maximum(x, xp.zeros_like(x))
 

@@ -1,8 +1,8 @@
 """Algorithm 1: meta-learn Φ. LFT and L2O are the same code on different data.
 
-    LFT        fine-tunes on D_tr and is judged on D_val                          eq. (4)
-    L2O        fine-tunes and is judged on D_tr ∪ D_val                           section 4
-    L2O-train  fine-tunes and is judged on D_tr                                   eq. (10)
+LFT        fine-tunes on D_tr and is judged on D_val                          eq. (4)
+L2O        fine-tunes and is judged on D_tr ∪ D_val                           section 4
+L2O-train  fine-tunes and is judged on D_tr                                   eq. (10)
 """
 
 from __future__ import annotations

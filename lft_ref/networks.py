@@ -6,6 +6,7 @@ in the cotangent of the output, and its tangent.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from lft_ref._array import Array, namespace
@@ -109,8 +110,8 @@ def mlp(sizes: tuple[int, ...], activation: str = "relu") -> Network:
     if activation not in ("relu", "tanh"):
         raise ValueError(f"activation must be 'relu' or 'tanh', found {activation!r}")
     layers: list[Layer] = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
-        layers += [Dense(n_in, n_out), Activation(activation)]
+    for n_in, n_out in pairwise(sizes):
+        layers += [Dense(n_in, n_out), Activation("tanh" if activation == "tanh" else "relu")]
     return Network(tuple(layers[:-1]))
 
 

@@ -1,6 +1,6 @@
 """Task losses f(θ; D) with gradient and Hessian-vector product.
 
-Every method broadcasts over leading axes: θ (..., d) against data with the same batch axes (or none),
+Every method broadcasts over leading axes: θ (..., d) against data with the same batch axes or none,
 and a direction v (..., d), or many directions v (P, ..., d), against both.
 """
 
@@ -47,7 +47,7 @@ class Quadratic(NamedTuple):
         """Return Aᵀ(A θ − b) / N."""
         return self._transposed(data, self._residual(theta, data))
 
-    def hvp(self, theta: Array, data: Data, v: Array) -> Array:  # noqa: ARG002 - constant Hessian
+    def hvp(self, theta: Array, data: Data, v: Array) -> Array:
         """Return Aᵀ A v / N."""
         return self._transposed(data, (data.x @ v[..., None])[..., 0])
 
@@ -85,7 +85,7 @@ class SquaredError(NamedTuple):
         """Return 2 (y − z)."""
         return 2.0 * self._scale(y) * (y - target)
 
-    def hvp(self, y: Array, target: Array, y_dot: Array) -> Array:  # noqa: ARG002 - constant
+    def hvp(self, y: Array, target: Array, y_dot: Array) -> Array:
         """Return 2 ẏ."""
         return 2.0 * self._scale(y) * y_dot
 
@@ -122,7 +122,7 @@ class CrossEntropy(NamedTuple):
         xp = namespace(y)
         return self._scale(y) * (self._softmax(y, xp=xp)[0] - self._one_hot(y, target, xp=xp))
 
-    def hvp(self, y: Array, target: Array, y_dot: Array) -> Array:  # noqa: ARG002 - of y alone
+    def hvp(self, y: Array, target: Array, y_dot: Array) -> Array:
         """Return (diag(s) − s sᵀ) ẏ with s = softmax(y)."""
         xp = namespace(y)
         s, _ = self._softmax(y, xp=xp)

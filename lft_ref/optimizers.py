@@ -80,7 +80,9 @@ def clip_by_norm(g: Array, limit: float) -> Array:
     _check_positive("limit", limit)
     xp = namespace(g)
     norm = xp.sqrt(xp.sum(g * g))
-    return g * xp.where(norm > limit, limit / xp.where(norm > limit, norm, norm * 0 + 1), norm * 0 + 1)
+    return g * xp.where(
+        norm > limit, limit / xp.where(norm > limit, norm, norm * 0 + 1), norm * 0 + 1
+    )
 
 
 def fine_tune(

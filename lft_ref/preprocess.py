@@ -1,6 +1,6 @@
 """What the cell is fed: each gradient coordinate g becomes m features x(g).
 
-Both maps act coordinate by coordinate, so their Jacobian is one row of m derivatives per coordinate.
+Both maps act coordinate by coordinate, so their Jacobian is a row of m derivatives per coordinate.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def fine_tune_step(
     train: Data,
     theta: Array,
     state: LSTMState,
-    u: Array | None,
+    u: Array,
 ) -> tuple[Array, LSTMState, Array]:
     """One step of eq. (3): return θ^(k) = θ^(k−1) − Δθ^(k), h_k, and g(θ^(k−1); D_tr)."""
     g = tuner.estimator.estimate(objective, theta, train, u)
@@ -99,7 +99,7 @@ def unroll(
     return path
 
 
-def directions_at(task: Task, k: int) -> Array | None:
+def directions_at(task: Task, k: int) -> Array:
     """Return the directions (q, ..., d) of the step from θ^(k) to θ^(k+1), or None."""
     return None if task.directions is None else task.directions[k, ...]
 
@@ -107,7 +107,7 @@ def directions_at(task: Task, k: int) -> Array | None:
 def check_task(
     params: LSTMParams, tuner: FineTuner, task: Task, K: int, state_0: LSTMState | None
 ) -> None:
-    """Raise ``ValueError`` with the argument, the value found and the remedy if shapes do not fit."""
+    """Raise ``ValueError`` with argument, value found and remedy if shapes do not fit."""
     if K < 1:
         raise ValueError(f"K must be at least 1, found {K}")
     if params.m != tuner.cell.preprocess.m:

@@ -17,30 +17,35 @@ from lft_ref.objectives import Data, Objective
 
 
 class Estimator(Protocol):
-    """g(θ; D) with the two products of its Jacobian ∂g/∂θ; ``u`` are one step's directions."""
+    """g(θ; D) with the two products of its Jacobian ∂g/∂θ.
 
-    def estimate(self, f: Objective, theta: Array, data: Data, u: Array | None) -> Array:
+    ``u`` are the directions of one step (q, ..., d); an estimator that needs none ignores them.
+    """
+
+    def estimate(self, f: Objective, theta: Array, data: Data, u: Array) -> Array:
         """Return g (..., d)."""
 
-    def jvp(self, f: Objective, theta: Array, data: Data, u: Array | None, v: Array) -> Array:
+    def jvp(self, f: Objective, theta: Array, data: Data, u: Array, v: Array) -> Array:
         """Return (∂g/∂θ) v, for v (..., d) or many, (P, ..., d)."""
 
-    def vjp(self, f: Objective, theta: Array, data: Data, u: Array | None, v: Array) -> Array:
+    def vjp(self, f: Objective, theta: Array, data: Data, u: Array, v: Array) -> Array:
         """Return (∂g/∂θ)ᵀ v."""
 
 
 class FirstOrder(NamedTuple):
     """g = ∇_θ f, as in eq. (3); ∂g/∂θ is the Hessian, which is symmetric."""
 
-    def estimate(self, f: Objective, theta: Array, data: Data, u: Array | None) -> Array:
+    def estimate(self, f: Objective, theta: Array, data: Data, u: Array) -> Array:
         """Return ∇_θ f(θ; D)."""
         return f.grad(theta, data)
 
-    def jvp(self, f: Objective, theta: Array, data: Data, u: Array | None, v: Array) -> Array:
+    def jvp(self, f: Objective, theta: Array, data: Data, u: Array, v: Array) -> Array:
         """Return ∇²_θ f v."""
         return f.hvp(theta, data, v)
 
-    vjp = jvp
+    def vjp(self, f: Objective, theta: Array, data: Data, u: Array, v: Array) -> Array:
+        """Return ∇²_θ f v: the Hessian is symmetric."""
+        return f.hvp(theta, data, v)
 
 
 class ZerothOrder(NamedTuple):
@@ -48,8 +53,8 @@ class ZerothOrder(NamedTuple):
 
     ``scaling`` says what the directions are, hence the factor in front: ``gaussian`` (entries
     N(0, 1)) has 1; ``sphere`` (unit norm) has d; ``coordinate`` (u_j = e_j, all d of them) has q,
-    which makes it the plain forward difference. With ``antithetic`` the difference in the bracket is
-    (f(θ + μ u_j) − f(θ − μ u_j)) / 2. Source: Liu et al. 2020.
+    which makes it the plain forward difference. With ``antithetic`` the difference in the bracket
+    is (f(θ + μ u_j) − f(θ − μ u_j)) / 2. Source: Liu et al. 2020.
 
     Example:
         >>> import numpy as np
@@ -65,26 +70,27 @@ class ZerothOrder(NamedTuple):
     scaling: Literal["gaussian", "sphere", "coordinate"] = "gaussian"
     antithetic: bool = False
 
-    def estimate(self, f: Objective, theta: Array, data: Data, u: Array | None) -> Array:
+    def estimate(self, f: Objective, theta: Array, data: Data, u: Array) -> Array:
         """Return g: f is called q + 1 times, or 2 q times if antithetic, and not differentiated."""
         slopes = self._difference(lambda at: f.value(at, data), theta, u)  # (q, ...)
         return self._factor(u) * namespace(theta).sum(u * slopes[..., None], axis=0)
 
-    def jvp(self, f: Objective, theta: Array, data: Data, u: Array | None, v: Array) -> Array:
+    def jvp(self, f: Objective, theta: Array, data: Data, u: Array, v: Array) -> Array:
         """Return factor · Σ_j u_j (∇_j · v) with ∇_j = (∇f(θ + μ u_j) − ∇f(θ)) / μ."""
         slopes = self._difference(lambda at: f.grad(at, data), theta, u)  # (q, ..., d)
         return self._factor(u) * _outer_product(u, slopes, v)
 
-    def vjp(self, f: Objective, theta: Array, data: Data, u: Array | None, v: Array) -> Array:
+    def vjp(self, f: Objective, theta: Array, data: Data, u: Array, v: Array) -> Array:
         """Return factor · Σ_j ∇_j (u_j · v)."""
         slopes = self._difference(lambda at: f.grad(at, data), theta, u)  # (q, ..., d)
         return self._factor(u) * _outer_product(slopes, u, v)
 
-    def _factor(self, u: Array | None) -> float:
-        q, d = u.shape[0], u.shape[-1]  # type: ignore[union-attr]
-        return {"gaussian": 1.0, "sphere": float(d), "coordinate": float(q)}[self.scaling] / q
+    def _factor(self, u: Array) -> float:
+        q, d = u.shape[0], u.shape[-1]
+        factors: dict[str, float] = {"gaussian": 1.0, "sphere": d, "coordinate": q}
+        return factors[self.scaling] / q
 
-    def _difference(self, call: Callable[[Array], Array], theta: Array, u: Array | None) -> Array:
+    def _difference(self, call: Callable[[Array], Array], theta: Array, u: Array) -> Array:
         """(call(θ + μ u_j) − call(θ)) / μ for every j, or its two-sided form."""
         if self.antithetic:
             return (call(theta + self.mu * u) - call(theta - self.mu * u)) / (2.0 * self.mu)

@@ -275,14 +275,16 @@ class Library(NamedTuple):
         return _map(lambda a: self.put_array(np.asarray(a)), tree, (np.ndarray, np.generic))
 
     def get(self, tree: Any) -> Any:
-        """Bring every array back to NumPy; fails on an array that is not the library's own."""
-        return _map(self.get_array, tree, self.kinds)
-
-    @property
-    def kinds(self) -> tuple[type, ...]:
-        """The types that this library's results may have."""
+        """Bring every array back to NumPy; none may be of another library or on another device."""
         own = type(self.put_array(np.zeros(1)))
-        return (own, np.generic) if issubclass(own, np.ndarray) else (own,)
+        kinds = (own, np.ndarray, np.generic)
+
+        def get_own(a: Any) -> np.ndarray:
+            scalar = issubclass(own, np.ndarray) and isinstance(a, np.generic)
+            assert isinstance(a, own) or scalar, f"{self.name}: found a {type(a)}"
+            return self.get_array(a)
+
+        return _map(get_own, tree, kinds)
 
 
 def _map(f: Callable[[Any], Any], tree: Any, kinds: tuple[type, ...]) -> Any:
@@ -312,17 +314,14 @@ def _strict(device: str) -> Library:
     import array_api_strict as strict
 
     there, here = strict.Device(device), strict.Device("CPU_DEVICE")
+
+    def get(a: Any) -> np.ndarray:
+        assert a.device == there, f"a result lies on {a.device}, its arguments on {there}"
+        return np.asarray(a.to_device(here))
+
     return Library(
-        f"array-api-strict on {device}",
-        lambda a: strict.asarray(a, device=there),
-        lambda a: np.asarray(a.to_device(_only(a.device, there, here))),
-        strict,
+        f"array-api-strict on {device}", lambda a: strict.asarray(a, device=there), get, strict
     )
-
-
-def _only(found: Any, wanted: Any, target: Any) -> Any:
-    assert found == wanted, f"a result lies on {found}, its arguments on {wanted}"
-    return target
 
 
 def _cupy() -> Library:

@@ -61,8 +61,6 @@ def directions(
             raise ValueError(f"coordinate directions need q = d = {d}, found q={q}")
         return np.eye(d)
     if scaling not in ("gaussian", "sphere"):
-        raise ValueError(
-            f"scaling must be 'gaussian', 'sphere' or 'coordinate', found {scaling!r}"
-        )
+        raise ValueError(f"scaling must be 'gaussian', 'sphere' or 'coordinate', found {scaling!r}")
     u = stream(seed, stage, task, step).standard_normal((q, d))
     return u / np.linalg.norm(u, axis=-1, keepdims=True) if scaling == "sphere" else u

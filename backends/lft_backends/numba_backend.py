@@ -17,7 +17,7 @@ from lft_ref.params import LSTMParams
 
 
 def _rows(a: np.ndarray, rank: int) -> np.ndarray:
-    """Collapse all batch axes into one, contiguous and writeable as the kernels are compiled for."""
+    """Collapse the batch axes into one; contiguous and writeable, as kernels are compiled for."""
     flat = np.ascontiguousarray(a).reshape(-1, *a.shape[a.ndim - rank :])
     return flat if flat.flags.writeable else flat.copy()
 
@@ -81,7 +81,9 @@ def vjp(
             W_x[t], W_h[t], b[t], w_o[t], g_bar[t], h_old[t], c_old[t],
         )  # fmt: skip
     batch = g.shape[:-1]
-    grads = (a.reshape((*batch, *a.shape[1:])) for a in (W_x.mT, W_h.mT, b, w_o, y_bar.sum(axis=-1)))
+    grads = (
+        a.reshape((*batch, *a.shape[1:])) for a in (W_x.mT, W_h.mT, b, w_o, y_bar.sum(axis=-1))
+    )
     shape = (*batch, *h.shape[-2:])
     return (
         LSTMParams(*grads),

@@ -43,7 +43,12 @@ def _close(found, expected, eps):
 def test_step_and_vjp_equal_the_reference(dtype, preprocess, batch, d, n):
     params, g, state, delta_bar, state_bar = _inputs(dtype, preprocess, batch, d, n)
     wide = [np.asarray(a, np.float64) for a in params]
-    exact = LSTMParams(*wide), Cell(preprocess), g.astype("f8"), LSTMState(*(a.astype("f8") for a in state))
+    exact = (
+        LSTMParams(*wide),
+        Cell(preprocess),
+        g.astype("f8"),
+        LSTMState(*(a.astype("f8") for a in state)),
+    )
     eps = STATE_EPS * np.finfo(dtype).eps
 
     delta, new = numba_backend.step(params, Cell(preprocess), g, state)
@@ -82,7 +87,9 @@ def test_a_preprocessing_without_kernel_falls_back_to_the_reference():
     params, g, state, delta_bar, state_bar = _inputs("float64", Identity(), (), 6, 3)
     cell = Cell(Other())
     for found, expected in zip(
-        numba_backend.step(params, cell, g, state)[1], lft_ref.step(params, cell, g, state)[1], strict=True
+        numba_backend.step(params, cell, g, state)[1],
+        lft_ref.step(params, cell, g, state)[1],
+        strict=True,
     ):
         np.testing.assert_array_equal(found, expected)
     found = numba_backend.vjp(params, cell, g, state, delta_bar, state_bar)

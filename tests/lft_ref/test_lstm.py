@@ -71,9 +71,7 @@ def test_step_is_equation_3(seed, n, d, m, batch):
 
 def test_step_by_hand_for_one_unit():
     W_x, W_h = np.array([[0.1, 0.2, 0.3, 0.4]]), np.array([[-0.5, 0.6, -0.7, 0.8]])
-    params = LSTMParams(
-        W_x, W_h, np.array([0.01, 1.0, 0.02, 0.03]), np.array([2.0]), np.array(0.5)
-    )
+    params = LSTMParams(W_x, W_h, np.array([0.01, 1.0, 0.02, 0.03]), np.array([2.0]), np.array(0.5))
     g, h, c = 1.5, 0.25, -0.4
     z = W_x[0] * g + W_h[0] * h + params.b
     i, f, o = (1 / (1 + np.exp(-z[q])) for q in (0, 1, 3))

@@ -6,7 +6,11 @@ import pytest
 from lft_ref import mlp, mlp_from_draws
 from tests.helpers import assert_close, assert_is_derivative
 
-NETWORKS = {"tanh": mlp((2, 3, 2), "tanh"), "relu": mlp((2, 3, 3, 1), "relu"), "linear": mlp((2, 2))}
+NETWORKS = {
+    "tanh": mlp((2, 3, 2), "tanh"),
+    "relu": mlp((2, 3, 3, 1), "relu"),
+    "linear": mlp((2, 2)),
+}
 
 
 def point(network, seed=0):

@@ -55,4 +55,4 @@ def test_forward_update_is_the_recursion_at_the_cells_jacobians():
 
 
 def test_reference_ops_are_the_plain_functions():
-    assert REFERENCE == (lstm.step, lstm.vjp, forward_update)
+    assert (lstm.step, lstm.vjp, forward_update) == REFERENCE

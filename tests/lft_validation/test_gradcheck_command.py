@@ -136,6 +136,18 @@ def test_a_kink_is_reported_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "k: so close to a kink" in result.output
 
 
+def test_the_sine_task_is_a_wave_of_S28() -> None:
+    task = build(Setting("sine-relu", "first_order", "identity", True), 3, 0).task
+    r, z = (np.concatenate([a, b])[:, 0] for a, b in zip(task.train, task.val, strict=True))
+    # A sin(r + ξ) = (A cos ξ) sin r + (A sin ξ) cos r: two numbers explain all points of both sets.
+    basis = np.stack([np.sin(r), np.cos(r)], axis=-1)
+    (across, up), *_ = np.linalg.lstsq(basis, z)
+    np.testing.assert_allclose(basis @ [across, up], z, rtol=1e-12, atol=1e-12)
+    assert 0.1 <= np.hypot(across, up) <= 5.0
+    assert 0.0 <= np.arctan2(up, across) <= np.pi
+    assert np.all(np.abs(r) <= 5.0)
+
+
 def test_settings_draw_problems_of_their_own() -> None:
     one, two = (build(SMOOTH, 0, index) for index in (0, 1))
     assert not np.array_equal(one.task.theta_0, two.task.theta_0)

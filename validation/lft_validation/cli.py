@@ -1,4 +1,4 @@
-"""The ``lft`` command. Subcommands are imported when they are called, so that help comes at once."""
+"""The ``lft`` command. Subcommands are imported when they are called: help comes at once."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def relative_difference(found: np.ndarray, expected: np.ndarray, floor: float = 
         floor: smallest scale to divide by.
 
     Example:
-        >>> relative_difference(np.asarray([1e-9, 3e-9]), np.asarray([1e-9, 2e-9]))
+        >>> relative_difference(np.asarray([1.0, 3.0]), np.asarray([1.0, 2.0]))
         0.5
     """
     if np.shape(found) != np.shape(expected):

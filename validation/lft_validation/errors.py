@@ -6,8 +6,10 @@ import click
 
 
 class UserError(click.ClickException):
-    """Wrong usage or bad input: exit code 2. The message names the argument or file, what was found
-    and what to do, in one sentence."""
+    """Wrong usage or bad input: exit code 2.
+
+    The message names the argument or file, what was found and what to do, in one sentence.
+    """
 
     exit_code = 2
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read with suspicion. Nothing is ever unpickled."""
+"""Files are written whole or not at all, and read with suspicion. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON with sorted keys, so that equal values give equal files."""
-    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_bytes(
+        path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    )
 
 
 def read_json(path: Path) -> Any:
@@ -42,7 +44,9 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
     except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}); it was damaged: use another folder") from error
+        raise UserError(
+            f"{path} is not JSON ({error}); it was damaged: use another folder"
+        ) from error
 
 
 def fingerprint(value: object) -> str:
@@ -93,11 +97,12 @@ def belongs_to(path: Path) -> str:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        content = io.BytesIO(path.read_bytes())
+        with np.load(content, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; check the path") from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is not a readable .npz file ({error}); it was truncated or damaged: "
             "delete it to compute it again"

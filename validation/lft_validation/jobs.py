@@ -1,7 +1,7 @@
 """Independent jobs on several processes: progress, Ctrl-C, and no orphans.
 
-A job is a pure function of its arguments that writes its own folder, so results do not depend on the
-number of workers. Each process computes on one BLAS thread, which also fixes the order of sums.
+A job is a pure function of its arguments that writes its own folder, so results do not depend on
+the number of workers. Each process computes on one BLAS thread, which also fixes the order of sums.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Monitor:
 
 
 class Job(NamedTuple):
-    """A function of (\\*args, monitor), and how many units of work it will report."""
+    """A function of its ``args`` and a monitor, and how many units of work it will report."""
 
     name: str
     function: Callable[..., None]
@@ -61,9 +61,7 @@ def _work(index: int, job: Job) -> None:
     job.function(*job.args, Monitor(index, done, stop, parent))
 
 
-def run_jobs(
-    jobs: Sequence[Job], workers: int, tick: Callable[[Sequence[float]], None]
-) -> None:
+def run_jobs(jobs: Sequence[Job], workers: int, tick: Callable[[Sequence[float]], None]) -> None:
     """Run all jobs; ``tick`` is called a few times a second with the units done by each.
 
     Raises:

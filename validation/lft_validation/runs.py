@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ def versions() -> dict[str, str]:
 
 def default_folder(experiment: str, preset: str) -> Path:
     """Return ``runs/EXPERIMENT-PRESET-TIME``, new for every call."""
-    now = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return Path("runs") / f"{experiment}-{preset}-{now}"
 
 
@@ -73,7 +73,9 @@ def open_run(path: Path, experiment: str, config: dict[str, Any], resume: bool) 
 def _check_same(path: Path, found: Any, wanted: dict[str, Any]) -> None:
     """Name the first setting or version in which two configurations differ."""
     if not isinstance(found, dict) or set(found) != set(wanted):
-        raise UserError(f"{path / 'config.json'} is not a run's configuration; choose another --out")
+        raise UserError(
+            f"{path / 'config.json'} is not a run's configuration; choose another --out"
+        )
     if found["experiment"] != wanted["experiment"]:
         raise UserError(
             f"--out {path} holds a run of {found['experiment']!r}, not {wanted['experiment']!r}; "
@@ -91,6 +93,6 @@ def _check_same(path: Path, found: Any, wanted: dict[str, Any]) -> None:
 
 def log(run: RunFolder, line: str) -> None:
     """Append a line with the time to log.txt; results never depend on it."""
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     with (run.path / "log.txt").open("a", encoding="utf-8") as file:
         file.write(f"{now} {line}\n")

@@ -1,4 +1,4 @@
-"""Paired comparisons: mean difference, bootstrap interval over tasks, and what a claim makes of it."""
+"""Paired comparisons: mean difference, bootstrap interval over tasks, verdict on a claim."""
 
 from __future__ import annotations
 

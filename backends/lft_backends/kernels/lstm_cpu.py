@@ -22,8 +22,8 @@ _FLAGS: dict[str, Any] = {
 }
 
 
-@njit(**_FLAGS)  # type: ignore[untyped-decorator]
-def tanh32(row):  # type: ignore[no-untyped-def]
+@njit(**_FLAGS)
+def tanh32(row):
     """Set row to tanh(row): rational 13/6 on the clamped argument, 2.6e-7 absolute (Eigen)."""
     top = np.float32(7.90531110763549805)
     for j in range(row.size):
@@ -45,8 +45,8 @@ def tanh32(row):  # type: ignore[no-untyped-def]
         row[j] = x * p / q
 
 
-@njit(**_FLAGS)  # type: ignore[untyped-decorator]
-def tanh64(row):  # type: ignore[no-untyped-def]
+@njit(**_FLAGS)
+def tanh64(row):
     """Set row to tanh(row): Padé [9/8] at x/16, then tanh 2x = 2t/(1 + t²) four times.
 
     Doubling does not amplify relative errors: the result is within a few units in the last place.
@@ -66,8 +66,8 @@ def tanh64(row):  # type: ignore[no-untyped-def]
         row[j] = (t + t) / (1.0 + t * t)
 
 
-@njit(**_FLAGS)  # type: ignore[untyped-decorator]
-def features(g, x, p, log_sign):  # type: ignore[no-untyped-def]
+@njit(**_FLAGS)
+def features(g, x, p, log_sign):
     """Fill x (m, block) with the preprocessing of g (block)."""
     one = g.dtype.type(1.0)
     if not log_sign:
@@ -87,8 +87,8 @@ def features(g, x, p, log_sign):  # type: ignore[no-untyped-def]
             x[1, j] = a
 
 
-@njit(**_FLAGS)  # type: ignore[untyped-decorator]
-def features_vjp(g, x_bar, g_bar, p, log_sign):  # type: ignore[no-untyped-def]
+@njit(**_FLAGS)
+def features_vjp(g, x_bar, g_bar, p, log_sign):
     """Fill g_bar (block) with x_bar (m, block) pulled back through the preprocessing."""
     if not log_sign:
         g_bar[:] = x_bar[0]
@@ -100,8 +100,8 @@ def features_vjp(g, x_bar, g_bar, p, log_sign):  # type: ignore[no-untyped-def]
         g_bar[j] = x_bar[0, j] / (g.dtype.type(p) * safe) if large else x_bar[1, j] * scale
 
 
-@njit(**_FLAGS)  # type: ignore[untyped-decorator]
-def fill_row(z_row, x, W_row, bias, s):  # type: ignore[no-untyped-def]
+@njit(**_FLAGS)
+def fill_row(z_row, x, W_row, bias, s):
     """z_row ← s (z_row + W_row · x + bias) for features x (m, block)."""
     for a in range(x.shape[0]):
         x_row, w = x[a], W_row[a]
@@ -111,8 +111,8 @@ def fill_row(z_row, x, W_row, bias, s):  # type: ignore[no-untyped-def]
         z_row[j] = s * (z_row[j] + bias)
 
 
-@njit(**_FLAGS)  # type: ignore[untyped-decorator]
-def gates(W_x, W_h, b, x, h, z):  # type: ignore[no-untyped-def]
+@njit(**_FLAGS)
+def gates(W_x, W_h, b, x, h, z):
     """Fill z (4n, block) with tanh(s (W_x x + W_h h + b)); s is ½ for the logistic gates."""
     n = h.shape[0]
     half, one = z.dtype.type(0.5), z.dtype.type(1.0)
@@ -126,8 +126,8 @@ def gates(W_x, W_h, b, x, h, z):  # type: ignore[no-untyped-def]
             tanh64(row)
 
 
-@njit(**_FLAGS)  # type: ignore[untyped-decorator]
-def new_state(a_i, a_f, u, a_o, c, c_new, tanh_c, h_new):  # type: ignore[no-untyped-def]
+@njit(**_FLAGS)
+def new_state(a_i, a_f, u, a_o, c, c_new, tanh_c, h_new):
     """One unit's c⁺ = f c + i u and h⁺ = o tanh c⁺, with σ = ½ a + ½."""
     half = c.dtype.type(0.5)
     for j in range(c.size):
@@ -141,8 +141,8 @@ def new_state(a_i, a_f, u, a_o, c, c_new, tanh_c, h_new):  # type: ignore[no-unt
         h_new[j] = (half * a_o[j] + half) * tanh_c[j]
 
 
-@njit(**_FLAGS)  # type: ignore[untyped-decorator]
-def step(W_x, W_h, b, w_o, b_o, g, h, c, p, log_sign, scale, delta, h_new, c_new):  # type: ignore[no-untyped-def]
+@njit(**_FLAGS)
+def step(W_x, W_h, b, w_o, b_o, g, h, c, p, log_sign, scale, delta, h_new, c_new):
     """One task's step: W_x (4n, m), W_h (4n, n), g (d), h and c (n, d); fills the last three."""
     n, d = h.shape
     m = W_x.shape[1]
@@ -167,8 +167,8 @@ def step(W_x, W_h, b, w_o, b_o, g, h, c, p, log_sign, scale, delta, h_new, c_new
             delta[start + j] = scale * (y[j] + b_o)
 
 
-@njit(**_FLAGS)  # type: ignore[untyped-decorator]
-def unit_vjp(a_i, a_f, u, a_o, tanh_c, c, y_bar, w, h_bar, c_bar):  # type: ignore[no-untyped-def]
+@njit(**_FLAGS)
+def unit_vjp(a_i, a_f, u, a_o, tanh_c, c, y_bar, w, h_bar, c_bar):
     """One unit: overwrite its gates' rows with z̄, and c_bar with the cotangent of the old c."""
     half, quarter, one = c.dtype.type(0.5), c.dtype.type(0.25), c.dtype.type(1.0)
     for j in range(c.size):
@@ -182,11 +182,11 @@ def unit_vjp(a_i, a_f, u, a_o, tanh_c, c, y_bar, w, h_bar, c_bar):  # type: igno
         c_bar[j] = cb * f
 
 
-@njit(**_FLAGS)  # type: ignore[untyped-decorator]
+@njit(**_FLAGS)
 def vjp(
     W_x, W_h, w_o, b, g, h, c, p, log_sign, y_bar, h_bar, c_bar,
     W_x_bar, W_h_bar, b_bar, w_o_bar, g_bar, h_old_bar, c_old_bar,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """One task's vjp; y_bar is the output scale times the cotangent of Δθ. Fills the last line."""
     n, d = h.shape
     m = W_x.shape[1]
@@ -196,7 +196,11 @@ def vjp(
         width = stop - start
         x = np.empty((m, width), g.dtype)
         z = np.empty((4 * n, width), g.dtype)
-        c_new, tanh_c, h_new = np.empty(width, g.dtype), np.empty(width, g.dtype), np.empty(width, g.dtype)
+        c_new, tanh_c, h_new = (
+            np.empty(width, g.dtype),
+            np.empty(width, g.dtype),
+            np.empty(width, g.dtype),
+        )
         h_block = np.ascontiguousarray(h[:, start:stop])
         y_block = y_bar[start:stop]
         features(g[start:stop], x, p, log_sign)
@@ -207,7 +211,9 @@ def vjp(
             new_state(a_i, a_f, u, a_o, c_row, c_new, tanh_c, h_new)
             c_bar_row[:] = c_bar[v, start:stop]
             w_o_bar[v] += np.dot(y_block, h_new)
-            unit_vjp(a_i, a_f, u, a_o, tanh_c, c_row, y_block, w_o[v], h_bar[v, start:stop], c_bar_row)
+            unit_vjp(
+                a_i, a_f, u, a_o, tanh_c, c_row, y_block, w_o[v], h_bar[v, start:stop], c_bar_row
+            )
         W_x_bar += np.dot(z, x.T)
         W_h_bar += np.dot(z, h_block.T)
         for r in range(4 * n):

@@ -15,7 +15,9 @@ EXPERIMENTS = ("figure4",)
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("experiment", metavar="EXPERIMENT")
 @click.option("--preset", default="quick", show_default=True, help="smoke, quick or paper.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder [default: a new one in runs/].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run folder [default: a new one in runs/]."
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, to the same bits.")
 @click.option(
     "--reuse",
@@ -68,7 +70,9 @@ def _changes(options: dict[str, Any]) -> dict[str, Any]:
     changes = {name: value for name, value in options.items() if value is not None}
     if seeds is not None or first:
         if first < 0 or (seeds is not None and seeds < 1):
-            raise UserError(f"--seeds must be at least 1 and --first-seed 0, found {seeds}, {first}")
+            raise UserError(
+                f"--seeds must be at least 1 and --first-seed 0, found {seeds}, {first}"
+            )
         changes["seeds"] = tuple(range(first, first + (seeds or 1)))
     if order is not None:
         both = ("first order", "zeroth order")

@@ -41,7 +41,9 @@ def make(out: Path, count: int, seed: int) -> None:
 
 
 @command.command()
-@click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="FILE…")
+@click.argument(
+    "files", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="FILE..."
+)
 def check(files: tuple[Path, ...]) -> None:
     """Recompute test vectors by adjoint, forward mode and autodiff, and compare.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class SineProblem(NamedTuple):
 
     @property
     def sum_loss(self) -> NetworkLoss:
-        """f of (S29): the sum of squared errors."""
+        """F of (S29): the sum of squared errors."""
         return NetworkLoss(mlp((1, *self.hidden, 1)), SquaredError("sum"))
 
     @property
@@ -46,14 +46,14 @@ class SineProblem(NamedTuple):
         train, val = slice(None, self.shots), slice(self.shots, None)
         return Data(r[:, train, :], z[:, train, :]), Data(r[:, val, :], z[:, val, :])
 
-    def theta_0(self, seed: int, stage: Stage, tasks: Sequence[int]) -> object:
+    def theta_0(self, seed: int, stage: Stage, tasks: Sequence[int]) -> Any:
         """Return a random initial regressor for each task (tasks, d)."""
         draws = np.stack([stream(seed, stage, task).uniform(-1, 1, self.d) for task in tasks])
         return mlp_from_draws(self.sum_loss.network, self.backend.asarray(draws))
 
     def directions(
         self, seed: int, stage: Stage, tasks: Sequence[int], steps: Sequence[int], q: int
-    ) -> object:
+    ) -> Any:
         """Return the directions of (6) for the given steps (steps, q, tasks, d)."""
         host = np.empty((len(steps), q, len(tasks), self.d))
         for i, step in enumerate(steps):

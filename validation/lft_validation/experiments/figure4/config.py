@@ -103,8 +103,8 @@ class Config:
 PRESETS = {
     "smoke": Config(
         seeds=(0,), hidden=(12,), meta_tasks=4, steps=20, unroll=10, lstm_units=4, directions=4,
-        maml=replace(PUBLISHED, batch=4), maml_tuned=replace(TUNED, passes=1), test_tasks=10, test_points=20, long_steps=40, long_tasks=10,
-        long_tasks_zo=10,
+        maml=replace(PUBLISHED, batch=4), maml_tuned=replace(TUNED, passes=1),
+        test_tasks=10, test_points=20, long_steps=40, long_tasks=10, long_tasks_zo=10,
     ),
     "quick": Config(
         seeds=(0,), meta_tasks=100, test_tasks=100, long_steps=200, long_tasks=100,
@@ -115,8 +115,9 @@ PRESETS = {
 
 POSITIVE = (
     "shots", "val_shots", "meta_tasks", "meta_batch", "steps", "unroll", "lstm_units",
-    "output_scale", "learning_rate", "clip", "directions", "mu", "sgd_rate", "adam_rate", "sgd_zo_rate", "adam_zo_rate", "test_tasks", "test_points",
-    "long_steps", "long_tasks", "long_tasks_zo",
+    "output_scale", "learning_rate", "clip", "directions", "mu", "sgd_rate", "adam_rate",
+    "sgd_zo_rate", "adam_zo_rate", "test_tasks", "test_points", "long_steps", "long_tasks",
+    "long_tasks_zo",
 )  # fmt: skip
 CHOICES = {
     "weighting": ("every", "linear", "last", "mean"),

@@ -69,18 +69,27 @@ def _check_usable(config: Config) -> None:
 
 
 def _run(jobs: Sequence[Job], workers: int, console: Any) -> None:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
     total = sum(job.units for job in jobs)
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task(f"0 of {len(jobs)} jobs", total=total)
 
         def tick(done: Sequence[float]) -> None:
             finished = sum(d >= job.units * 0.999 for d, job in zip(done, jobs, strict=True))
-            progress.update(
-                bar, completed=sum(done), description=f"{finished} of {len(jobs)} jobs"
-            )
+            progress.update(bar, completed=sum(done), description=f"{finished} of {len(jobs)} jobs")
 
         run_jobs(jobs, workers, tick)
 

@@ -21,7 +21,12 @@ COLOURS = {
     "SGD": "#7f7f7f",
     "Adam": "#bcbd22",
 }
-DASHES = {"L2O-train": (0, (4, 2)), "MAML-tuned": (0, (6, 2)), "SGD": (0, (1, 1.5)), "Adam": (0, (5, 1, 1, 1))}
+DASHES = {
+    "L2O-train": (0, (4, 2)),
+    "MAML-tuned": (0, (6, 2)),
+    "SGD": (0, (1, 1.5)),
+    "Adam": (0, (5, 1, 1, 1)),
+}
 
 
 def draw(config: Config, results: Results, folder: Path) -> list[Path]:
@@ -52,18 +57,26 @@ def _panel(panel: Any, config: Config, results: Results, setting: str, long: boo
     for method in config.methods:
         curves = results[setting, method]
         mse = np.concatenate(curves.long if long else curves.short)
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, sd = mse.mean(axis=0), mse.std(axis=0)
+        mean, sd = mse.mean(axis=0), mse.std(axis=0)
         steps = np.arange(mean.size)
         style = {"color": COLOURS[method], "linestyle": DASHES.get(method, "-")}
-        panel.plot(steps, mean, label=method, linewidth=1.4, zorder=3 if method == "LFT" else 2, **style)
+        panel.plot(
+            steps, mean, label=method, linewidth=1.4, zorder=3 if method == "LFT" else 2, **style
+        )
         if method in ("LFT", "L2O", "MAML"):
             low, high = np.maximum(mean - sd, 1e-3), mean + sd
             panel.fill_between(steps, low, high, color=COLOURS[method], alpha=0.08, linewidth=0)
     if long:
         panel.axvline(config.steps, color="0.6", linewidth=0.8, linestyle=":")
-        panel.annotate("trained horizon", (config.steps, 0.02), xytext=(3, 0), color="0.4",
-                       xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=7)  # fmt: skip
+        panel.annotate(
+            "trained horizon",
+            (config.steps, 0.02),
+            xytext=(3, 0),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            color="0.4",
+            fontsize=7,
+        )
     panel.set_title(setting)
     panel.set_xlabel("fine-tuning step")
     panel.set_xlim(0, config.long_steps if long else config.steps)

@@ -1,4 +1,4 @@
-"""What the jobs of Figure 4 add up to: numbers, claims with verdicts, and the table paper | ours."""
+"""What the jobs of Figure 4 add up to: numbers, claims with verdicts, table paper | ours."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import numpy as np
 from lft_validation.experiments.figure4.config import FIRST, LEARNED, MAML, ZEROTH, Config
 from lft_validation.experiments.figure4.run import CURVES, RESULT, JobKey, job_key
 from lft_validation.files import read_arrays
+from lft_validation.report import markdown_table
 from lft_validation.stats import paired_difference, verdict_less, verdict_not_worse
 
 MARGIN = 0.25  # ZO-LFT counts as "as effective" if its mean MSE is within 25 % of FO-LFT's
+DIVERGED = 1e12
 
 
 class Curves(NamedTuple):
@@ -37,8 +39,15 @@ def collect(config: Config, folder: Path) -> Results:
                 read_arrays(folder / key.name / RESULT, CURVES, job_key(config, key))
                 for key in keys
             ]
-            results[setting, method] = Curves([p["short"] for p in parts], [p["long"] for p in parts])
+            short, long = ([capped(p[name]) for p in parts] for name in ("short", "long"))
+            results[setting, method] = Curves(short, long)
     return results
+
+
+def capped(mse: np.ndarray) -> np.ndarray:
+    """Let a diverged task count as a very large error: it is reported, and sums stay finite."""
+    finite: np.ndarray = np.nan_to_num(mse, nan=DIVERGED, posinf=DIVERGED)
+    return np.where(finite < DIVERGED, finite, DIVERGED)
 
 
 def summarise(config: Config, results: Results) -> dict[str, Any]:
@@ -58,7 +67,9 @@ def _paper() -> dict[str, Any]:
 def _row(config: Config, key: tuple[str, str], curves: Curves) -> dict[str, Any]:
     """Mean, standard deviation and median over tasks (all seeds) at some steps; means by seed."""
     short, long = np.concatenate(curves.short), np.concatenate(curves.long)
-    steps = sorted({s for s in (0, 1, 5, 10, 20, 50, 100, 150, 200) if s < config.steps} | {config.steps})
+    steps = sorted(
+        {s for s in (0, 1, 5, 10, 20, 50, 100, 150, 200) if s < config.steps} | {config.steps}
+    )
     later = [s for s in (300, 500, 700, 1000) if config.steps < s < config.long_steps]
     later = sorted({*later, config.long_steps} - {config.steps})
     return {
@@ -73,18 +84,11 @@ def _row(config: Config, key: tuple[str, str], curves: Curves) -> dict[str, Any]
 
 
 def _moments(values: np.ndarray) -> dict[str, float]:
-    ordered = np.nan_to_num(values, nan=np.finfo(np.float64).max)
     return {
-        "mean": _finite(values.mean()),
-        "sd": _finite(values.std()),
-        "median": float(np.median(ordered)),
+        "mean": float(values.mean()),
+        "sd": float(values.std()),
+        "median": float(np.median(values)),
     }
-
-
-def _finite(value: float) -> float:
-    """A diverged task makes a mean infinite; JSON has no infinity, so the largest number stands."""
-    top = float(np.finfo(np.float64).max)
-    return float(np.nan_to_num(value, nan=top, posinf=top))
 
 
 def claims(config: Config, results: Results) -> list[dict[str, Any]]:
@@ -130,37 +134,38 @@ def _as_effective(config: Config, results: Results) -> dict[str, Any]:
 
 def markdown(config: Config, summary: dict[str, Any]) -> str:
     """Return table.md: the paper beside our numbers, then the claims."""
-    last = str(config.steps)
-    lines = [
-        f"# Figure 4: test MSE after {last} fine-tuning steps",
-        "",
-        f"{config.test_tasks} test tasks for each of {len(config.seeds)} seeds; "
-        f"{config.shots} shots. The paper prints curves and no numbers.",
-        "",
-        "| setting | method | paper | ours: mean ± sd | median | mean of each seed | "
-        f"mean at {config.long_steps} |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    seeds = len(config.seeds)
+    return (
+        f"# Figure 4: test MSE after {config.steps} fine-tuning steps\n\n"
+        f"{config.test_tasks} test tasks for each of {seeds} seeds; {config.shots} shots. "
+        "The paper prints curves and no numbers.\n\n"
+        f"{_methods_table(config, summary)}\n{_claims_table(summary)}"
+    )
+
+
+def _methods_table(config: Config, summary: dict[str, Any]) -> str:
+    last, long = str(config.steps), str(config.long_steps)
+    head = ("setting", "method", "paper", "ours: mean ± sd", "median", "mean of each seed")
+    rows = [(*head, f"mean at {long}")]
     for row in summary["rows"]:
         at, seeds = row["at"][last], " ".join(_short(x) for x in row["by_seed"])
-        beyond = row["beyond"].get(str(config.long_steps), at)
-        lines.append(
-            f"| {row['setting']} | {row['method']} | curve | {_short(at['mean'])} ± "
-            f"{_short(at['sd'])} | {_short(at['median'])} | {seeds} | {_short(beyond['mean'])} |"
-        )
-    lines += [
-        "",
-        "| claim | setting | paired difference | 95 % interval | of each seed | verdict |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+        mean = f"{_short(at['mean'])} ± {_short(at['sd'])}"
+        beyond = _short(row["beyond"].get(long, at)["mean"])
+        name = row["setting"], row["method"]
+        rows.append((*name, "curve", mean, _short(at["median"]), seeds, beyond))
+    return markdown_table(rows)
+
+
+def _claims_table(summary: dict[str, Any]) -> str:
+    rows = [("claim", "setting", "paired difference", "95 % interval", "of each seed", "verdict")]
     for claim in summary["claims"]:
-        d, seeds = claim["difference"], " ".join(_short(x) for x in claim["difference"]["by_seed"])
+        d = claim["difference"]
         whose = "" if claim["of_the_paper"] else " (not claimed by the paper)"
-        lines.append(
-            f"| {claim['claim']}{whose} | {claim['setting']} | {_short(d['mean'])} | "
-            f"{_short(d['low'])} … {_short(d['high'])} | {seeds} | {claim['verdict']} |"
-        )
-    return "\n".join(lines) + "\n"
+        interval = f"{_short(d['low'])} … {_short(d['high'])}"
+        seeds = " ".join(_short(x) for x in d["by_seed"])
+        name = claim["claim"] + whose, claim["setting"]
+        rows.append((*name, _short(d["mean"]), interval, seeds, claim["verdict"]))
+    return markdown_table(rows)
 
 
 def _short(value: float) -> str:

@@ -74,15 +74,14 @@ def make_jobs(config: Config, folder: Path, reuse: Path | None = None) -> list[J
         for method in config.methods
     ]
     jobs = [
-        Job(key.name, run_job, (config, key, folder, reuse), _units(config, key))
-        for key in keys
+        Job(key.name, run_job, (config, key, folder, reuse), _units(config, key)) for key in keys
     ]
     return sorted(jobs, key=lambda job: -job.units)
 
 
 def _units(config: Config, key: JobKey) -> float:
     return _train_units(config, key) * training_batches(config, key.method) + sum(
-        _test_units(config, key, len(tasks), steps) for tasks, steps in chunks(config, key.setting)
+        _test_units(key, len(tasks), steps) for tasks, steps in chunks(config, key.setting)
     )
 
 
@@ -96,7 +95,7 @@ def _train_units(config: Config, key: JobKey) -> float:
     return steps * (2.0 if key.setting == ZEROTH else 1.0)
 
 
-def _test_units(config: Config, key: JobKey, tasks: int, steps: int) -> float:
+def _test_units(key: JobKey, tasks: int, steps: int) -> float:
     return tasks * steps * (0.5 if key.setting == ZEROTH else 0.1)
 
 
@@ -113,19 +112,22 @@ def chunks(config: Config, setting: str) -> list[tuple[range, int]]:
     return parts
 
 
-def run_job(
-    config: Config, key: JobKey, jobs: Path, reuse: Path | None, monitor: Monitor
-) -> None:
+def run_job(config: Config, key: JobKey, jobs: Path, reuse: Path | None, monitor: Monitor) -> None:
     """Meta-train, then test; go on from whatever the folder holds already."""
     folder, owner = jobs / key.name, job_key(config, key)
-    if not (folder / RESULT).exists() and reuse is not None and (reuse / key.name / RESULT).exists():
+    if (
+        not (folder / RESULT).exists()
+        and reuse is not None
+        and (reuse / key.name / RESULT).exists()
+    ):
         _take_over(reuse / key.name / RESULT, folder / RESULT, owner)
     if (folder / RESULT).exists():
         read_arrays(folder / RESULT, CURVES, owner)
         monitor.report(_units(config, key))
         return
-    flat = _train(config, key, folder, owner, monitor)
-    curves = _test(config, key, folder, owner, flat, monitor)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
+        flat = _train(config, key, folder, owner, monitor)
+        curves = _test(config, key, folder, owner, flat, monitor)
     _finish(config, folder, owner, flat, curves)
 
 
@@ -161,7 +163,7 @@ def _test(
             curve = test_curve(setup, optimizer, start, tasks, steps)
             write_arrays(file, CURVES, owner, {"mse": curve})
         curves.append(read_arrays(file, CURVES, owner)["mse"])
-        done += _test_units(config, key, len(tasks), steps)
+        done += _test_units(key, len(tasks), steps)
         monitor.report(done)
         if monitor.check():
             raise Stopped
@@ -200,15 +202,11 @@ def _gradient(setup: Setup, problem: Any, theta: Any, train: Data, tasks: range,
     return setup.tuner.estimator.estimate(problem.sum_loss, theta, train, u)
 
 
-def _finish(
-    config: Config, folder: Path, owner: str, flat: Any, curves: list[np.ndarray]
-) -> None:
+def _finish(config: Config, folder: Path, owner: str, flat: Any, curves: list[np.ndarray]) -> None:
     """Join the chunks into one result; then they and the checkpoint are no longer needed."""
     result = {
         "short": np.concatenate([curve[:, : config.steps + 1] for curve in curves]),
-        "long": np.concatenate(
-            [c for c in curves if c.shape[1] == config.long_steps + 1]
-        ),
+        "long": np.concatenate([c for c in curves if c.shape[1] == config.long_steps + 1]),
     }
     if flat is not None:
         checkpoint = read_arrays(folder / "checkpoint.npz", "lft-checkpoint-1", owner)

@@ -1,0 +1,261 @@
+"""Every public function on every array library: the same numbers, the same dtype, the same device."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lft_ref
+from lft_ref import (
+    Data,
+    adam,
+    adjoint,
+    clip_by_norm,
+    fine_tune,
+    flatten,
+    forward_mode,
+    forward_step,
+    from_draws,
+    initial_meta_state,
+    initial_state,
+    jacobians,
+    l2o_data,
+    l2o_train_data,
+    learned,
+    lft_data,
+    maml_gradient,
+    meta_update,
+    mlp,
+    mlp_from_draws,
+    sgd,
+    size,
+    step,
+    sum_over_tasks,
+    train_on,
+    unflatten,
+    unroll,
+    vjp,
+    weights_every_step,
+)
+from lft_ref._array import namespace
+from lft_ref.forward_mode import initial_forward_state
+from lft_ref.params import all_columns
+from tests.helpers import (
+    ESTIMATORS,
+    OBJECTIVES,
+    assert_close,
+    random_case,
+    random_params,
+    random_state,
+    relative_error,
+)
+
+NO_ARRAYS = {
+    "memory_bytes",
+    "mlp",
+    "size",
+    "weights_every_step",
+    "weights_last_step",
+    "weights_linear",
+    "weights_mean",
+}
+
+
+def arguments():
+    """NumPy arguments of the calls below, the same at every call."""
+    rng = np.random.default_rng(0)
+    case = random_case(
+        2, "squared_mean_tanh", "gaussian", batch=(2,), with_state=True, weights="linear"
+    )
+    return {
+        "case": case,
+        "g": rng.normal(size=(2, 3)),
+        "state": random_state(rng, (2, 3), 2),
+        "delta_bar": rng.normal(size=(2, 3)),
+        "params": random_params(rng, 2, 2),
+        "flat": rng.uniform(-1, 1, size(2, 2)),
+        "draws": rng.uniform(-1, 1, 17),
+        "train": Data(rng.normal(size=(4, 2)), rng.normal(size=4)),
+        "val": Data(rng.normal(size=(3, 2)), rng.normal(size=3)),
+    }
+
+
+def _cell_call(f, a, *rest):
+    return f(a["params"], a["case"].tuner.cell, a["g"], a["state"], *rest)
+
+
+def _forward_step(a):
+    params, tuner, task, _, state, _ = a["case"]
+    at = initial_forward_state(params, task.theta_0, state, all_columns(params.m, params.n))
+    return forward_step(params, tuner, task, 0, at)
+
+
+def _meta_update(a):
+    params, tuner, task, weights, state, _ = a["case"]
+    meta = initial_meta_state(params, adam(0.01))
+    return meta_update(meta, tuner, [task, task], weights, adam(0.01), [state, None], clip=0.1)
+
+
+def _train_on(a):
+    params, tuner, task, *_ = a["case"]
+    meta = initial_meta_state(params, sgd(0.01))
+    return train_on(meta, tuner, [task], weights_every_step(1), 3, sgd(0.01))
+
+
+def _fine_tune(a):
+    return fine_tune(learned(a["params"], a["case"].tuner.cell), lambda x: 2.0 * x, a["g"], 3)
+
+
+def _optimizer(optimizer, a):
+    state, deltas = optimizer.init(a["flat"]), []
+    for factor in (1.0, -0.5, 2.0):
+        delta, state = optimizer.update(factor * a["flat"], state)
+        deltas.append(delta)
+    return deltas, state
+
+
+CALLS = {
+    "adam": lambda a: _optimizer(adam(0.1), a),
+    "adjoint": lambda a: adjoint(*a["case"]),
+    "clip_by_norm": lambda a: clip_by_norm(a["flat"], 0.5),
+    "fine_tune": _fine_tune,
+    "flatten": lambda a: flatten(a["params"]),
+    "forward_mode": lambda a: forward_mode(*a["case"], rows_per_block=2),
+    "forward_step": _forward_step,
+    "from_draws": lambda a: from_draws(a["flat"], 2, 2),
+    "initial_meta_state": lambda a: initial_meta_state(a["params"], adam(0.1)),
+    "initial_state": lambda a: initial_state(a["g"], 3),
+    "jacobians": lambda a: _cell_call(jacobians, a),
+    "l2o_data": lambda a: l2o_data(a["train"], a["val"]),
+    "l2o_train_data": lambda a: l2o_train_data(a["train"], a["val"]),
+    "learned": _fine_tune,
+    "lft_data": lambda a: lft_data(a["train"], a["val"]),
+    "maml_gradient": lambda a: maml_gradient(a["case"].task, 0.1, 2, a["case"].tuner.estimator),
+    "meta_update": _meta_update,
+    "mlp_from_draws": lambda a: mlp_from_draws(mlp((2, 3, 2)), a["draws"]),
+    "sgd": lambda a: _optimizer(sgd(0.1), a),
+    "step": lambda a: _cell_call(step, a),
+    "sum_over_tasks": lambda a: sum_over_tasks(adjoint(*a["case"]).grad),
+    "train_on": _train_on,
+    "unflatten": lambda a: unflatten(a["flat"], 2, 2),
+    "unroll": lambda a: unroll(*a["case"][:3], 3, a["case"].state_0),
+    "vjp": lambda a: _cell_call(vjp, a, a["delta_bar"], a["state"]),
+}
+
+
+def leaves(tree: Any) -> list[np.ndarray]:
+    """All arrays of nested tuples and lists, in order."""
+    if isinstance(tree, tuple | list):
+        return [leaf for branch in tree for leaf in leaves(branch)]
+    return [np.asarray(tree)] if isinstance(tree, np.ndarray | np.generic) else []
+
+
+def cast(tree: Any, dtype: str) -> Any:
+    """The same tree with floating-point arrays of another precision."""
+    if isinstance(tree, dict):
+        return {name: cast(branch, dtype) for name, branch in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(cast(branch, dtype) for branch in tree))
+    if isinstance(tree, tuple | list):
+        return type(tree)(cast(branch, dtype) for branch in tree)
+    floating = isinstance(tree, np.ndarray) and tree.dtype.kind == "f"
+    return tree.astype(dtype) if floating else tree
+
+
+def test_the_calls_below_are_all_public_functions():
+    public = {name for name in lft_ref.__all__ if inspect.isfunction(getattr(lft_ref, name))}
+    assert set(CALLS) == public - NO_ARRAYS
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", CALLS)
+def test_a_public_function_gives_numpys_numbers_and_keeps_the_dtype(xp, name, dtype):
+    host = cast(arguments(), dtype)
+    device = {key: xp.put(value) for key, value in host.items()}
+    got, want = leaves(xp.get(CALLS[name](device))), leaves(CALLS[name](host))
+    assert len(got) == len(want) > 0
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == b.dtype == dtype
+        assert_close(a, b, 500 * np.finfo(dtype).eps)
+    for before, after in zip(
+        leaves(list(cast(arguments(), dtype).values())), leaves(list(host.values())), strict=True
+    ):
+        np.testing.assert_array_equal(before, after)  # nothing is written to its arguments
+
+
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_engines_give_numpys_numbers_for_every_objective_and_estimator(xp, objective, estimator, m):
+    case = random_case(3, objective, estimator, m=m, batch=(2,), truncate=2)
+    for engine in (adjoint, forward_mode):
+        got, want = leaves(xp.get(engine(*xp.put(case)))), leaves(engine(*case))
+        for a, b in zip(got, want, strict=True):
+            assert a.dtype == b.dtype
+            assert_close(a, b, 1e-10)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_objectives_give_numpys_numbers(xp, objective):
+    task = random_case(4, objective, batch=(2,)).task
+    f, there = task.objective, xp.put(task)
+    v = np.random.default_rng(0).normal(size=(3, *task.theta_0.shape))
+    for got, want in (
+        (f.value(there.theta_0, there.train), f.value(task.theta_0, task.train)),
+        (f.grad(there.theta_0, there.train), f.grad(task.theta_0, task.train)),
+        (f.hvp(there.theta_0, there.train, xp.put(v)), f.hvp(task.theta_0, task.train, v)),
+    ):
+        assert_close(xp.get(got), want, 1e-13)
+
+
+def test_the_namespace_is_found_from_the_arrays_and_remembered(xp):
+    a = xp.put(np.ones(2))
+    assert namespace(a) is namespace(a, a)
+    assert np.all(xp.get(namespace(a).asarray(a) + 1.0) == 2.0)
+
+
+# float32 ------------------------------------------------------------------------------------------------
+
+
+def sensitivity(engine, case, eps, trials=6):
+    """Relative change of the gradient when every float of the arguments moves by up to eps/2."""
+    want, changes = flatten(engine(*case).grad), []
+    for seed in range(trials):
+        rng = np.random.default_rng(seed)
+
+        def jitter(tree, rng=rng):
+            if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+                return type(tree)(*(jitter(branch) for branch in tree))
+            floating = isinstance(tree, np.ndarray) and tree.dtype.kind == "f"
+            return tree * (1.0 + 0.5 * eps * rng.uniform(-1, 1, tree.shape)) if floating else tree
+
+        changes.append(relative_error(flatten(engine(*jitter(case)).grad), want))
+    return max(changes)
+
+
+def well_conditioned_case(objective, m):
+    """The first random case in which no gradient comes near the steep branch of log/sign."""
+    for seed in range(200):
+        case = random_case(seed, objective, m=m, K=4, output_scale=0.1)
+        g = np.abs(unroll(*case[:3], 4).g)
+        if np.min(g[g > 0.0]) > 100 * np.exp(-10.0):  # a dead ReLU gives 0 in both precisions
+            return case
+    raise AssertionError(f"no well-conditioned case of {objective} among 200")
+
+
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize("engine", [adjoint, forward_mode])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_float32_agrees_with_float64_as_far_as_the_problem_is_conditioned(objective, engine, m):
+    # Rounding the arguments is the least error that float32 must make; rounding each intermediate
+    # result in a few dozen operations a step adds to it, but is of the same kind.
+    case = well_conditioned_case(objective, m)
+    eps = float(np.finfo("float32").eps)
+    bound = 20 * max(sensitivity(engine, case, eps), eps)
+    assert bound < 1e-3  # otherwise the comparison would say little
+    got, want = engine(*cast(case, "float32")), engine(*case)
+    assert relative_error(flatten(got.grad), flatten(want.grad)) < bound
+    assert relative_error(got.meta_loss, want.meta_loss) < bound

@@ -1,0 +1,207 @@
+"""Every ValueError of lft_ref: it names the argument, what was found, and what to do."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lft_ref
+from lft_ref import (
+    CrossEntropy,
+    Identity,
+    LSTMState,
+    Network,
+    NetworkLoss,
+    adam,
+    adjoint,
+    clip_by_norm,
+    fine_tune,
+    forward_mode,
+    maml_gradient,
+    mlp,
+    sgd,
+    train_on,
+    unflatten,
+    unroll,
+)
+from lft_ref._array import namespace
+from lft_validation.autodiff_oracle import oracle, oracle_GH
+from tests.helpers import random_case
+
+CASE = random_case(0)
+PARAMS, TUNER, TASK, WEIGHTS, _, _ = CASE
+ZEROTH = random_case(0, estimator="gaussian")
+
+
+def task_with(**changes):
+    return unroll(PARAMS, TUNER, TASK._replace(**changes), 3)
+
+
+def zeroth_with(directions):
+    return unroll(ZEROTH.params, ZEROTH.tuner, ZEROTH.task._replace(directions=directions), 3)
+
+
+def identity_tuner():
+    return TUNER._replace(cell=TUNER.cell._replace(preprocess=Identity()))
+
+
+def state_with(h, c):
+    return LSTMState(np.zeros(h), np.zeros(c))
+
+
+ERRORS = {
+    "no array library": (lambda: namespace("theta"), "found str; convert them first"),
+    "two array libraries": (
+        lambda: namespace(np.zeros(1), strict_array()),
+        "one array library .*, found Array, ndarray; convert them first",
+    ),
+    "no weights": (lambda: adjoint(PARAMS, TUNER, TASK, ()), r"weights .*found none; use .*\* K"),
+    "no weights, forward": (
+        lambda: forward_mode(PARAMS, TUNER, TASK, ()),
+        r"weights .*found none; use .*\* K",
+    ),
+    "truncate 0": (
+        lambda: adjoint(PARAMS, TUNER, TASK, WEIGHTS, truncate=0),
+        "truncate must be at least 1 step, or None, found 0",
+    ),
+    "truncate -1, forward": (
+        lambda: forward_mode(PARAMS, TUNER, TASK, WEIGHTS, truncate=-1),
+        "truncate must be at least 1 step, or None, found -1",
+    ),
+    "no rows": (
+        lambda: forward_mode(PARAMS, TUNER, TASK, WEIGHTS, rows_per_block=0),
+        "rows_per_block must be at least 1, or None, found 0",
+    ),
+    "K 0": (lambda: unroll(PARAMS, TUNER, TASK, 0), "K must be at least 1, found 0"),
+    "features": (
+        lambda: unroll(PARAMS, identity_tuner(), TASK, 3),
+        r"Φ takes m=2 features, but Identity\(\) makes 1; use the preprocessing",
+    ),
+    "scalar theta_0": (
+        lambda: task_with(theta_0=np.asarray(1.0)),
+        r"theta_0 must have shape \(\.\.\., d\) with d >= 1, found \(\)",
+    ),
+    "empty theta_0": (
+        lambda: task_with(theta_0=np.zeros((2, 0))),
+        r"theta_0 must have shape \(\.\.\., d\) with d >= 1, found \(2, 0\)",
+    ),
+    "integer theta_0": (
+        lambda: task_with(theta_0=np.zeros(3, dtype=int)),
+        "theta_0 must be real floating-point, found int64; convert it",
+    ),
+    "two precisions": (
+        lambda: task_with(theta_0=np.zeros(3, dtype="float32")),
+        "Φ is float64 but theta_0 is float32; convert one of them",
+    ),
+    "no directions": (
+        lambda: zeroth_with(None),
+        r"directions must have shape \(K, q, \*theta_0.shape\) = \(3, q, 3\) .*found None",
+    ),
+    "too few directions": (
+        lambda: zeroth_with(np.ones((2, 5, 3))),
+        r"directions must have shape .*\(3, q, 3\) with q >= 1, found \(2, 5, 3\)",
+    ),
+    "directions without q": (lambda: zeroth_with(np.ones((3, 3))), r"directions .*found \(3, 3\)"),
+    "q 0": (lambda: zeroth_with(np.ones((3, 0, 3))), r"with q >= 1, found \(3, 0, 3\)"),
+    "directions of another d": (
+        lambda: zeroth_with(np.ones((3, 1, 4))),
+        r"directions .*found \(3, 1, 4\)",
+    ),
+    "state h": (
+        lambda: unroll(PARAMS, TUNER, TASK, 3, state_with((3, 5), (3, 2))),
+        r"state_0\.h must have shape \(3, 2\), found \(3, 5\)",
+    ),
+    "state c": (
+        lambda: unroll(PARAMS, TUNER, TASK, 3, state_with((3, 2), (2,))),
+        r"state_0\.c must have shape \(3, 2\), found \(2,\)",
+    ),
+    "flat Φ": (
+        lambda: unflatten(np.zeros(10), 2, 2),
+        "flat Φ has 10 entries, expected 43 for m=2, n=2; check",
+    ),
+    "one size": (lambda: mlp((3,)), r"sizes must be at least two positive widths, found \(3,\)"),
+    "size 0": (lambda: mlp((3, 0)), r"sizes must be at least two positive widths, found \(3, 0\)"),
+    "activation": (
+        lambda: mlp((1, 1), "gelu"),
+        "activation must be 'relu' or 'tanh', found 'gelu'",
+    ),
+    "MAML's K": (lambda: maml_gradient(TASK, 0.1, 0), "K must be at least 1, found 0"),
+    "MAML's alpha": (lambda: maml_gradient(TASK, 0.0, 1), r"alpha must be positive, found 0\.0"),
+    "MAML's alpha, NaN": (lambda: maml_gradient(TASK, float("nan"), 1), "alpha .*found nan"),
+    "SGD": (lambda: sgd(-1.0), r"learning_rate must be positive, found -1\.0"),
+    "Adam": (lambda: adam(0.0), r"learning_rate must be positive, found 0\.0"),
+    "clip": (lambda: clip_by_norm(np.ones(2), 0.0), r"limit must be positive, found 0\.0"),
+    "steps": (
+        lambda: fine_tune(sgd(0.1), lambda a: a, np.ones(2), -1),
+        "steps must not be negative, found -1",
+    ),
+    "gradient's shape": (
+        lambda: fine_tune(sgd(0.1), lambda a: a[:1], np.ones(2), 1),
+        r"gradient must return the shape of theta, \(2,\), found \(1,\)",
+    ),
+    **{
+        f"{steps} steps in unrolls of 3": (
+            lambda steps=steps: train_on(None, TUNER, [TASK], WEIGHTS, steps, sgd(0.1)),
+            f"steps must be a positive multiple of the unroll length 3, found {steps}",
+        )
+        for steps in (0, 2, 4)
+    },
+}
+
+
+def strict_array():
+    strict = pytest.importorskip("array_api_strict")
+    return strict.zeros(1)
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_a_wrong_argument_is_named_with_the_value_found_and_the_remedy(name):
+    call, message = ERRORS[name]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_every_value_error_in_the_sources_is_raised_above():
+    pytest.importorskip("array_api_strict")
+    raised = set()
+    for call, _ in ERRORS.values():
+        with pytest.raises(ValueError, match=r".") as caught:
+            call()
+        last = caught.traceback[-1]
+        raised.add((Path(str(last.path)).name, last.lineno + 1))
+    for path in sorted(Path(lft_ref.__file__).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise):
+                lines = range(node.lineno, node.end_lineno + 1)
+                hit = any(name == path.name and line in lines for name, line in raised)
+                assert hit, f"{path.name}:{node.lineno} is raised by none of the cases"
+
+
+@pytest.mark.parametrize("engine", [adjoint, forward_mode])
+def test_engines_check_the_task_too(engine):
+    with pytest.raises(ValueError, match="directions must have shape"):
+        engine(ZEROTH.params, ZEROTH.tuner, ZEROTH.task._replace(directions=None), WEIGHTS)
+
+
+def test_the_oracle_says_what_it_does_not_know():
+    class Other:
+        pass
+
+    for objective, name in (
+        (Other(), "objective Other"),
+        (NetworkLoss(mlp((3, 1)), Other()), "loss Other"),
+        (NetworkLoss(Network((Other(),)), CrossEntropy()), "layer Other"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} is not restated in autograd; use"):
+            oracle(PARAMS, TUNER, TASK._replace(objective=objective, theta_0=np.ones(4)), WEIGHTS)
+    for tuner, name in (
+        (TUNER._replace(estimator=Other()), "estimator Other"),
+        (TUNER._replace(cell=TUNER.cell._replace(preprocess=Other())), "preprocess Other"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} is not restated in autograd; use"):
+            oracle(PARAMS, tuner, TASK, WEIGHTS)
+    with pytest.raises(ValueError, match=r"theta_0 must have shape \(d,\), found \(2, 3\)"):
+        oracle_GH(PARAMS, TUNER, TASK._replace(theta_0=np.zeros((2, 3))), 1)

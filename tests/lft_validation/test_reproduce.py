@@ -1,0 +1,216 @@
+"""``lft reproduce figure4`` from the command line to a finished folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lft_validation.cli import main
+from lft_validation.errors import UserError
+from lft_validation.experiments.figure4 import run as run_module
+from lft_validation.experiments.figure4.config import (
+    FIRST,
+    METHODS,
+    PRESETS,
+    ZEROTH,
+    Config,
+    make_config,
+)
+from lft_validation.experiments.figure4.run import JobKey, chunks, job_key
+
+TINY = (
+    "--preset", "smoke", "--workers", "1", "--meta-tasks", "4", "--test-tasks", "6",
+    "--hidden", "5", "--lstm-units", "3", "--steps", "4", "--unroll", "2", "--long-steps", "6",
+)  # fmt: skip
+
+
+def lft(*arguments: str):
+    return CliRunner().invoke(main, ["reproduce", *arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    result = lft("figure4", *TINY, "--out", str(out))
+    assert result.exit_code == 0, result.output
+    return out, result.output
+
+
+def test_a_run_leaves_everything_that_was_promised(finished):
+    out, output = finished
+    names = {p.name for p in out.iterdir()}
+    wanted = {"config.json", "results.json", "table.md", "log.txt", "jobs"}
+    wanted |= {f"figure4{long}.{kind}" for long in ("", "-long") for kind in ("png", "svg")}
+    assert wanted <= names
+    results = json.loads((out / "results.json").read_text())
+    assert len(results["rows"]) == 2 * len(METHODS)
+    assert all(row["tasks"] == 6 for row in results["rows"])
+    assert "Figure 4" in output
+    assert "verdict" in output
+    table = (out / "table.md").read_text()
+    assert all(f"| {method} |" in table for method in METHODS)
+    config = json.loads((out / "config.json").read_text())
+    assert config["config"]["unroll"] == 2
+    assert "numpy" in config["versions"]
+
+
+def test_every_method_starts_from_the_same_tasks_and_random_initialisation(finished):
+    rows = json.loads((finished[0] / "results.json").read_text())["rows"]
+    starts = {
+        row["method"]: row["at"]["0"]["mean"]
+        for row in rows
+        if not row["method"].startswith("MAML")
+    }
+    assert len(set(starts.values())) == 1
+
+
+def test_the_output_fits_eighty_columns(finished):
+    assert max(len(line) for line in finished[1].splitlines() if "runs" not in line) <= 80
+
+
+def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_path, monkeypatch):
+    looks = 0
+
+    def stop_sometimes(self):
+        nonlocal looks
+        looks += 1
+        return looks in (3, 9, 20, 31)
+
+    out = tmp_path / "stopped"
+    monkeypatch.setattr("lft_validation.jobs.Monitor.check", stop_sometimes)
+    codes = [lft("figure4", *TINY, "--out", str(out)).exit_code]
+    while codes[-1] == 130:
+        codes.append(lft("figure4", *TINY, "--out", str(out), "--resume").exit_code)
+    assert codes == [130, 130, 130, 130, 0]
+    for name in ("results.json", "table.md", "figure4.svg", "figure4.png"):
+        assert (out / name).read_bytes() == (finished[0] / name).read_bytes()
+
+
+def test_two_processes_give_the_same_bits_as_one(finished, tmp_path):
+    two = [*TINY, "--out", str(tmp_path / "two")]
+    two[two.index("--workers") + 1] = "2"
+    assert lft("figure4", *two).exit_code == 0
+    assert (tmp_path / "two" / "results.json").read_bytes() == (
+        finished[0] / "results.json"
+    ).read_bytes()
+
+
+def test_finished_jobs_of_another_run_are_taken_over_and_others_computed(
+    finished, tmp_path, monkeypatch
+):
+    trained = []
+    original = run_module._train
+    monkeypatch.setattr(run_module, "_train", lambda *a: trained.append(a[1].name) or original(*a))
+    more = lft("figure4", *TINY, "--seeds", "2", "--methods", "SGD,MAML", "--order", "first",
+               "--out", str(tmp_path / "more"), "--reuse", str(finished[0]))  # fmt: skip
+    assert more.exit_code == 0
+    assert sorted(trained) == ["first-order-maml-seed1", "first-order-sgd-seed1"]
+    again = lft("figure4", *TINY, "--methods", "SGD", "--directions", "3",
+                "--out", str(tmp_path / "other-q"), "--reuse", str(finished[0]))  # fmt: skip
+    assert again.exit_code == 0
+    assert trained[2:] == ["zeroth-order-sgd-seed0"]  # q does not touch the first order
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["figure5"], "unknown experiment 'figure5'; choose one of figure4"),
+        (["figure4", "--preset", "huge"], "unknown preset 'huge'; choose one of smoke"),
+        (["figure4", "--backend", "fortran"], "unknown backend 'fortran'"),
+        (["figure4", "--dtype", "float16"], "dtype must be one of float32, float64"),
+        (["figure4", "--resume"], "--resume needs --out"),
+        (["figure4", "--workers", "0"], "--workers must be at least 1, found 0"),
+        (["figure4", "--seeds", "0"], "--seeds must be at least 1"),
+        (["figure4", "--first-seed", "-1"], "--first-seed"),
+        (["figure4", "--unroll", "0"], "unroll must be positive and finite, found 0"),
+        (["figure4", "--unroll", "30"], "steps must be a multiple of unroll"),
+        (["figure4", "--lstm-units", "-1"], "lstm_units must be positive"),
+        (["figure4", "--directions", "0"], "directions must be positive"),
+        (["figure4", "--mu", "0"], "mu must be positive"),
+        (["figure4", "--mu", "nan"], "mu must be positive and finite, found nan"),
+        (["figure4", "--shots", "0"], "shots must be positive"),
+        (["figure4", "--hidden", "4,x"], "--hidden must be numbers such as 40,40"),
+        (["figure4", "--hidden", "0"], "hidden must name widths of at least 1"),
+        (["figure4", "--methods", "LFT,Magic"], "unknown method 'Magic'"),
+        (["figure4", "--weighting", "none"], "weighting must be one of"),
+        (["figure4", "--preset", "paper", "--meta-tasks", "30"], "multiple of MAML's batch of 25"),
+        (["figure4", "--reuse", "nowhere"], "--reuse nowhere is not a run folder"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = lft(*arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert not list(tmp_path.iterdir())  # nothing was started
+
+
+def test_a_damaged_result_is_named_and_the_others_are_kept(finished, tmp_path):
+    out = tmp_path / "damaged"
+    assert lft("figure4", *TINY, "--methods", "SGD,Adam", "--out", str(out)).exit_code == 0
+    victim = out / "jobs" / "first-order-sgd-seed0" / "result.npz"
+    victim.write_bytes(victim.read_bytes()[:100])
+    result = lft("figure4", *TINY, "--methods", "SGD,Adam", "--out", str(out), "--resume")
+    assert result.exit_code == 2
+    assert "result.npz is not a readable" in " ".join(result.output.split())
+    victim.unlink()
+    assert lft(
+        "figure4", *TINY, "--methods", "SGD,Adam", "--out", str(out), "--resume"
+    ).exit_code == 0  # fmt: skip
+
+
+def test_training_that_diverges_ends_with_exit_code_1(tmp_path):
+    result = lft("figure4", *TINY, "--methods", "LFT", "--order", "first", "--learning-rate", "1e30",
+                 "--out", str(tmp_path / "r"))  # fmt: skip
+    assert result.exit_code == 1
+    assert "diverged" in result.output
+    assert (tmp_path / "r" / "jobs" / "first-order-lft-seed0" / "checkpoint.npz").exists()
+
+
+def test_job_keys_depend_on_what_the_job_depends_on_and_nothing_else():
+    config = make_config("paper", {})
+    key = JobKey(FIRST, "LFT", 0)
+    same = dataclasses.replace(config, seeds=(5,), methods=("LFT",), mu=1.0, adam_zo_rate=1.0)
+    assert job_key(config, key) == job_key(same, key)
+    assert job_key(config, key) != job_key(dataclasses.replace(config, unroll=10), key)
+    assert job_key(config, JobKey(ZEROTH, "LFT", 0)) != job_key(same, JobKey(ZEROTH, "LFT", 0))
+    assert job_key(config, key) != job_key(config, JobKey(FIRST, "LFT", 1))
+
+
+def test_chunks_cover_every_test_task_once_and_the_long_ones_first():
+    config = Config(test_tasks=130, long_tasks=130, long_tasks_zo=60)
+    for setting, long in ((FIRST, 130), (ZEROTH, 60)):
+        parts = chunks(config, setting)
+        assert [task for tasks, _ in parts for task in tasks] == list(range(130))
+        assert sum(len(tasks) for tasks, steps in parts if steps == config.long_steps) == long
+
+
+def test_the_presets_are_valid_and_the_papers_counts_are_the_papers():
+    for name in PRESETS:
+        make_config(name, {})
+    paper = make_config("paper", {})
+    counts = (paper.meta_tasks, paper.unroll, paper.steps, paper.test_tasks, paper.lstm_units)
+    assert counts == (1000, 20, 200, 500, 10)
+    assert len(paper.seeds) >= 3
+    with pytest.raises(UserError, match="unknown setting 'speed'"):
+        make_config("paper", {"speed": 1})
+
+
+def test_diverged_tasks_are_reported_and_not_hidden(finished):
+    from lft_validation.experiments.figure4.report import Curves, capped, markdown, summarise
+
+    config = make_config("smoke", {"methods": ("LFT", "SGD"), "settings": (FIRST,)})
+    good = np.ones((4, config.steps + 1))
+    long = np.ones((4, config.long_steps + 1))
+    bad = good.copy()
+    bad[1, -1] = np.inf
+    results = {
+        (FIRST, "LFT"): Curves([good], [long]),
+        (FIRST, "SGD"): Curves([capped(bad)], [long]),
+    }
+    table = markdown(config, summarise(config, results))
+    assert "| first order | SGD | curve | diverged" in table

@@ -1,0 +1,58 @@
+"""A run folder belongs to one configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from lft_validation import runs
+from lft_validation.errors import UserError
+
+CONFIG = {"seeds": [0], "unroll": 20}
+
+
+def test_a_run_is_resumed_only_when_asked(tmp_path):
+    first = runs.open_run(tmp_path / "r", "figure4", CONFIG, resume=False)
+    with pytest.raises(UserError, match="already holds this run; add --resume"):
+        runs.open_run(tmp_path / "r", "figure4", CONFIG, resume=False)
+    assert runs.open_run(tmp_path / "r", "figure4", CONFIG, resume=True) == first
+    assert first.job("a") == tmp_path / "r" / "jobs" / "a"
+
+
+def test_another_configuration_is_refused_by_the_setting_that_differs(tmp_path):
+    runs.open_run(tmp_path / "r", "figure4", CONFIG, resume=False)
+    with pytest.raises(UserError, match="holds a run with unroll = 20, now unroll = 10"):
+        runs.open_run(tmp_path / "r", "figure4", CONFIG | {"unroll": 10}, resume=True)
+    with pytest.raises(UserError, match="a run of 'figure4', not 'table1'"):
+        runs.open_run(tmp_path / "r", "table1", CONFIG, resume=True)
+
+
+def test_other_versions_are_refused_since_bits_could_differ(tmp_path, monkeypatch):
+    runs.open_run(tmp_path / "r", "figure4", CONFIG, resume=False)
+    monkeypatch.setattr(runs.platform, "python_version", lambda: "3.99.0")
+    with pytest.raises(UserError, match=r"now python = 3\.99\.0"):
+        runs.open_run(tmp_path / "r", "figure4", CONFIG, resume=True)
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="is not a run folder"):
+        runs.open_run(tmp_path, "figure4", CONFIG, resume=False)
+    with pytest.raises(UserError, match="is not a run folder"):
+        runs.open_run(tmp_path / "thesis.tex", "figure4", CONFIG, resume=False)
+    (tmp_path / "config.json").write_text("[1]")
+    with pytest.raises(UserError, match="is not a run's configuration"):
+        runs.open_run(tmp_path, "figure4", CONFIG, resume=True)
+
+
+def test_there_must_be_something_to_resume(tmp_path):
+    with pytest.raises(UserError, match="there is no run in"):
+        runs.open_run(tmp_path / "r", "figure4", CONFIG, resume=True)
+
+
+def test_the_log_grows_by_lines_and_default_folders_name_the_experiment(tmp_path):
+    run = runs.open_run(tmp_path / "r", "figure4", CONFIG, resume=False)
+    runs.log(run, "one")
+    runs.log(run, "two")
+    lines = (tmp_path / "r" / "log.txt").read_text().splitlines()
+    assert [line.split()[-1] for line in lines] == ["one", "two"]
+    assert runs.default_folder("figure4", "quick").name.startswith("figure4-quick-")

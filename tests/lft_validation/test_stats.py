@@ -1,0 +1,54 @@
+"""Paired differences, their intervals, and verdicts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lft_validation.stats import Difference, paired_difference, verdict_less, verdict_not_worse
+
+
+def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(40):
+        b = rng.exponential(size=120)
+        a = b + rng.exponential(size=120) - 1.0 - 0.3
+        d = paired_difference([a[:60], a[60:]], [b[:60], b[60:]])
+        covered += d.low <= -0.3 <= d.high
+        assert d.low < d.mean < d.high
+    assert 33 <= covered <= 40  # 95 % of 40 is 38; binomial 99.9 % range
+
+
+def test_differences_are_paired_and_reported_by_seed():
+    b = [np.arange(50.0), np.arange(50.0) * 3]
+    d = paired_difference([b[0] - 1.0, b[1] - 2.0], b)
+    assert d.by_seed == [-1.0, -2.0]
+    assert d.mean == pytest.approx(-1.5)
+
+
+def test_equal_methods_have_a_difference_of_zero_width():
+    a = [np.ones(5)]
+    assert paired_difference(a, a) == Difference(0.0, 0.0, 0.0, [0.0])
+
+
+def test_the_same_data_give_the_same_interval():
+    rng = np.random.default_rng(1)
+    a, b = [rng.normal(size=30)], [rng.normal(size=30)]
+    assert paired_difference(a, b) == paired_difference(a, b)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "less", "not_worse"),
+    [
+        (-2.0, -1.0, "holds", "holds"),
+        (-1.0, 0.2, "undecided", "holds"),
+        (-1.0, 2.0, "undecided", "undecided"),
+        (0.1, 0.3, "fails", "holds"),
+        (0.6, 0.9, "fails", "fails"),
+    ],
+)
+def test_verdicts_follow_from_the_interval(low, high, less, not_worse):
+    d = Difference((low + high) / 2, low, high, [])
+    assert verdict_less(d) == less
+    assert verdict_not_worse(d, margin=0.5) == not_worse

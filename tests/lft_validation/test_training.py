@@ -1,0 +1,90 @@
+"""Meta-training stops cleanly, goes on to the same bits, and says so when it diverges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lft_backends.backend import get_backend
+from lft_ref import adam
+from lft_validation.errors import UserError
+from lft_validation.experiments import training
+from lft_validation.experiments.training import Diverged, Learner, LearnerState, decaying, train
+from lft_validation.jobs import Stopped
+
+BACKEND = get_backend("numpy")
+
+
+class Monitor:
+    """Stops after so many looks."""
+
+    def __init__(self, stop_after: int = 10**9) -> None:
+        self.left, self.reports = stop_after, []
+
+    def report(self, done: float) -> None:
+        self.reports.append(done)
+
+    def check(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+def noisy_learner(bad_batch: int = -1) -> Learner:
+    optimizer = decaying(adam(0.1), 12)
+
+    def init() -> LearnerState:
+        flat = np.ones(3)
+        return LearnerState(flat, optimizer.init(flat))
+
+    def update(state: LearnerState, batch: int):
+        g = state.flat + np.random.default_rng(batch).normal(size=3)
+        step, adam_state = optimizer.update(g, state.adam)
+        loss = np.asarray(np.nan if batch == bad_batch else float(np.sum(g * g)))
+        return LearnerState(state.flat - step, adam_state), loss
+
+    return Learner(init, update)
+
+
+@pytest.mark.parametrize("stops", [(1,), (5,), (2, 3, 4), (12,)])
+def test_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, stops):
+    whole = train(noisy_learner(), 12, tmp_path / "a", "me", BACKEND, Monitor(), 2.0)
+    for count in stops:
+        with pytest.raises(Stopped):
+            train(noisy_learner(), 12, tmp_path / "b", "me", BACKEND, Monitor(count), 2.0)
+    parts = train(noisy_learner(), 12, tmp_path / "b", "me", BACKEND, Monitor(), 2.0)
+    np.testing.assert_array_equal(whole, parts)
+    a, b = ((tmp_path / x / "checkpoint.npz").read_bytes() for x in "ab")
+    assert a == b
+
+
+def test_checkpoints_are_written_while_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monitor = Monitor()
+    train(noisy_learner(), 3, tmp_path, "me", BACKEND, monitor, 2.0)
+    assert (tmp_path / "checkpoint.npz").exists()
+    assert monitor.reports == [2.0, 4.0, 6.0]
+
+
+def test_divergence_names_the_batch_and_keeps_the_last_good_state(tmp_path):
+    with pytest.raises(Diverged, match=r"task batch 5 of 12 \(loss nan\).*checkpoint.npz"):
+        train(noisy_learner(bad_batch=4), 12, tmp_path, "me", BACKEND, Monitor(), 1.0)
+    good = train(noisy_learner(), 4, tmp_path / "good", "me", BACKEND, Monitor(), 1.0)
+    np.testing.assert_array_equal(np.load(tmp_path / "checkpoint.npz")["flat"], good)
+
+
+def test_a_checkpoint_of_another_job_is_refused(tmp_path):
+    train(noisy_learner(), 2, tmp_path, "me", BACKEND, Monitor(), 1.0)
+    with pytest.raises(UserError, match="belongs to another run"):
+        train(noisy_learner(), 2, tmp_path, "you", BACKEND, Monitor(), 1.0)
+
+
+def test_the_rate_decays_from_its_full_value_to_nearly_nothing():
+    optimizer = decaying(adam(1.0), 10)
+    state, steps = optimizer.init(np.zeros(1)), []
+    for _ in range(11):
+        step, state = optimizer.update(np.ones(1), state)
+        steps.append(float(step[0]))
+    assert steps[0] == pytest.approx(1.0)
+    assert steps[5] == pytest.approx(0.5)
+    assert steps[10] == pytest.approx(0.0, abs=1e-12)
+    assert steps == sorted(steps, reverse=True)
