@@ -86,9 +86,8 @@ class ZerothOrder(NamedTuple):
         return self._factor(u) * _outer_product(slopes, u, v)
 
     def _factor(self, u: Array) -> float:
-        q, d = u.shape[0], u.shape[-1]
-        factors: dict[str, float] = {"gaussian": 1.0, "sphere": d, "coordinate": q}
-        return factors[self.scaling] / q
+        q, d = float(u.shape[0]), float(u.shape[-1])
+        return {"gaussian": 1.0, "sphere": d, "coordinate": q}[self.scaling] / q
 
     def _difference(self, call: Callable[[Array], Array], theta: Array, u: Array) -> Array:
         """(call(θ + μ u_j) − call(θ)) / μ for every j, or its two-sided form."""

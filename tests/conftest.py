@@ -1,4 +1,4 @@
-"""Hypothesis profiles, and the array libraries that array-API tests run on: the one place for both."""
+"""Hypothesis profiles, and the array libraries that tests run on: the one place for both."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.helpers import LIBRARIES, Library
 
-# ``ci`` draws the same examples every time. ``--hypothesis-profile=explore`` draws new ones, more of
-# them (tests state their counts through ``tests.helpers.examples``, in percent of max_examples).
+# ``ci`` draws the same examples every time; ``--hypothesis-profile=explore`` draws new ones, and
+# more of them: tests state their counts through ``tests.helpers.examples``.
 settings.register_profile(
     "ci",
     derandomize=True,
@@ -29,7 +29,7 @@ settings.load_profile("ci")
     ]
 )
 def xp(request: pytest.FixtureRequest) -> Library:
-    """Every array library in turn; what is not installed, or has no device, is skipped and says so."""
+    """Every array library in turn; one that is not installed or has no device is skipped."""
     name: str = request.param
     try:
         return LIBRARIES[name]()

@@ -1,8 +1,9 @@
-"""What the tests share: comparisons, random cases with their hypothesis strategies, array libraries."""
+"""What the tests share: comparisons, random cases and what draws them, array libraries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ def examples(percent: int) -> settings:
     return settings(max_examples=max(1, percent * settings().max_examples // 100))
 
 
-# Comparisons ----------------------------------------------------------------------------------------
+# Comparisons --------------------------------------------------------------------------------------
 
 
 def norm(a: Any) -> float:
@@ -90,7 +91,8 @@ def assert_same_result(got: MetaGradient, want: MetaGradient, rtol: float = RTOL
     for name in ("meta_loss", "val_loss", "theta"):
         assert_close(getattr(got, name), getattr(want, name), rtol)
     for a, b in zip(got.state, want.state, strict=True):
-        assert_close(a, b, rtol)
+        # h and c are of order 1; what closed gates leave of them, 1e-17 say, is rounding.
+        assert norm(a - b) <= rtol * max(norm(b), 1e-3)
     assert_same_gradient(got.grad, want.grad, rtol)
 
 
@@ -105,7 +107,7 @@ def taylor_slope(f: Callable[[float], float], slope: float, start: float = 2e-2)
 def central_difference_errors(
     f: Callable[[float], Any], derivative: Any, steps: tuple[float, ...] = (1e-2, 5e-3, 2.5e-3)
 ) -> list[float]:
-    """Relative error of (f(ε) − f(−ε)) / 2ε for each step ε; a right derivative gains 4 a halving."""
+    """Relative error of (f(ε) − f(−ε)) / 2ε for each ε; if right, a quarter for half the step."""
     return [relative_error((f(e) - f(-e)) / (2.0 * e), derivative) for e in steps]
 
 
@@ -113,12 +115,12 @@ def assert_is_derivative(f: Callable[[float], Any], derivative: Any) -> None:
     """Central differences converge to ``derivative`` with order 2, over several step sizes."""
     errors = central_difference_errors(f, derivative)
     assert errors[-1] < 1e-3, f"central differences are off by {errors}"
-    for coarse, fine in zip(errors[:-1], errors[1:], strict=True):
+    for coarse, fine in pairwise(errors):
         # Exact for quadratics: then rounding, about 1e-16 over the step, is all that is left.
         assert fine < 0.35 * coarse or fine < 1e-10, f"no convergence of order 2: {errors}"
 
 
-# Random cases ---------------------------------------------------------------------------------------
+# Random cases -------------------------------------------------------------------------------------
 
 OBJECTIVES = (
     "quadratic",
@@ -150,8 +152,12 @@ class Case(NamedTuple):
 
 
 def random_params(rng: np.random.Generator, m: int, n: int) -> LSTMParams:
-    """Φ of order 1, b_o included: every term of the gradient is then of order 1 too."""
-    return unflatten(rng.uniform(-1.0, 1.0, size(m, n)), m, n)
+    """Φ of order 1, b_o included, so that every term counts.
+
+    Fed raw gradients (m = 1), W_x is smaller: gates that are all open or shut would hide mistakes.
+    """
+    params = unflatten(rng.uniform(-1.0, 1.0, size(m, n)), m, n)
+    return params._replace(W_x=params.W_x * (0.2 if m == 1 else 1.0))
 
 
 def random_state(rng: np.random.Generator, shape: tuple[int, ...], n: int) -> LSTMState:
@@ -237,7 +243,7 @@ def random_case(
 
 
 def settings_of_cases() -> st.SearchStrategy[dict[str, Any]]:
-    """Keyword arguments of :func:`random_case`: everything that an engine's answer may depend on."""
+    """Keyword arguments of :func:`random_case`: all that an engine's answer may depend on."""
     return st.fixed_dictionaries(
         {
             "seed": st.integers(0, 2**32 - 1),
@@ -259,7 +265,7 @@ def settings_of_cases() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-# Array libraries ------------------------------------------------------------------------------------
+# Array libraries ----------------------------------------------------------------------------------
 
 
 class Library(NamedTuple):

@@ -99,6 +99,10 @@ def _cupy(dtype: str, device: str | None) -> Backend:
             f"CuPy {cupy.__version__} is installed but finds no usable GPU ({error}); "
             "check the NVIDIA driver with nvidia-smi, or use --backend numpy"
         ) from error
+    if count < 1:
+        raise BackendUnavailable(
+            f"CuPy {cupy.__version__} is installed but there is no NVIDIA GPU; use --backend numpy"
+        )
     number = _device_number(device, count)
     import array_api_compat.cupy as xp
 
@@ -127,7 +131,7 @@ def _import(module: str, remedy: str) -> Any:
         raise BackendUnavailable(f"{module} is not installed; install it with: {remedy}")
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # a broken library may raise anything at all
         raise BackendUnavailable(
             f"{module} is installed but does not import ({error}); reinstall it with: {remedy}"
         ) from error

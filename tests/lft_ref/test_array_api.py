@@ -1,4 +1,4 @@
-"""Every public function on every array library: the same numbers, the same dtype, the same device."""
+"""Every public function on every array library: the same numbers, dtype and device."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_the_namespace_is_found_from_the_arrays_and_remembered(xp):
     assert np.all(xp.get(namespace(a).asarray(a) + 1.0) == 2.0)
 
 
-# float32 ------------------------------------------------------------------------------------------------
+# float32 ------------------------------------------------------------------------------------------
 
 
 def sensitivity(engine, case, eps, trials=6):

@@ -33,7 +33,7 @@ from tests.helpers import (
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_forward_mode_and_adjoint_agree_with_the_oracle(objective):
-    @examples(50)
+    @examples(35)
     @given(settings=settings_of_cases(), rows_per_block=st.sampled_from([None, 1, 2, 5, 100]))
     def check(settings, rows_per_block):
         case = random_case(objective=objective, **settings)
@@ -56,12 +56,18 @@ def test_engines_agree_for_every_estimator_preprocessing_and_order(estimator, m,
     assert_same_result(forward_mode(*case), want)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_G_and_H_are_the_jacobians_of_the_unroll(estimator):
+@pytest.mark.parametrize(
+    ("objective", "estimator"),
+    [
+        ("squared_sum_tanh_deep", "first_order"),
+        ("squared_mean_tanh", "gaussian"),
+        ("quadratic", "sphere"),
+        ("linear", "coordinate"),
+    ],
+)
+def test_G_and_H_are_the_jacobians_of_the_unroll(objective, estimator):
     K = 3
-    params, tuner, task, _, state_0, _ = random_case(
-        3, "squared_sum_tanh_deep", estimator, K=K, with_state=True
-    )
+    params, tuner, task, _, state_0, _ = random_case(3, objective, estimator, K=K, with_state=True)
     G, H = oracle_GH(params, tuner, task, K, state_0)
     columns = all_columns(params.m, params.n)
     at = initial_forward_state(params, task.theta_0, state_0, columns)
@@ -157,8 +163,8 @@ def test_truncation_every_t_steps_is_the_sum_over_separate_unrolls():
     case = random_case(10, K=6, with_state=True)
     params, tuner, task, weights, state, _ = case
     total = 0.0
-    for _ in range(3):
-        part = adjoint(params, tuner, task, weights[:2], state)
+    for first in (0, 2, 4):
+        part = adjoint(params, tuner, task, weights[first : first + 2], state)
         total = total + flatten(part.grad)
         task, state = task._replace(theta_0=part.theta), part.state
     for engine in (adjoint, forward_mode):

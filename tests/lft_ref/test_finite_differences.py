@@ -56,7 +56,7 @@ def branches(case, v, e):
 
 @functools.cache
 def smooth_case(objective, estimator, m):
-    """The first random case whose path keeps off every kink of log/sign, with a direction v in Φ."""
+    """The first random case that keeps off every kink of log/sign, with a direction v in Φ."""
     for seed in range(200):
         case = random_case(seed, objective, estimator, m=m, with_state=True, output_scale=0.3)
         v = np.random.default_rng(seed).normal(size=size(m, 2))

@@ -27,7 +27,7 @@ def test_exact_and_first_order_maml_agree_with_the_oracle(objective):
         batch=st.sampled_from([(), (2,), (2, 1)]),
         antithetic=st.booleans(),
         second_order=st.booleans(),
-        alpha=st.sampled_from([0.01, 0.1]),
+        alpha=st.sampled_from([1e-3, 5e-3]),  # small enough that no loss runs away
     )
     def check(seed, estimator, K, batch, antithetic, second_order, alpha):
         case = random_case(seed, objective, estimator, K=K, batch=batch, antithetic=antithetic)

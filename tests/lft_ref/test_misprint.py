@@ -1,4 +1,4 @@
-"""(9) is printed with H^(k−1), its derivation (S7) has H^(k): which is right, and what tells them apart."""
+"""(9) is printed with H^(k−1), its derivation (S7) has H^(k): what tells them apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes that are easily made, planted one at a time: the comparison of test_engines catches each."""
+"""Easily made mistakes, planted one at a time: the comparison of test_engines catches each."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def with_ops(case, **ops):
     return case._replace(tuner=case.tuner._replace(ops=REFERENCE._replace(**ops)))
 
 
-# In forward mode: the recursion and its blocks --------------------------------------------------------
+# In forward mode: the recursion and its blocks ----------------------------------------------------
 
 
 def with_recursion(wrong):
@@ -111,7 +111,7 @@ FORWARD = {
 }
 
 
-# In the adjoint: the cell's vjp -------------------------------------------------------------------------
+# In the adjoint: the cell's vjp -------------------------------------------------------------------
 
 
 def with_vjp(wrong):
@@ -162,7 +162,7 @@ BACKWARD = {
 }
 
 
-# In what both engines use: preprocessing, estimator, objective, weights ---------------------------------
+# In what both engines use: preprocessing, estimator, objective, weights ---------------------------
 
 
 class DerivativeWithoutP(LogSign):

@@ -39,7 +39,7 @@ settings_of_problems = {
 }
 
 
-@examples(60)
+@examples(40)
 @given(**settings_of_problems)
 def test_estimate_and_its_jacobian_agree_with_autograd(seed, objective, estimator, antithetic):
     how, f, theta, data, u = problem(seed, objective, estimator, antithetic)

@@ -1,8 +1,8 @@
 """The paper's functions stated again in autograd, sharing no formula with ``lft_ref``.
 
-Only the containers of data and settings of ``lft_ref`` are read, never their methods: one task at
-a time, one gate at a time, one direction at a time, so that each line can be compared with the paper
-by eye. :mod:`lft_validation.autodiff_oracle` differentiates them.
+Only the containers of data and settings of ``lft_ref`` are read, never their methods. One task,
+one gate, one direction at a time, so that each line can be compared with the paper by eye.
+:mod:`lft_validation.autodiff_oracle` differentiates them.
 """
 
 from __future__ import annotations

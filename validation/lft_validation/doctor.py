@@ -15,7 +15,6 @@ import lft_ref
 
 REQUIRED = {  # distribution -> module
     "array-api-compat": "array_api_compat",
-    "array-api-extra": "array_api_extra",
     "autograd": "autograd",
     "click": "click",
     "matplotlib": "matplotlib",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
 import os
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +17,36 @@ import numpy as np
 
 from lft_validation.errors import UserError
 
+# What NumPy may raise on a damaged archive.
+DAMAGED = (
+    EOFError,
+    KeyError,
+    MemoryError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    lzma.LZMAError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write to a temporary name in the same folder, flush to disk, then rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -58,7 +81,7 @@ def fingerprint(value: object) -> str:
 def write_arrays(path: Path, kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays as ``.npz`` with the kind of file and the fingerprint of what they belong to."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, kind=np.asarray(kind), key=np.asarray(key), **arrays)
+    np.savez(buffer, kind=np.asarray(kind), key=np.asarray(key), **arrays)
     write_bytes(path, buffer.getvalue())
 
 
@@ -102,7 +125,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; check the path") from error
-    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, *DAMAGED) as error:
         raise UserError(
             f"{path} is not a readable .npz file ({error}); it was truncated or damaged: "
             "delete it to compute it again"

@@ -105,12 +105,11 @@ def _wait(pending: set[Future[None]], stop: Any, tick: Callable[[], None]) -> No
             finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             tick()
         except KeyboardInterrupt:
-            failure = failure or Stopped()
-            finished = set()
-        for future in finished:
-            if not future.cancelled() and future.exception() is not None:
-                error = future.exception()
-                failure = error if not isinstance(failure, Stopped) or failure is None else failure
+            finished, failure = set(), failure or Stopped()
+        errors = [future.exception() for future in finished if not future.cancelled()]
+        for error in errors:
+            if error is not None and (failure is None or isinstance(failure, Stopped)):
+                failure = error
         if failure is not None and not stop.is_set():
             stop.set()
             for future in pending:

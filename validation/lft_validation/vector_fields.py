@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import lzma
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,24 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lft_validation.errors import UserError
+from lft_validation.files import DAMAGED
 
 REMEDY = "correct the program that wrote it, or write it with lft vectors make"
 LARGEST = 2**30  # bytes: far above any test vector, far below what would exhaust the memory
-DAMAGED = (
-    EOFError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    lzma.LZMAError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import click
 
 from lft_backends.backend import BackendUnavailable, get_backend
-from lft_validation.errors import UserError
+from lft_validation.errors import CheckFailed, UserError
 from lft_validation.experiments.figure4.config import METHODS, Config, make_config
 from lft_validation.experiments.figure4.plot import draw
 from lft_validation.experiments.figure4.report import collect, markdown, summarise
@@ -51,6 +52,11 @@ def reproduce(
         log(run, "stopped")
         console.print(f"stopped; go on with the same command and: --resume --out {run.path}")
         raise click.exceptions.Exit(130) from None
+    except BrokenProcessPool:
+        raise CheckFailed(
+            "a worker process was killed, perhaps for want of memory; finished work is kept: go on "
+            f"with --resume --out {run.path}, and fewer --workers"
+        ) from None
     _finish(config, run, console)
     log(run, "finished")
 

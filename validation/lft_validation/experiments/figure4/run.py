@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lft_backends.draws import Stage
-from lft_ref import Data, Optimizer
-from lft_validation.experiments.figure4.config import MAML, ZEROTH, Config
+from lft_ref import Data, Optimizer, unflatten
+from lft_validation.experiments.figure4.config import LEARNED, MAML, ZEROTH, Config
 from lft_validation.experiments.figure4.methods import (
     Setup,
     fine_tuner,
@@ -19,13 +19,14 @@ from lft_validation.experiments.figure4.methods import (
     training_batches,
 )
 from lft_validation.experiments.training import train
-from lft_validation.files import belongs_to, fingerprint, read_arrays, write_arrays
+from lft_validation.files import belongs_to, fingerprint, read_arrays, write_arrays, write_bytes
 from lft_validation.jobs import Job, Monitor, Stopped
 from lft_validation.runs import versions
+from lft_validation.tuners import save_tuner
 
 CHUNK = 50  # test tasks fine-tuned at once
 CURVES = "lft-figure4-curves-1"
-RESULT = "result.npz"
+RESULT, PHI = "result.npz", "phi.npz"
 
 
 class JobKey(NamedTuple):
@@ -128,13 +129,17 @@ def run_job(config: Config, key: JobKey, jobs: Path, reuse: Path | None, monitor
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
         flat = _train(config, key, folder, owner, monitor)
         curves = _test(config, key, folder, owner, flat, monitor)
-    _finish(config, folder, owner, flat, curves)
+    _finish(config, key, folder, owner, flat, curves)
 
 
 def _take_over(source: Path, target: Path, owner: str) -> None:
     """Copy a finished job of another run, if it is the same job; otherwise compute it anew."""
-    if belongs_to(source) == owner:
-        write_arrays(target, CURVES, owner, read_arrays(source, CURVES, owner))
+    if belongs_to(source) != owner:
+        return
+    phi = source.with_name(PHI)
+    if phi.exists():
+        write_bytes(target.with_name(PHI), phi.read_bytes())
+    write_arrays(target, CURVES, owner, read_arrays(source, CURVES, owner))
 
 
 def _train(config: Config, key: JobKey, folder: Path, owner: str, monitor: Monitor) -> Any:
@@ -202,7 +207,9 @@ def _gradient(setup: Setup, problem: Any, theta: Any, train: Data, tasks: range,
     return setup.tuner.estimator.estimate(problem.sum_loss, theta, train, u)
 
 
-def _finish(config: Config, folder: Path, owner: str, flat: Any, curves: list[np.ndarray]) -> None:
+def _finish(
+    config: Config, key: JobKey, folder: Path, owner: str, flat: Any, curves: list[np.ndarray]
+) -> None:
     """Join the chunks into one result; then they and the checkpoint are no longer needed."""
     result = {
         "short": np.concatenate([curve[:, : config.steps + 1] for curve in curves]),
@@ -211,6 +218,12 @@ def _finish(config: Config, folder: Path, owner: str, flat: Any, curves: list[np
     if flat is not None:
         checkpoint = read_arrays(folder / "checkpoint.npz", "lft-checkpoint-1", owner)
         result |= {"flat": flat, "losses": checkpoint["losses"]}
+    if key.method in LEARNED:
+        setup = make_setup(config, key.setting, key.seed)
+        m = setup.tuner.cell.preprocess.m
+        save_tuner(
+            folder / PHI, unflatten(flat, m, config.lstm_units), setup.tuner.cell, owner
+        )
     write_arrays(folder / RESULT, CURVES, owner, result)
     for file in [*folder.glob("curves-*.npz"), *folder.glob("checkpoint.npz")]:
         file.unlink()

@@ -1,0 +1,75 @@
+"""Trained fine-tuners as files: Φ, the preprocessing and the output scale. Some are in the package."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from lft_ref import Cell, Identity, LogSign, LSTMParams
+from lft_ref.params import shapes
+from lft_validation.errors import UserError
+from lft_validation.files import read_arrays, write_arrays
+
+KIND = "lft-tuner-1"
+
+
+def save_tuner(path: Path, params: LSTMParams, cell: Cell, origin: str = "") -> None:
+    """Write Φ and what it was trained with; ``origin`` is the fingerprint of its job."""
+    is_log = isinstance(cell.preprocess, LogSign)
+    arrays = {name: np.asarray(a) for name, a in params._asdict().items()}
+    arrays |= {
+        "preprocess": np.asarray("log_sign" if is_log else "identity"),
+        "p": np.asarray(cell.preprocess.p if isinstance(cell.preprocess, LogSign) else 0.0),
+        "output_scale": np.asarray(float(cell.output_scale)),
+    }
+    write_arrays(path, KIND, origin, arrays)
+
+
+def load_tuner(name: str | Path) -> tuple[LSTMParams, Cell]:
+    """Return Φ (float64) and the cell's fixed choices.
+
+    Args:
+        name: a name from :func:`shipped`, or the path of a file that :func:`save_tuner` wrote,
+            such as ``phi.npz`` in a run folder.
+
+    Raises:
+        UserError: if there is no such tuner, or the file is damaged, foreign or not finite.
+
+    Example:
+        >>> params, cell = load_tuner("sine")
+        >>> params.n, cell.output_scale
+        (10, 0.1)
+    """
+    path = Path(str(files("lft_validation").joinpath("trained", f"{name}.npz")))
+    if not path.exists():
+        path = Path(name)
+        if not path.exists():
+            known = ", ".join(shipped())
+            raise UserError(f"no tuner {str(name)!r}; give a file, or one of: {known}")
+    return _checked(path, read_arrays(path, KIND))
+
+
+def shipped() -> list[str]:
+    """Return the names of the tuners in the package."""
+    folder = files("lft_validation").joinpath("trained")
+    return sorted(p.name.removesuffix(".npz") for p in folder.iterdir() if p.name.endswith(".npz"))
+
+
+def _checked(path: Path, a: dict[str, np.ndarray]) -> tuple[LSTMParams, Cell]:
+    missing = {*LSTMParams._fields, "preprocess", "p", "output_scale"} - set(a)
+    if missing:
+        raise UserError(f"{path} lacks {sorted(missing)[0]!r}; save the tuner again")
+    kind = str(a["preprocess"])
+    if kind not in ("log_sign", "identity"):
+        raise UserError(f"{path}: preprocess must be log_sign or identity, found {kind!r}")
+    preprocess = LogSign(float(a["p"])) if kind == "log_sign" else Identity()
+    n = a["w_o"].size
+    for name, shape in shapes(preprocess.m, n)._asdict().items():
+        if a[name].shape != shape:
+            raise UserError(f"{path}: {name} must have shape {shape}, found {a[name].shape}")
+        if a[name].dtype.kind != "f" or not np.isfinite(a[name]).all():
+            raise UserError(f"{path}: {name} must hold finite real numbers; train the tuner again")
+    params = LSTMParams(*(a[name].astype(np.float64) for name in LSTMParams._fields))
+    return params, Cell(preprocess, float(a["output_scale"]))
