@@ -45,20 +45,35 @@ class Job(NamedTuple):
 
 
 _SHARED: list[Any] = []  # set once per worker process by its initializer
+GRACE_SECONDS = 10.0  # that an orphan has to leave its checkpoint
 
 
 def _initialise(done: Any, stop: Any, parent: int) -> None:
     import signal
+    import threading
 
     from threadpoolctl import threadpool_limits
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     _SHARED[:] = [done, stop, parent, threadpool_limits(1)]
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process some time after its parent: a pool's worker would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    time.sleep(GRACE_SECONDS)
+    os._exit(1)
 
 
 def _work(index: int, job: Job) -> None:
     done, stop, parent = _SHARED[:3]
-    job.function(*job.args, Monitor(index, done, stop, parent))
+    try:
+        job.function(*job.args, Monitor(index, done, stop, parent))
+    finally:
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, tick: Callable[[Sequence[float]], None]) -> None:
