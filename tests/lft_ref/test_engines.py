@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -178,10 +180,27 @@ def test_the_second_order_term_matters():
         assert_same_gradient(adjoint(*without).grad, oracle(*case).grad, 1e-3)
 
 
-def test_memory_estimate_is_that_of_H_before_H_after_and_Pi_Phi():
-    d, m, n = 7, 2, 3
-    P = size(m, n)
-    assert memory_bytes(d, m, n) == 8 * d * P * (3 * 2 * n + 3)
-    assert memory_bytes(d, m, n, itemsize=4, tasks=5) == 4 * 5 * d * P * (3 * 2 * n + 3)
-    assert memory_bytes(d, m, n, rows_per_block=1) == 8 * d * (4 * n + n + 1) * (3 * 2 * n + 3)
-    assert memory_bytes(d, m, n, rows_per_block=99) == memory_bytes(d, m, n)
+def test_memory_estimate_grows_with_tasks_coordinates_and_precision_and_shrinks_with_blocks():
+    whole = memory_bytes(d=7, m=2, n=3)
+    assert memory_bytes(d=14, m=2, n=3) == memory_bytes(d=7, m=2, n=3, tasks=2) == 2 * whole
+    assert memory_bytes(d=7, m=2, n=3, itemsize=4) == whole // 2
+    by_rows = [memory_bytes(d=7, m=2, n=3, rows_per_block=rows) for rows in (1, 3, 6, 99)]
+    assert by_rows == sorted(by_rows)
+    assert by_rows[0] < whole
+    assert by_rows[-2:] == [whole, whole]  # m + n + 1 = 6 rows are all of them
+
+
+@pytest.mark.xfail(strict=True, reason="three arrays of the size of H are counted, five are alive")
+@pytest.mark.parametrize("rows_per_block", [None, 3])
+def test_memory_estimate_is_the_measured_peak_within_a_quarter(rows_per_block):
+    params, tuner, task, weights, *_ = random_case(0, d=60, n=8)
+    arguments = (params, tuner, task, weights)
+    forward_mode(*arguments, rows_per_block=rows_per_block)  # what is made once is not counted
+    tracemalloc.start()
+    try:
+        forward_mode(*arguments, rows_per_block=rows_per_block)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    estimate = memory_bytes(d=60, m=2, n=8, rows_per_block=rows_per_block)
+    assert peak == pytest.approx(estimate, rel=0.25)

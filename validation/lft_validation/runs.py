@@ -54,7 +54,7 @@ def open_run(path: Path, experiment: str, config: dict[str, Any], resume: bool) 
     run = RunFolder(path, fingerprint(wanted))
     file = path / "config.json"
     if not file.exists():
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not _is_empty(path):
             raise UserError(f"--out {path} exists and is not a run folder; choose another folder")
         if resume:
             raise UserError(f"--resume: there is no run in {path}; leave --resume out to start one")
@@ -68,6 +68,11 @@ def open_run(path: Path, experiment: str, config: dict[str, Any], resume: bool) 
             "or choose another folder"
         )
     return run
+
+
+def _is_empty(path: Path) -> bool:
+    """Say whether a folder holds nothing but what a killed process may have left half-written."""
+    return path.is_dir() and all(file.name.endswith(".tmp") for file in path.iterdir())
 
 
 def _check_same(path: Path, found: Any, wanted: dict[str, Any]) -> None:
