@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.helpers import LIBRARIES, Library
+from tests.libraries import LIBRARIES, Library
 
 # ``ci`` draws the same examples every time; ``--hypothesis-profile=explore`` draws new ones, and
 # more of them: tests state their counts through ``tests.helpers.examples``.

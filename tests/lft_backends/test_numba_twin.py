@@ -126,3 +126,39 @@ def test_the_same_input_twice_gives_the_same_bits_and_read_only_input_is_fine():
     again = numba_backend.vjp(params, Cell(), g, state, delta_bar, state_bar)
     for a, b in zip(once[0], again[0], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def _interpreted():
+    """The kernels' source as plain Python: a second copy of the module, with njit doing nothing."""
+    import importlib.util
+
+    import numba
+
+    spec = importlib.util.spec_from_file_location("lstm_cpu_interpreted", lstm_cpu.__file__)
+    module = importlib.util.module_from_spec(spec)
+    compiled = numba.njit
+    numba.njit = lambda **_: lambda function: function
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        numba.njit = compiled
+    return module
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("preprocess", [LogSign(), Identity()], ids=["log_sign", "identity"])
+def test_kernels_mean_the_same_compiled_and_interpreted(monkeypatch, dtype, preprocess):
+    params, g, state, delta_bar, state_bar = _inputs(dtype, preprocess, (), 9, 3)
+    g[4] = np.nan
+    cell = Cell(preprocess)
+    compiled = numba_backend.step(params, cell, g, state)
+    compiled_vjp = numba_backend.vjp(params, cell, g, state, delta_bar, state_bar)
+    monkeypatch.setattr(numba_backend, "lstm_cpu", _interpreted())
+    interpreted = numba_backend.step(params, cell, g, state)
+    interpreted_vjp = numba_backend.vjp(params, cell, g, state, delta_bar, state_bar)
+    bound = {"rtol": 1e3 * np.finfo(dtype).eps, "atol": 1e3 * np.finfo(dtype).eps}
+    np.testing.assert_allclose(interpreted[0], compiled[0], **bound)
+    np.testing.assert_allclose(interpreted[1].c, compiled[1].c, **bound)
+    np.testing.assert_allclose(interpreted_vjp[1], compiled_vjp[1], **bound)
+    for a, b in zip(interpreted_vjp[0], compiled_vjp[0], strict=True):
+        np.testing.assert_allclose(a, b, **bound)

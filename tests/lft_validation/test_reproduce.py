@@ -138,6 +138,15 @@ def test_finished_jobs_of_another_run_are_taken_over_and_others_computed(
         (["figure4", "--methods", "LFT,Magic"], "unknown method 'Magic'"),
         (["figure4", "--weighting", "none"], "weighting must be one of"),
         (["figure4", "--preset", "paper", "--meta-tasks", "30"], "multiple of MAML's batch of 25"),
+        (["figure4", "--set", "adam_rate"], "--set must be NAME=VALUE"),
+        (["figure4", "--set", "speed=3"], "unknown setting 'speed'; choose one of adam_rate"),
+        (["figure4", "--set", "maml=3"], "unknown setting 'maml'"),
+        (["figure4", "--set", "maml.speed=3"], "unknown setting 'speed'; choose one of alpha"),
+        (
+            ["figure4", "--set", "maml.passes=many"],
+            "passes must be of type int",
+        ),
+        (["figure4", "--set", "maml_tuned.alpha=-1"], "maml_tuned.alpha must be positive"),
         (["figure4", "--reuse", "nowhere"], "--reuse nowhere is not a run folder"),
     ],
 )
@@ -164,8 +173,8 @@ def test_a_damaged_result_is_named_and_the_others_are_kept(finished, tmp_path):
 
 
 def test_training_that_diverges_ends_with_exit_code_1(tmp_path):
-    result = lft("figure4", *TINY, "--methods", "LFT", "--order", "first", "--learning-rate", "1e30",
-                 "--out", str(tmp_path / "r"))  # fmt: skip
+    wild = ["--methods", "LFT", "--order", "first", "--learning-rate", "1e30"]
+    result = lft("figure4", *TINY, *wild, "--out", str(tmp_path / "r"))
     assert result.exit_code == 1
     assert "diverged" in result.output
     assert (tmp_path / "r" / "jobs" / "first-order-lft-seed0" / "checkpoint.npz").exists()
@@ -179,6 +188,12 @@ def test_job_keys_depend_on_what_the_job_depends_on_and_nothing_else():
     assert job_key(config, key) != job_key(dataclasses.replace(config, unroll=10), key)
     assert job_key(config, JobKey(ZEROTH, "LFT", 0)) != job_key(same, JobKey(ZEROTH, "LFT", 0))
     assert job_key(config, key) != job_key(config, JobKey(FIRST, "LFT", 1))
+
+
+def test_any_setting_can_be_changed_by_name():
+    config = make_config("quick", {"maml.passes": 3, "adam_rate": 1, "hidden": [7]})
+    assert (config.maml.passes, config.adam_rate, config.hidden) == (3, 1.0, (7,))
+    assert config.maml_tuned == PRESETS["quick"].maml_tuned
 
 
 def test_chunks_cover_every_test_task_once_and_the_long_ones_first():

@@ -66,7 +66,7 @@ def oracle(
     Example:
         >>> import numpy as np
         >>> from lft_ref import Data, FineTuner, Quadratic, Task, adjoint, from_draws
-        >>> phi = from_draws(np.random.default_rng(0).uniform(-1, 1, 39), m=2, n=2)
+        >>> phi = from_draws(np.random.default_rng(0).uniform(-1, 1, 43), m=2, n=2)
         >>> data = Data(np.eye(3), np.ones(3))
         >>> task = Task(Quadratic(), data, data, np.zeros(3))
         >>> want = oracle(phi, FineTuner(), task, (1.0, 1.0)).grad

@@ -1,4 +1,4 @@
-"""Trained fine-tuners as files: Φ, the preprocessing and the output scale. Some are in the package."""
+"""Trained fine-tuners as files: Φ, preprocessing, output scale. Some are in the package."""
 
 from __future__ import annotations
 

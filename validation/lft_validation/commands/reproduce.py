@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,13 @@ EXPERIMENTS = ("figure4",)
 @click.option("--directions", type=int, help="q, directions of eq. (6).")
 @click.option("--mu", type=float, help="μ, smoothing of eq. (6).")
 @click.option("--learning-rate", type=float, help="Adam's on Φ.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any setting of config.json, for example --set maml.passes=3 (again for more).",
+)
 def command(experiment: str, preset: str, out: Path | None, resume: bool, **options: Any) -> None:
     """Run EXPERIMENT (figure4) and write tables, figures and trained parameters to a folder."""
     if experiment not in EXPERIMENTS:
@@ -67,7 +75,9 @@ def _changes(options: dict[str, Any]) -> dict[str, Any]:
     seeds, first = options.pop("seeds"), options.pop("first_seed")
     order, methods, hidden = (options.pop(name) for name in ("order", "methods", "hidden"))
     shots = options.pop("shots")
+    settings = options.pop("settings")
     changes = {name: value for name, value in options.items() if value is not None}
+    changes |= dict(_setting(text) for text in settings)
     if seeds is not None or first:
         if first < 0 or (seeds is not None and seeds < 1):
             raise UserError(
@@ -84,6 +94,17 @@ def _changes(options: dict[str, Any]) -> dict[str, Any]:
     if shots is not None:
         changes |= {"shots": shots, "val_shots": shots}
     return changes
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Parse NAME=VALUE; a value that is no JSON is a word."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UserError(f"--set must be NAME=VALUE, such as adam_rate=0.01, found {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _widths(text: str) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from lft_validation.errors import UserError
@@ -129,26 +129,52 @@ CHOICES = {
 def make_config(preset: str, changes: dict[str, Any]) -> Config:
     """Return the preset with changes applied and everything checked.
 
+    Args:
+        preset: a name from :data:`PRESETS`.
+        changes: settings by name; ``maml.alpha`` names a setting of ``maml``.
+
     Raises:
         UserError: for an unknown preset or a setting that makes no sense.
     """
     if preset not in PRESETS:
         raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    known = {field.name for field in fields(Config)}
-    unknown = sorted(set(changes) - known)
-    if unknown:
-        raise UserError(f"unknown setting {unknown[0]!r}; choose one of {', '.join(sorted(known))}")
-    config = replace(PRESETS[preset], **changes)
-    config = replace(config, long_tasks=min(config.long_tasks, config.test_tasks))
-    config = replace(config, long_tasks_zo=min(config.long_tasks_zo, config.test_tasks))
-    config = replace(config, long_steps=max(config.long_steps, config.steps))
+    config = PRESETS[preset]
+    for name, value in changes.items():
+        config = _changed(config, name, value)
+    config = replace(
+        config,
+        long_tasks=min(config.long_tasks, config.test_tasks),
+        long_tasks_zo=min(config.long_tasks_zo, config.test_tasks),
+        long_steps=max(config.long_steps, config.steps),
+    )
     _check(config)
     return config
 
 
+def _changed(settings: Any, name: str, value: Any) -> Any:
+    """Return a frozen dataclass with one setting changed; a dot leads into a nested one."""
+    first, _, rest = name.partition(".")
+    known = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    if first not in known or bool(rest) != is_dataclass(known[first]):
+        names = [f"{n}.…" if is_dataclass(v) else n for n, v in known.items()]
+        raise UserError(f"unknown setting {name!r}; choose one of {', '.join(sorted(names))}")
+    if rest:
+        return replace(settings, **{first: _changed(known[first], rest, value)})
+    value = tuple(value) if isinstance(value, list) else value
+    if isinstance(known[first], float) and isinstance(value, int):
+        value = float(value)
+    if known[first] is not None and type(value) is not type(known[first]):
+        wanted = type(known[first]).__name__
+        raise UserError(f"{name} must be of type {wanted}, such as {known[first]}, found {value!r}")
+    return replace(settings, **{first: value})
+
+
 def _check(config: Config) -> None:
-    for name in POSITIVE:
-        value = getattr(config, name)
+    numbers = {name: getattr(config, name) for name in POSITIVE}
+    for variant in ("maml", "maml_tuned"):
+        for name, value in asdict(getattr(config, variant)).items():
+            numbers[f"{variant}.{name}"] = 1 if name == "decay" else value
+    for name, value in numbers.items():
         if not 0 < value < float("inf"):
             raise UserError(f"{name} must be positive and finite, found {value}")
     for name, choices in CHOICES.items():

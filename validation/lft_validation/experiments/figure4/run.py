@@ -221,9 +221,7 @@ def _finish(
     if key.method in LEARNED:
         setup = make_setup(config, key.setting, key.seed)
         m = setup.tuner.cell.preprocess.m
-        save_tuner(
-            folder / PHI, unflatten(flat, m, config.lstm_units), setup.tuner.cell, owner
-        )
+        save_tuner(folder / PHI, unflatten(flat, m, config.lstm_units), setup.tuner.cell, owner)
     write_arrays(folder / RESULT, CURVES, owner, result)
     for file in [*folder.glob("curves-*.npz"), *folder.glob("checkpoint.npz")]:
         file.unlink()

@@ -1,0 +1,57 @@
+"""Trained fine-tuners come back from their files as they were, or are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lft_ref import Cell, Identity, LogSign, fine_tune, from_draws, learned, size
+from lft_validation.errors import UserError
+from lft_validation.files import read_arrays, write_arrays
+from lft_validation.tuners import KIND, load_tuner, save_tuner, shipped
+
+
+def _params(m, n):
+    return from_draws(np.random.default_rng(0).uniform(-1, 1, size(m, n)), m, n)
+
+
+@pytest.mark.parametrize("cell", [Cell(LogSign(7.0), 0.5), Cell(Identity(), 0.1)])
+def test_a_tuner_survives_the_way_to_disk(tmp_path, cell):
+    params = _params(cell.preprocess.m, 4)
+    save_tuner(tmp_path / "phi.npz", params, cell, origin="me")
+    loaded, found = load_tuner(tmp_path / "phi.npz")
+    assert found == cell
+    for a, b in zip(loaded, params, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_tuners_load_and_descend_on_a_bowl(name):
+    params, cell = load_tuner(name)
+    theta = fine_tune(learned(params, cell), lambda theta: theta - 1.0, np.zeros(5), steps=100)
+    assert np.max(np.abs(theta - 1.0)) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("w_o", np.full(4, np.nan), "w_o must hold finite"),
+        ("b", np.zeros(3), r"b must have shape \(16,\), found \(3,\)"),
+        ("W_x", np.zeros((2, 16), dtype=int), "W_x must hold finite real"),
+        ("preprocess", np.asarray("cubic"), "must be log_sign or identity, found 'cubic'"),
+        ("p", None, "lacks 'p'"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(tmp_path, name, value, message):
+    path = tmp_path / "phi.npz"
+    save_tuner(path, _params(2, 4), Cell())
+    arrays = read_arrays(path, KIND)
+    arrays[name] = value
+    write_arrays(path, KIND, "", {k: v for k, v in arrays.items() if v is not None})
+    with pytest.raises(UserError, match=message):
+        load_tuner(path)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(UserError, match="no tuner 'cosine'; give a file, or one of: "):
+        load_tuner("cosine")
