@@ -38,7 +38,8 @@ from lft_ref.ops import REFERENCE, Ops
 from lft_ref.optimizers import Optimizer, adam, clip_by_norm, fine_tune, learned, sgd
 from lft_ref.params import LSTMParams, flatten, from_draws, size, unflatten
 from lft_ref.preprocess import Identity, LogSign, Preprocess
-from lft_ref.unroll import FineTuner, Task, Trajectory, unroll
+from lft_ref.tasks import Task
+from lft_ref.unroll import FineTuner, Trajectory, unroll
 from lft_ref.zeroth_order import Estimator, FirstOrder, ZerothOrder
 
 __version__ = "0.1.0"

@@ -6,10 +6,12 @@ The same number as Statement 1's, about three unrolls long, with memory in propo
 from __future__ import annotations
 
 from lft_ref._array import Array, namespace
+from lft_ref.checks import check_weights
 from lft_ref.lstm import LSTMState
-from lft_ref.meta_gradient import MetaGradient, check_weights, is_boundary, weighted_sum
+from lft_ref.meta_gradient import MetaGradient, is_boundary, weighted_sum
 from lft_ref.params import LSTMParams
-from lft_ref.unroll import FineTuner, Task, Trajectory, directions_at, unroll
+from lft_ref.tasks import Task, directions_at
+from lft_ref.unroll import FineTuner, Trajectory, unroll
 
 
 def adjoint(

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lft_ref._array import Array, namespace
+from lft_ref.checks import check_task, check_weights
 from lft_ref.lstm import LSTMState, initial_state
-from lft_ref.meta_gradient import MetaGradient, check_weights, is_boundary, weighted_sum
+from lft_ref.meta_gradient import MetaGradient, is_boundary, weighted_sum
 from lft_ref.params import Columns, LSTMParams, all_columns, column_blocks, size, unflatten
-from lft_ref.unroll import FineTuner, Task, check_task, directions_at
+from lft_ref.tasks import Task, directions_at
+from lft_ref.unroll import FineTuner
 
 
 class ForwardState(NamedTuple):
@@ -95,7 +97,7 @@ def forward_mode(
         ValueError: if shapes, dtypes, weights, ``truncate`` or ``rows_per_block`` do not fit.
     """
     check_weights(weights, truncate)
-    check_task(params, tuner, task, len(weights), state_0)
+    check_task(params, tuner.cell, tuner.estimator, task, len(weights), state_0)
     if rows_per_block is not None and rows_per_block < 1:
         raise ValueError(f"rows_per_block must be at least 1, or None, found {rows_per_block}")
     m, n, xp = params.m, params.n, namespace(task.theta_0)
@@ -116,27 +118,30 @@ def _one_block(
 ) -> tuple[Array, MetaGradient]:
     """The entries ``columns`` of the flattened ∇_Φ, and everything else but the gradient."""
     at = initial_forward_state(params, task.theta_0, state_0, columns)
-    no_G, no_H = at.G, at.H
+    xp = namespace(at.theta)
     flat, val_losses = 0.0 * at.G[..., 0, :], []
     for k, w in enumerate(weights):
         if is_boundary(k, truncate):
-            at = at._replace(G=no_G, H=no_H)
+            at = at._replace(G=xp.zeros_like(at.G), H=xp.zeros_like(at.H))
         at = forward_step(params, tuner, task, k, at, columns)
         val_losses.append(task.objective.value(at.theta, task.val))
         grad = task.objective.grad(at.theta, task.val)
         flat = flat + w * (grad[..., None, :] @ at.G)[..., 0, :]  # (7)
-    val_loss = namespace(flat).stack(val_losses, axis=0)
+    val_loss = xp.stack(val_losses, axis=0)
     return flat, MetaGradient(weighted_sum(weights, val_loss), val_loss, params, at.theta, at.state)
 
 
 def memory_bytes(
     d: int, m: int, n: int, itemsize: int = 8, tasks: int = 1, rows_per_block: int | None = None
 ) -> int:
-    """Estimate the peak memory of :func:`forward_mode`: H before, H after and Π_Φ live together.
+    """Estimate the peak memory of :func:`forward_mode` in bytes.
+
+    Five arrays of the size of H live together when (9) is summed: H before, Π_Φ, Π_h • H, Π_g • Ġ
+    and a partial sum; and some of the size of G.
 
     Example:
         >>> memory_bytes(d=784, m=2, n=10) // 2**20  # MiB, a 28 x 28 perturbation
-        196
+        343
     """
     P = size(m, n) if rows_per_block is None else 4 * n * rows_per_block + n + 1
-    return tasks * d * min(P, size(m, n)) * (3 * 2 * n + 3) * itemsize
+    return tasks * d * min(P, size(m, n)) * (5 * 2 * n + 8) * itemsize

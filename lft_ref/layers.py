@@ -114,7 +114,7 @@ class Activation(NamedTuple):
         return xp.tanh(x) if self.kind == "tanh" else xp.maximum(x, xp.zeros_like(x))
 
     def slope(self, x: Array) -> Array:
-        """φ'(x): 1 − tanh² x, or the step function, 0 at the kink as autodiff libraries have it."""
+        """φ'(x): 1 − tanh² x, or the step function, 0 at the kink."""
         xp = namespace(x)
         return 1.0 - xp.tanh(x) ** 2 if self.kind == "tanh" else xp.astype(x > 0, x.dtype)
 

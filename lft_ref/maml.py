@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lft_ref._array import Array
-from lft_ref.unroll import Task, directions_at
+from lft_ref.checks import check_directions
+from lft_ref.tasks import Task, directions_at
 from lft_ref.zeroth_order import Estimator, FirstOrder
 
 
@@ -37,13 +38,14 @@ def maml_gradient(
         second_order: False for the first-order variant.
 
     Raises:
-        ValueError: if K or alpha is not positive.
+        ValueError: if K or alpha is not positive, or directions are missing.
     """
     if K < 1:
         raise ValueError(f"K must be at least 1, found {K}")
     if not alpha > 0.0:
         raise ValueError(f"alpha must be positive, found {alpha}")
     estimator = estimator or FirstOrder()
+    check_directions(estimator, task, K)
     f, thetas = task.objective, [task.theta_0]
     for k in range(K):
         g = estimator.estimate(f, thetas[-1], task.train, directions_at(task, k))

@@ -17,7 +17,8 @@ from lft_ref.meta_gradient import MetaGradient
 from lft_ref.objectives import Data
 from lft_ref.optimizers import Optimizer, clip_by_norm
 from lft_ref.params import LSTMParams, flatten, unflatten
-from lft_ref.unroll import FineTuner, Task
+from lft_ref.tasks import Task
+from lft_ref.unroll import FineTuner
 
 Engine = Callable[..., MetaGradient]
 
@@ -88,6 +89,8 @@ def meta_update(
     Returns:
         The new Φ; (θ^(K), h_K) of each group, to go on from; loss and gradient norm.
     """
+    if not groups:
+        raise ValueError("groups must hold at least one group of tasks, found none")
     results = [
         engine(meta.params, tuner, task, weights, state)
         for task, state in zip(groups, states, strict=True)

@@ -47,11 +47,3 @@ def weighted_sum(weights: tuple[float, ...], val_loss: Array) -> Array:
 def is_boundary(k: int, truncate: int | None) -> bool:
     """Say whether backpropagation is cut between θ^(k) and step k + 1."""
     return truncate is not None and k % truncate == 0
-
-
-def check_weights(weights: tuple[float, ...], truncate: int | None) -> None:
-    """Raise ``ValueError`` for no weights at all or a truncation below 1."""
-    if not weights:
-        raise ValueError("weights must hold w_1 … w_K, found none; use for example (1.0,) * K")
-    if truncate is not None and truncate < 1:
-        raise ValueError(f"truncate must be at least 1 step, or None, found {truncate}")

@@ -68,13 +68,20 @@ class Loss(Protocol):
         """Return its Hessian times ẏ (..., N, C)."""
 
 
+def _reduction(name: str, terms: int) -> float:
+    """Return the factor in front of a sum of so many terms."""
+    if name not in ("sum", "mean"):
+        raise ValueError(f"reduction must be 'sum' or 'mean', found {name!r}")
+    return 1.0 / terms if name == "mean" else 1.0
+
+
 class SquaredError(NamedTuple):
     """Σ (y − z)² over examples and outputs, eq. (S29), or its mean with ``reduction="mean"``."""
 
     reduction: str = "sum"
 
     def _scale(self, y: Array) -> float:
-        return 1.0 / (y.shape[-2] * y.shape[-1]) if self.reduction == "mean" else 1.0
+        return _reduction(self.reduction, y.shape[-2] * y.shape[-1])
 
     def value(self, y: Array, target: Array) -> Array:
         """Return the loss (...,)."""
@@ -91,12 +98,15 @@ class SquaredError(NamedTuple):
 
 
 class CrossEntropy(NamedTuple):
-    """−Σ log softmax(y)_class over examples, or its mean; targets are integer classes (..., N)."""
+    """−Σ log softmax(y)_class over examples, or its mean; targets are integer classes (..., N).
+
+    Classes lie in 0 … C − 1; a look at their values would hold up a GPU, so nothing here checks it.
+    """
 
     reduction: str = "sum"
 
     def _scale(self, y: Array) -> float:
-        return 1.0 / y.shape[-2] if self.reduction == "mean" else 1.0
+        return _reduction(self.reduction, y.shape[-2])
 
     def _softmax(self, y: Array, *, xp: Any) -> tuple[Array, Array]:
         """Return softmax(y) and log Σ exp(y) (..., N, 1)."""

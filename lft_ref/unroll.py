@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from lft_ref._array import Array, namespace
+from lft_ref._array import Array
+from lft_ref.checks import check_task
 from lft_ref.lstm import Cell, LSTMState, initial_state
 from lft_ref.objectives import Data, Objective
 from lft_ref.ops import REFERENCE, Ops
 from lft_ref.params import LSTMParams
+from lft_ref.tasks import Task, directions_at
 from lft_ref.zeroth_order import Estimator, FirstOrder
 
 
@@ -19,16 +21,6 @@ class FineTuner(NamedTuple):
     estimator: Estimator = FirstOrder()
     second_order: bool = True  # keep ∂g/∂θ in the meta-gradient
     ops: Ops = REFERENCE
-
-
-class Task(NamedTuple):
-    """One task T_i, or a batch of tasks of one shape on leading axes."""
-
-    objective: Objective
-    train: Data  # D_tr: what the fine-tuner sees
-    val: Data  # D_val: what it is judged on
-    theta_0: Array  # (..., d)
-    directions: Array | None = None  # (K, q, ..., d) of eq. (6); None for first order
 
 
 class Trajectory(NamedTuple):
@@ -85,7 +77,7 @@ def unroll(
         >>> len(path.theta), path.state[-1].h.shape
         (6, (3, 10))
     """
-    check_task(params, tuner, task, K, state_0)
+    check_task(params, tuner.cell, tuner.estimator, task, K, state_0)
     theta = task.theta_0
     state = initial_state(theta, params.n) if state_0 is None else state_0
     path = Trajectory([theta], [state], [])
@@ -97,51 +89,3 @@ def unroll(
         path.state.append(state)
         path.g.append(g)
     return path
-
-
-def directions_at(task: Task, k: int) -> Array:
-    """Return the directions (q, ..., d) of the step from θ^(k) to θ^(k+1), or None."""
-    return None if task.directions is None else task.directions[k, ...]
-
-
-def check_task(
-    params: LSTMParams, tuner: FineTuner, task: Task, K: int, state_0: LSTMState | None
-) -> None:
-    """Raise ``ValueError`` with argument, value found and remedy if shapes do not fit."""
-    if K < 1:
-        raise ValueError(f"K must be at least 1, found {K}")
-    if params.m != tuner.cell.preprocess.m:
-        raise ValueError(
-            f"Φ takes m={params.m} features, but {tuner.cell.preprocess!r} makes "
-            f"{tuner.cell.preprocess.m}; use the preprocessing that Φ was trained with"
-        )
-    shape = tuple(task.theta_0.shape)
-    if not shape or shape[-1] < 1:
-        raise ValueError(f"theta_0 must have shape (..., d) with d >= 1, found {shape}")
-    _check_dtype(params, task)
-    if not isinstance(tuner.estimator, FirstOrder):
-        found = None if task.directions is None else tuple(task.directions.shape)
-        if found is None or len(found) < 3 or found[0] < K or found[1] < 1 or found[2:] != shape:
-            wanted = f"(K, q, *theta_0.shape) = ({K}, q, {', '.join(map(str, shape))})"
-            raise ValueError(f"directions must have shape {wanted} with q >= 1, found {found}")
-    if state_0 is not None:
-        wanted_state = (*shape, params.n)
-        for name, array in zip("hc", state_0, strict=True):
-            if tuple(array.shape) != wanted_state:
-                raise ValueError(
-                    f"state_0.{name} must have shape {wanted_state}, found {tuple(array.shape)}"
-                )
-
-
-def _check_dtype(params: LSTMParams, task: Task) -> None:
-    xp: Any = namespace(task.theta_0)
-    if not xp.isdtype(task.theta_0.dtype, "real floating"):
-        raise ValueError(
-            f"theta_0 must be real floating-point, found {task.theta_0.dtype}; "
-            "convert it, for example to float64"
-        )
-    if params.W_h.dtype != task.theta_0.dtype:
-        raise ValueError(
-            f"Φ is {params.W_h.dtype} but theta_0 is {task.theta_0.dtype}; convert one of them, "
-            "so that no step silently changes precision"
-        )

@@ -87,7 +87,10 @@ class ZerothOrder(NamedTuple):
 
     def _factor(self, u: Array) -> float:
         q, d = float(u.shape[0]), float(u.shape[-1])
-        return {"gaussian": 1.0, "sphere": d, "coordinate": q}[self.scaling] / q
+        factors = {"gaussian": 1.0, "sphere": d, "coordinate": q}
+        if self.scaling not in factors:
+            raise ValueError(f"scaling must be one of {list(factors)}, found {self.scaling!r}")
+        return factors[self.scaling] / q
 
     def _difference(self, call: Callable[[Array], Array], theta: Array, u: Array) -> Array:
         """(call(θ + μ u_j) − call(θ)) / μ for every j, or its two-sided form."""

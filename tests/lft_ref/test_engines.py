@@ -190,7 +190,6 @@ def test_memory_estimate_grows_with_tasks_coordinates_and_precision_and_shrinks_
     assert by_rows[-2:] == [whole, whole]  # m + n + 1 = 6 rows are all of them
 
 
-@pytest.mark.xfail(strict=True, reason="three arrays of the size of H are counted, five are alive")
 @pytest.mark.parametrize("rows_per_block", [None, 3])
 def test_memory_estimate_is_the_measured_peak_within_a_quarter(rows_per_block):
     params, tuner, task, weights, *_ = random_case(0, d=60, n=8)

@@ -94,7 +94,51 @@ ERRORS = {
     ),
     "two precisions": (
         lambda: task_with(theta_0=np.zeros(3, dtype="float32")),
-        "Φ is float64 but theta_0 is float32; convert one of them",
+        "theta_0 is float32 but Φ's W_x is float64; convert one of them",
+    ),
+    "another precision in D_val": (
+        lambda: task_with(val=lft_ref.Data(*(a.astype("float32") for a in TASK.val))),
+        r"theta_0 is float64 but val\.x is float32; convert one of them",
+    ),
+    "another precision in the state": (
+        lambda: unroll(
+            PARAMS, TUNER, TASK, 3, LSTMState(*(np.zeros((3, 2), "float32") for _ in "hc"))
+        ),
+        r"theta_0 is float64 but state_0\.h is float32",
+    ),
+    "one theta_0 for two tasks": (
+        lambda: task_with(train=lft_ref.Data(*(np.stack([a, a]) for a in TASK.train))),
+        r"batch axes \(\), but its loss on train has \(2,\); broadcast theta_0",
+    ),
+    "mu 0": (
+        lambda: unroll(
+            ZEROTH.params,
+            ZEROTH.tuner._replace(estimator=lft_ref.ZerothOrder(mu=0.0)),
+            ZEROTH.task,
+            3,
+        ),
+        "mu must be positive, found 0.0",
+    ),
+    "unknown scaling": (
+        lambda: unroll(
+            ZEROTH.params,
+            ZEROTH.tuner._replace(estimator=lft_ref.ZerothOrder(scaling="cube")),
+            ZEROTH.task,
+            3,
+        ),
+        "scaling must be one of .*found 'cube'",
+    ),
+    "unknown reduction": (
+        lambda: lft_ref.SquaredError("men").value(np.ones((2, 1)), np.ones((2, 1))),
+        "reduction must be 'sum' or 'mean', found 'men'",
+    ),
+    "no groups": (
+        lambda: lft_ref.meta_update(None, TUNER, [], WEIGHTS, adam(1.0), []),
+        "groups must hold at least one group of tasks",
+    ),
+    "MAML without directions": (
+        lambda: maml_gradient(TASK, 0.1, 2, lft_ref.ZerothOrder()),
+        r"directions must have shape .*found None",
     ),
     "no directions": (
         lambda: zeroth_with(None),

@@ -15,12 +15,12 @@ import autograd.numpy as anp
 import numpy as np
 from autograd import grad, jacobian
 
+from lft_ref import FineTuner, Task
 from lft_ref.lstm import LSTMState
 from lft_ref.maml import MAMLGradient
 from lft_ref.meta_gradient import MetaGradient
 from lft_ref.objectives import Data, NetworkLoss, Objective, SquaredError
 from lft_ref.params import LSTMParams
-from lft_ref.unroll import FineTuner, Task
 from lft_ref.zeroth_order import Estimator, FirstOrder
 from lft_validation.autodiff_restatement import (
     constant,

@@ -81,7 +81,8 @@ def fingerprint(value: object) -> str:
 def write_arrays(path: Path, kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays as ``.npz`` with the kind of file and the fingerprint of what they belong to."""
     buffer = io.BytesIO()
-    np.savez(buffer, kind=np.asarray(kind), key=np.asarray(key), **arrays)
+    everything = {"kind": np.asarray(kind), "key": np.asarray(key), **arrays}
+    np.savez(buffer, **everything)  # type: ignore[arg-type] # one stub for all keywords
     write_bytes(path, buffer.getvalue())
 
 

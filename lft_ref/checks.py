@@ -1,0 +1,103 @@
+"""What the engines ask of their arguments: shapes, dtypes and settings that fit together.
+
+Every function raises ``ValueError`` with the argument, the value found and the remedy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lft_ref._array import Array, namespace
+from lft_ref.lstm import Cell, LSTMState
+from lft_ref.params import LSTMParams
+from lft_ref.tasks import Task
+from lft_ref.zeroth_order import Estimator, FirstOrder, ZerothOrder
+
+
+def check_task(
+    params: LSTMParams,
+    cell: Cell,
+    estimator: Estimator,
+    task: Task,
+    K: int,
+    state_0: LSTMState | None,
+) -> None:
+    """Check all that K steps of eq. (3) need."""
+    if K < 1:
+        raise ValueError(f"K must be at least 1, found {K}")
+    if params.m != cell.preprocess.m:
+        raise ValueError(
+            f"Φ takes m={params.m} features, but {cell.preprocess!r} makes {cell.preprocess.m}; "
+            "use the preprocessing that Φ was trained with"
+        )
+    shape = tuple(task.theta_0.shape)
+    if not shape or shape[-1] < 1:
+        raise ValueError(f"theta_0 must have shape (..., d) with d >= 1, found {shape}")
+    _check_dtypes(params, task, state_0)
+    _check_batch(task)
+    check_directions(estimator, task, K)
+    if state_0 is not None:
+        _check_state(state_0, (*shape, params.n))
+
+
+def check_directions(estimator: Estimator, task: Task, K: int) -> None:
+    """Check the estimator's settings, and that there are directions for K steps."""
+    if isinstance(estimator, FirstOrder):
+        return
+    if isinstance(estimator, ZerothOrder) and not estimator.mu > 0.0:
+        raise ValueError(f"mu must be positive, found {estimator.mu}; try 1e-3")
+    shape = tuple(task.theta_0.shape)
+    found = None if task.directions is None else tuple(task.directions.shape)
+    if found is None or len(found) < 3 or found[0] < K or found[1] < 1 or found[2:] != shape:
+        wanted = f"(K, q, *theta_0.shape) = ({K}, q, {', '.join(map(str, shape))})"
+        raise ValueError(f"directions must have shape {wanted} with q >= 1, found {found}")
+
+
+def check_weights(weights: tuple[float, ...], truncate: int | None) -> None:
+    """Check that there is a w_k, and that a truncation is at least one step long."""
+    if not weights:
+        raise ValueError("weights must hold w_1 … w_K, found none; use for example (1.0,) * K")
+    if truncate is not None and truncate < 1:
+        raise ValueError(f"truncate must be at least 1 step, or None, found {truncate}")
+
+
+def _check_dtypes(params: LSTMParams, task: Task, state_0: LSTMState | None) -> None:
+    """No step may silently change precision."""
+    xp: Any = namespace(task.theta_0)
+    dtype = task.theta_0.dtype
+    if not xp.isdtype(dtype, "real floating"):
+        raise ValueError(
+            f"theta_0 must be real floating-point, found {dtype}; "
+            "convert it, for example to float64"
+        )
+    arrays: dict[str, Array] = {f"Φ's {name}": a for name, a in params._asdict().items()}
+    arrays |= {"train.x": task.train.x, "train.y": task.train.y}
+    arrays |= {"val.x": task.val.x, "val.y": task.val.y}
+    if task.directions is not None:
+        arrays["directions"] = task.directions
+    if state_0 is not None:
+        arrays |= {"state_0.h": state_0.h, "state_0.c": state_0.c}
+    for name, array in arrays.items():
+        if xp.isdtype(array.dtype, "real floating") and array.dtype != dtype:
+            raise ValueError(
+                f"theta_0 is {dtype} but {name} is {array.dtype}; convert one of them, so that no "
+                "step silently changes precision"
+            )
+
+
+def _check_batch(task: Task) -> None:
+    """θ^(0) must have the batch axes of the data, so that every engine accepts the same tasks."""
+    batch = tuple(task.theta_0.shape[:-1])
+    for name, data in (("train", task.train), ("val", task.val)):
+        found = tuple(task.objective.value(task.theta_0, data).shape)
+        if found != batch:
+            raise ValueError(
+                f"theta_0 has batch axes {batch}, but its loss on {name} has {found}; "
+                "broadcast theta_0 to one row per task"
+            )
+
+
+def _check_state(state_0: LSTMState, wanted: tuple[int, ...]) -> None:
+    for name, array in zip("hc", state_0, strict=True):
+        if tuple(array.shape) != wanted:
+            raise ValueError(f"state_0.{name} must have shape {wanted}, found {tuple(array.shape)}")
