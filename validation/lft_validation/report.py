@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+DIVERGED = 1e4  # an error beyond this is no error any more
+
+
+def number(value: float) -> str:
+    """Return an error with three decimals, or the word for one that ran away.
+
+    Example:
+        >>> number(1.23456), number(1e9)
+        ('1.235', 'diverged')
+    """
+    return "diverged" if abs(value) > DIVERGED else f"{value:.3f}"
+
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table; the first row is its head.

@@ -18,6 +18,7 @@ from lft_validation.experiments.figure4.report import collect, markdown, summari
 from lft_validation.experiments.figure4.run import make_jobs
 from lft_validation.files import write_bytes, write_json
 from lft_validation.jobs import Job, Stopped, run_jobs
+from lft_validation.report import number
 from lft_validation.runs import RunFolder, log, open_run
 
 
@@ -121,25 +122,21 @@ def show(config: Config, summary: dict[str, Any], echo: Callable[..., None] | No
     out = echo or Console().print
     last = str(config.steps)
     table = Table(title=f"Figure 4: test MSE after {last} steps", box=box.SIMPLE_HEAD)
-    for name in ("setting", "method", "mean", "sd", "median", f"mean at {config.long_steps}"):
+    for name in ("setting", "method", "mean", "sd", "median", f"median at {config.long_steps}"):
         table.add_column(name, justify="left" if name in ("setting", "method") else "right")
     for row in summary["rows"]:
         at = row["at"][last]
-        beyond = row["beyond"].get(str(config.long_steps), at)["mean"]
+        beyond = row["beyond"].get(str(config.long_steps), at)["median"]
         numbers = (at["mean"], at["sd"], at["median"], beyond)
-        table.add_row(row["setting"], row["method"], *(_number(x) for x in numbers))
+        table.add_row(row["setting"], row["method"], *(number(x) for x in numbers))
     out(table)
     judged = Table(title="Claims (paired over tasks, 95 % bootstrap)", box=box.SIMPLE_HEAD)
     for name in ("claim", "setting", "difference", "interval", "verdict"):
         judged.add_column(name)
     for claim in summary["claims"]:
         d = claim["difference"]
-        interval = f"{_number(d['low'])} … {_number(d['high'])}"
+        interval = f"{number(d['low'])} … {number(d['high'])}"
         judged.add_row(
-            claim["claim"], claim["setting"], _number(d["mean"]), interval, claim["verdict"]
+            claim["claim"], claim["setting"], number(d["mean"]), interval, claim["verdict"]
         )
     out(judged)
-
-
-def _number(value: float) -> str:
-    return "diverged" if abs(value) > 1e6 else f"{value:.3f}"

@@ -12,7 +12,7 @@ import numpy as np
 from lft_validation.experiments.figure4.config import FIRST, LEARNED, MAML, ZEROTH, Config
 from lft_validation.experiments.figure4.run import CURVES, RESULT, JobKey, job_key
 from lft_validation.files import read_arrays
-from lft_validation.report import markdown_table
+from lft_validation.report import markdown_table, number
 from lft_validation.stats import paired_difference, verdict_less, verdict_not_worse
 
 MARGIN = 0.25  # ZO-LFT counts as "as effective" if its mean MSE is within 25 % of FO-LFT's
@@ -146,13 +146,14 @@ def markdown(config: Config, summary: dict[str, Any]) -> str:
 def _methods_table(config: Config, summary: dict[str, Any]) -> str:
     last, long = str(config.steps), str(config.long_steps)
     head = ("setting", "method", "paper", "ours: mean ± sd", "median", "mean of each seed")
-    rows = [(*head, f"mean at {long}")]
+    rows = [(*head, f"median (mean) at {long}")]
     for row in summary["rows"]:
-        at, seeds = row["at"][last], " ".join(_short(x) for x in row["by_seed"])
-        mean = f"{_short(at['mean'])} ± {_short(at['sd'])}"
-        beyond = _short(row["beyond"].get(long, at)["mean"])
+        at, seeds = row["at"][last], " ".join(number(x) for x in row["by_seed"])
+        mean = f"{number(at['mean'])} ± {number(at['sd'])}"
+        far = row["beyond"].get(long, at)
+        beyond = f"{number(far['median'])} ({number(far['mean'])})"
         name = row["setting"], row["method"]
-        rows.append((*name, "curve", mean, _short(at["median"]), seeds, beyond))
+        rows.append((*name, "curve", mean, number(at["median"]), seeds, beyond))
     return markdown_table(rows)
 
 
@@ -161,12 +162,8 @@ def _claims_table(summary: dict[str, Any]) -> str:
     for claim in summary["claims"]:
         d = claim["difference"]
         whose = "" if claim["of_the_paper"] else " (not claimed by the paper)"
-        interval = f"{_short(d['low'])} … {_short(d['high'])}"
-        seeds = " ".join(_short(x) for x in d["by_seed"])
+        interval = f"{number(d['low'])} … {number(d['high'])}"
+        seeds = " ".join(number(x) for x in d["by_seed"])
         name = claim["claim"] + whose, claim["setting"]
-        rows.append((*name, _short(d["mean"]), interval, seeds, claim["verdict"]))
+        rows.append((*name, number(d["mean"]), interval, seeds, claim["verdict"]))
     return markdown_table(rows)
-
-
-def _short(value: float) -> str:
-    return "diverged" if abs(value) > 1e6 else f"{value:.3f}"
