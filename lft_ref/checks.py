@@ -9,7 +9,7 @@ from typing import Any
 
 from lft_ref._array import Array, namespace
 from lft_ref.lstm import Cell, LSTMState
-from lft_ref.params import LSTMParams
+from lft_ref.params import LSTMParams, shapes
 from lft_ref.tasks import Task
 from lft_ref.zeroth_order import Estimator, FirstOrder, ZerothOrder
 
@@ -25,11 +25,8 @@ def check_task(
     """Check all that K steps of eq. (3) need."""
     if K < 1:
         raise ValueError(f"K must be at least 1, found {K}")
-    if params.m != cell.preprocess.m:
-        raise ValueError(
-            f"Φ takes m={params.m} features, but {cell.preprocess!r} makes {cell.preprocess.m}; "
-            "use the preprocessing that Φ was trained with"
-        )
+    check_params(params)
+    check_features(params, cell)
     shape = tuple(task.theta_0.shape)
     if not shape or shape[-1] < 1:
         raise ValueError(f"theta_0 must have shape (..., d) with d >= 1, found {shape}")
@@ -38,6 +35,25 @@ def check_task(
     check_directions(estimator, task, K)
     if state_0 is not None:
         _check_state(state_0, (*shape, params.n))
+
+
+def check_params(params: LSTMParams) -> None:
+    """Check that the five arrays of Φ belong together."""
+    for name, wanted in shapes(params.m, params.n)._asdict().items():
+        found = tuple(getattr(params, name).shape)
+        if found != wanted:
+            raise ValueError(
+                f"Φ's {name} must have shape {wanted} for m={params.m}, n={params.n}, found {found}"
+            )
+
+
+def check_features(params: LSTMParams, cell: Cell) -> None:
+    """Check that the preprocessing makes as many features as Φ takes."""
+    if params.m != cell.preprocess.m:
+        raise ValueError(
+            f"Φ takes m={params.m} features, but {cell.preprocess!r} makes {cell.preprocess.m}; "
+            "use the preprocessing that Φ was trained with"
+        )
 
 
 def check_directions(estimator: Estimator, task: Task, K: int) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lft_ref._array import Array, namespace
-from lft_ref.lstm import Cell, initial_state
+from lft_ref.checks import check_features, check_params
+from lft_ref.lstm import Cell, LSTMState, initial_state
 from lft_ref.ops import REFERENCE, Ops
 from lft_ref.params import LSTMParams
 
@@ -64,11 +65,23 @@ def adam(
 
 
 def learned(params: LSTMParams, cell: Cell, ops: Ops = REFERENCE) -> Optimizer:
-    """The fine-tuner RNN_Φ of eq. (3) behind the interface of SGD and Adam."""
-    return Optimizer(
-        lambda theta: initial_state(theta, params.n),
-        lambda g, state: ops.step(params, cell, g, state),
-    )
+    """The fine-tuner RNN_Φ of eq. (3) behind the interface of SGD and Adam.
+
+    Raises:
+        ValueError: if Φ's arrays do not belong together, or do not take the cell's features; and at
+            its first use, if θ has another dtype than Φ.
+    """
+    check_params(params)
+    check_features(params, cell)
+
+    def init(theta: Array) -> LSTMState:
+        if theta.dtype != params.W_h.dtype:
+            raise ValueError(
+                f"theta is {theta.dtype} but Φ is {params.W_h.dtype}; convert one of them"
+            )
+        return initial_state(theta, params.n)
+
+    return Optimizer(init, lambda g, state: ops.step(params, cell, g, state))
 
 
 def clip_by_norm(g: Array, limit: float) -> Array:
@@ -102,7 +115,8 @@ def fine_tune(
         monitor: called with (k, θ^(k)) for k = 0 … steps.
 
     Raises:
-        ValueError: if ``steps`` is negative, or ``gradient`` returns another shape than θ's.
+        ValueError: if ``steps`` is negative, or ``gradient`` returns another shape or dtype than
+            θ's, or a number that is not finite.
 
     Example:
         >>> import numpy as np
@@ -116,14 +130,22 @@ def fine_tune(
     monitor(0, theta)
     for k in range(steps):
         g = gradient(theta)
-        if g.shape != theta.shape:
-            raise ValueError(
-                f"gradient must return the shape of theta, {theta.shape}, found {g.shape}"
-            )
+        _check_gradient(g, theta, k)
         delta, state = optimizer.update(g, state)
         theta = theta - delta
         monitor(k + 1, theta)
     return theta
+
+
+def _check_gradient(g: Array, theta: Array, k: int) -> None:
+    xp = namespace(g, theta)
+    if g.shape != theta.shape or g.dtype != theta.dtype:
+        raise ValueError(
+            f"gradient must return theta's shape and dtype, {theta.shape} {theta.dtype}, "
+            f"found {g.shape} {g.dtype}"
+        )
+    if not xp.all(xp.isfinite(g)):
+        raise ValueError(f"the gradient at step {k} is not finite; look at the loss there")
 
 
 def _check_positive(name: str, value: float) -> None:

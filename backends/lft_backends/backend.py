@@ -101,7 +101,8 @@ def _cupy(dtype: str, device: str | None) -> Backend:
         ) from error
     if count < 1:
         raise BackendUnavailable(
-            f"CuPy {cupy.__version__} is installed but there is no NVIDIA GPU; use --backend numpy"
+            f"CuPy {cupy.__version__} is installed but its driver shows no GPU; look at nvidia-smi "
+            "and CUDA_VISIBLE_DEVICES, or use --backend numpy"
         )
     number = _device_number(device, count)
     import array_api_compat.cupy as xp

@@ -88,3 +88,9 @@ def test_a_gpu_number_out_of_range_names_the_range(monkeypatch, device):
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", types.ModuleType("cupy"))
     with pytest.raises(ValueError, match=r"one of 2 GPUs \(0 … 1\)"):
         get_backend("cupy", device=device)
+
+
+def test_cupy_without_a_gpu_says_so(monkeypatch):
+    monkeypatch.setattr(module, "_import", lambda *_: _fake_cupy(0))
+    with pytest.raises(BackendUnavailable, match="shows no GPU; look at nvidia-smi"):
+        get_backend("cupy")

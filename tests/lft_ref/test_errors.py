@@ -110,6 +110,18 @@ ERRORS = {
         lambda: task_with(train=lft_ref.Data(*(np.stack([a, a]) for a in TASK.train))),
         r"batch axes \(\), but its loss on train has \(2,\); broadcast theta_0",
     ),
+    "Φ of two sizes": (
+        lambda: unroll(PARAMS._replace(b=np.zeros(3)), TUNER, TASK, 3),
+        r"Φ's b must have shape \(8,\) for m=2, n=2, found \(3,\)",
+    ),
+    "a learned rule on another dtype": (
+        lambda: lft_ref.learned(PARAMS, TUNER.cell).init(np.zeros(3, "float32")),
+        "theta is float32 but Φ is float64; convert one of them",
+    ),
+    "a gradient that is not finite": (
+        lambda: fine_tune(sgd(0.1), lambda theta: theta + np.nan, np.zeros(2), 3),
+        "the gradient at step 0 is not finite",
+    ),
     "mu 0": (
         lambda: unroll(
             ZEROTH.params,
@@ -184,7 +196,7 @@ ERRORS = {
     ),
     "gradient's shape": (
         lambda: fine_tune(sgd(0.1), lambda a: a[:1], np.ones(2), 1),
-        r"gradient must return the shape of theta, \(2,\), found \(1,\)",
+        r"gradient must return theta's shape and dtype, .*found \(1,\)",
     ),
     **{
         f"{steps} steps in unrolls of 3": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -76,6 +77,20 @@ def test_a_foreign_file_is_told_from_a_damaged_one(tmp_path):
     np.savez(path, x=np.arange(3))
     with pytest.raises(UserError, match="holds 'nothing'"):
         files.read_arrays(path, "kind-1")
+
+
+def test_something_that_is_no_plain_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(UserError, match="is not a plain file"):
+            files.read_arrays(path, "kind-1")
+
+
+def test_a_file_too_large_to_be_ours_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST", 10)
+    files.write_arrays(tmp_path / "a.npz", "kind-1", "me", {"x": np.arange(3)})
+    with pytest.raises(UserError, match="far more than any file of ours"):
+        files.read_arrays(tmp_path / "a.npz", "kind-1")
 
 
 def test_missing_files_are_named(tmp_path):

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 import psutil
 import pytest
 
-from lft_validation.jobs import Job, Monitor, Stopped, run_jobs
+from lft_validation.jobs import THREADS, Job, Monitor, Stopped, run_jobs
 
 
 def _write(path, monitor):
@@ -60,19 +60,39 @@ def test_a_killed_worker_is_reported_and_not_waited_for():
         run_jobs([Job("a", _die, (), 1.0), Job("b", _die, (), 1.0)], 2, lambda _: None)
 
 
-def test_ctrl_c_waits_for_checkpoints_and_then_stops(tmp_path):
-    jobs = [Job(str(i), _wait_for_stop, (tmp_path / str(i),), 1.0) for i in range(2)]
-    main = threading.main_thread().ident
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_waits_for_checkpoints_and_then_stops(tmp_path, workers, number):
+    jobs = [Job(str(i), _wait_for_stop, (tmp_path / str(i),), 1.0) for i in range(workers)]
+    main, before = threading.main_thread().ident, signal.getsignal(number)
 
     def interrupt() -> None:
-        while len(list(tmp_path.iterdir())) < 2:
+        while len(list(tmp_path.iterdir())) < workers:
             time.sleep(0.05)
-        signal.pthread_kill(main, signal.SIGINT)
+        signal.pthread_kill(main, number)
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(Stopped):
-        run_jobs(jobs, 2, lambda _: None)
-    assert len(list(tmp_path.glob("*.checkpoint"))) == 2
+        run_jobs(jobs, workers, lambda _: None)
+    assert len(list(tmp_path.glob("*.checkpoint"))) == workers
+    assert signal.getsignal(number) is before
+
+
+def _count_threads(path, monitor):
+    import numpy as np
+    import scipy.linalg
+    from threadpoolctl import threadpool_info
+
+    np.dot(np.ones((2, 2)), scipy.linalg.inv(np.eye(2)))
+    path.write_text(str(max([1, *(pool["num_threads"] for pool in threadpool_info())])))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_process_computes_on_one_thread(tmp_path, monkeypatch, workers):
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
+    run_jobs([Job("a", _count_threads, (tmp_path / "a",), 1.0)], workers, lambda _: None)
+    assert (tmp_path / "a").read_text() == "1"
 
 
 def test_workers_end_by_themselves_when_the_parent_is_killed(tmp_path):

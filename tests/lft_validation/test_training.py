@@ -10,6 +10,7 @@ from lft_ref import adam
 from lft_validation.errors import UserError
 from lft_validation.experiments import training
 from lft_validation.experiments.training import Diverged, Learner, LearnerState, decaying, train
+from lft_validation.files import read_arrays, write_arrays
 from lft_validation.jobs import Stopped
 
 BACKEND = get_backend("numpy")
@@ -76,6 +77,18 @@ def test_a_checkpoint_of_another_job_is_refused(tmp_path):
     train(noisy_learner(), 2, tmp_path, "me", BACKEND, Monitor(), 1.0)
     with pytest.raises(UserError, match="belongs to another run"):
         train(noisy_learner(), 2, tmp_path, "you", BACKEND, Monitor(), 1.0)
+
+
+def test_a_checkpoint_of_another_size_is_refused(tmp_path):
+    train(noisy_learner(), 2, tmp_path, "me", BACKEND, Monitor(), 1.0)
+    path = tmp_path / "checkpoint.npz"
+    arrays = read_arrays(path, "lft-checkpoint-1", "me")
+    write_arrays(path, "lft-checkpoint-1", "me", arrays | {"mean": np.zeros(2)})
+    with pytest.raises(UserError, match=r"mean must have shape \(3,\), found \(2,\)"):
+        train(noisy_learner(), 2, tmp_path, "me", BACKEND, Monitor(), 1.0)
+    write_arrays(path, "lft-checkpoint-1", "me", {k: v for k, v in arrays.items() if k != "flat"})
+    with pytest.raises(UserError, match="lacks 'flat'"):
+        train(noisy_learner(), 2, tmp_path, "me", BACKEND, Monitor(), 1.0)
 
 
 def test_the_rate_decays_from_its_full_value_to_nearly_nothing():

@@ -41,6 +41,10 @@ def test_shipped_tuners_load_and_tell_uphill_from_downhill(name):
         ("W_x", np.zeros((2, 16), dtype=int), "W_x must hold finite real"),
         ("preprocess", np.asarray("cubic"), "must be log_sign or identity, found 'cubic'"),
         ("p", None, "lacks 'p'"),
+        ("W_h", None, "lacks 'W_h'"),
+        ("p", np.asarray(np.nan), "p must be a number from 0 to 100, found nan"),
+        ("p", np.ones(2), r"p must have shape \(\), found \(2,\)"),
+        ("output_scale", np.asarray("x"), "output_scale must be a number"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path, name, value, message):

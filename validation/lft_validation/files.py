@@ -17,6 +17,7 @@ import numpy as np
 
 from lft_validation.errors import UserError
 
+LARGEST = 2**30  # bytes
 # What NumPy may raise on a damaged archive.
 DAMAGED = (
     EOFError,
@@ -119,8 +120,29 @@ def belongs_to(path: Path) -> str:
     return str(_load(path).get("key", ""))
 
 
+def require(path: Path, arrays: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Check that a file holds the arrays that it must, in their shapes.
+
+    Raises:
+        UserError: naming the first array that is missing or of another shape.
+    """
+    for name, shape in shapes.items():
+        if name not in arrays:
+            raise UserError(f"{path} lacks {name!r}; delete it to compute it again")
+        if arrays[name].shape != shape:
+            found = arrays[name].shape
+            raise UserError(
+                f"{path}: {name} must have shape {shape}, found {found}; "
+                "delete it to compute it again"
+            )
+
+
 def _load(path: Path) -> dict[str, np.ndarray]:
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a plain file; check the path")
     try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"{path.stat().st_size} bytes, far more than any file of ours")
         content = io.BytesIO(path.read_bytes())
         with np.load(content, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

@@ -91,7 +91,7 @@ def _sine(
 ) -> Task:
     """The regression of supplement G, (S28) and (S29), with a small network."""
     problem = SineProblem(get_backend("numpy"), hidden=(6, 6), shots=5, val_shots=5)
-    batch = problem.data(seed, Stage.CASE, [index])
+    batch = problem.data(seed, Stage.META_TASK, [index])
     train, val = (Data(data.x[0], data.y[0]) for data in batch)
     network = mlp((1, 6, 6, 1), activation)
     theta_0 = mlp_from_draws(network, rng.uniform(-1.0, 1.0, network.size))

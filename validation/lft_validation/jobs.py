@@ -6,10 +6,13 @@ the number of workers. Each process computes on one BLAS thread, which also fixe
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import Any, NamedTuple
 
@@ -45,17 +48,14 @@ class Job(NamedTuple):
 
 
 _SHARED: list[Any] = []  # set once per worker process by its initializer
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 GRACE_SECONDS = 10.0  # that an orphan has to leave its checkpoint
 
 
 def _initialise(done: Any, stop: Any, parent: int) -> None:
-    import signal
-    import threading
-
-    from threadpoolctl import threadpool_limits
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    _SHARED[:] = [done, stop, parent, threadpool_limits(1)]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides what they mean
+    _SHARED[:] = [done, stop, parent]
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
@@ -68,7 +68,7 @@ def _end_with(parent: int) -> None:
 
 
 def _work(index: int, job: Job) -> None:
-    done, stop, parent = _SHARED[:3]
+    done, stop, parent = _SHARED
     try:
         job.function(*job.args, Monitor(index, done, stop, parent))
     finally:
@@ -80,22 +80,50 @@ def run_jobs(jobs: Sequence[Job], workers: int, tick: Callable[[Sequence[float]]
     """Run all jobs; ``tick`` is called a few times a second with the units done by each.
 
     Raises:
-        Stopped: after Ctrl-C, when every job has left its checkpoint.
+        Stopped: after Ctrl-C or SIGTERM, when every job has left its checkpoint.
     """
     context = multiprocessing.get_context("spawn")
     done = context.Array("d", len(jobs), lock=False)
     stop = context.Event()
-    if workers <= 1:
-        _run_here(jobs, done, stop, tick)
+    with _stop_on_signal(stop):
+        if workers <= 1:
+            _run_here(jobs, done, stop, tick)
+            return
+        # Read by the BLAS libraries when the workers load them, and not later.
+        os.environ.update(dict.fromkeys(THREADS, "1"))
+        with ProcessPoolExecutor(
+            workers, context, initializer=_initialise, initargs=(done, stop, os.getpid())
+        ) as pool:
+            pending = {pool.submit(_work, index, job) for index, job in enumerate(jobs)}
+            _wait(pending, stop, lambda: tick(list(done)))
+
+
+@contextlib.contextmanager
+def _stop_on_signal(stop: Any) -> Iterator[None]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; a second one ends at once."""
+
+    def ask(number: int, _frame: object) -> None:
+        stop.set()
+        signal.signal(number, signal.default_int_handler)
+
+    def is_ours(number: int) -> bool:  # a shell's background jobs are told to ignore Ctrl-C
+        return signal.getsignal(number) is not signal.SIG_IGN
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
-    with ProcessPoolExecutor(
-        workers, context, initializer=_initialise, initargs=(done, stop, os.getpid())
-    ) as pool:
-        pending = {pool.submit(_work, index, job) for index, job in enumerate(jobs)}
-        _wait(pending, stop, lambda: tick(list(done)))
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM) if is_ours(n)}
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run_here(jobs: Sequence[Job], done: Any, stop: Any, tick: Callable[..., None]) -> None:
+    import scipy.linalg  # noqa: F401 - loads the BLAS that Numba uses, to be limited as well
     from threadpoolctl import threadpool_limits
 
     class Ticking(Monitor):
@@ -113,20 +141,18 @@ def _run_here(jobs: Sequence[Job], done: Any, stop: Any, tick: Callable[..., Non
 
 
 def _wait(pending: set[Future[None]], stop: Any, tick: Callable[[], None]) -> None:
-    """Wait for all futures; on the first failure or Ctrl-C ask the others to stop, then raise."""
+    """Wait for all futures; on the first failure or request ask the others to stop, then raise."""
     failure: BaseException | None = None
     while pending:
-        try:
-            finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-            tick()
-        except KeyboardInterrupt:
-            finished, failure = set(), failure or Stopped()
+        finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+        tick()
         errors = [future.exception() for future in finished if not future.cancelled()]
         for error in errors:
             if error is not None and (failure is None or isinstance(failure, Stopped)):
                 failure = error
-        if failure is not None and not stop.is_set():
+        if failure is not None or stop.is_set():
             stop.set()
+            failure = failure or Stopped()
             for future in pending:
                 future.cancel()
     if failure is not None:

@@ -6,24 +6,13 @@ import importlib.metadata
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lft_ref
 from lft_validation.errors import UserError
-from lft_validation.files import fingerprint, read_json, write_json
+from lft_validation.files import read_json, write_json
 
 VERSIONED = ("numpy", "scipy", "numba", "cupy-cuda12x", "cupy-cuda13x")
-
-
-class RunFolder(NamedTuple):
-    """A folder that belongs to one configuration."""
-
-    path: Path
-    key: str  # fingerprint of the configuration, carried by every file of the run
-
-    def job(self, name: str) -> Path:
-        """Return the folder of one job."""
-        return self.path / "jobs" / name
 
 
 def versions() -> dict[str, str]:
@@ -43,15 +32,14 @@ def default_folder(experiment: str, preset: str) -> Path:
     return Path("runs") / f"{experiment}-{preset}-{now}"
 
 
-def open_run(path: Path, experiment: str, config: dict[str, Any], resume: bool) -> RunFolder:
-    """Start a run folder, or go on with one.
+def open_run(path: Path, experiment: str, config: dict[str, Any], resume: bool) -> None:
+    """Start a run folder, which belongs to one configuration, or go on with it.
 
     Raises:
         UserError: if the folder holds something else, another configuration, or was made by other
             versions; if it exists and ``resume`` is not asked for; if there is nothing to resume.
     """
     wanted = {"experiment": experiment, "config": config, "versions": versions()}
-    run = RunFolder(path, fingerprint(wanted))
     file = path / "config.json"
     if not file.exists():
         if path.exists() and not _is_empty(path):
@@ -59,7 +47,7 @@ def open_run(path: Path, experiment: str, config: dict[str, Any], resume: bool) 
         if resume:
             raise UserError(f"--resume: there is no run in {path}; leave --resume out to start one")
         write_json(file, wanted)
-        return run
+        return
     found = read_json(file)
     _check_same(path, found, wanted)
     if not resume:
@@ -67,7 +55,6 @@ def open_run(path: Path, experiment: str, config: dict[str, Any], resume: bool) 
             f"--out {path} already holds this run; add --resume to go on with it, "
             "or choose another folder"
         )
-    return run
 
 
 def _is_empty(path: Path) -> bool:
@@ -77,7 +64,8 @@ def _is_empty(path: Path) -> bool:
 
 def _check_same(path: Path, found: Any, wanted: dict[str, Any]) -> None:
     """Name the first setting or version in which two configurations differ."""
-    if not isinstance(found, dict) or set(found) != set(wanted):
+    whole = isinstance(found, dict) and set(found) == set(wanted)
+    if not whole or not all(isinstance(found[part], dict) for part in ("config", "versions")):
         raise UserError(
             f"{path / 'config.json'} is not a run's configuration; choose another --out"
         )
@@ -96,8 +84,8 @@ def _check_same(path: Path, found: Any, wanted: dict[str, Any]) -> None:
                 )
 
 
-def log(run: RunFolder, line: str) -> None:
+def log(path: Path, line: str) -> None:
     """Append a line with the time to log.txt; results never depend on it."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    with (run.path / "log.txt").open("a", encoding="utf-8") as file:
+    with (path / "log.txt").open("a", encoding="utf-8") as file:
         file.write(f"{now} {line}\n")

@@ -10,7 +10,7 @@ import numpy as np
 from lft_ref import Cell, Identity, LogSign, LSTMParams
 from lft_ref.params import shapes
 from lft_validation.errors import UserError
-from lft_validation.files import read_arrays, write_arrays
+from lft_validation.files import read_arrays, require, write_arrays
 
 KIND = "lft-tuner-1"
 
@@ -58,17 +58,18 @@ def shipped() -> list[str]:
 
 
 def _checked(path: Path, a: dict[str, np.ndarray]) -> tuple[LSTMParams, Cell]:
-    missing = {*LSTMParams._fields, "preprocess", "p", "output_scale"} - set(a)
-    if missing:
-        raise UserError(f"{path} lacks {sorted(missing)[0]!r}; save the tuner again")
+    require(path, a, {"preprocess": (), "p": (), "output_scale": ()})
+    numbers = {name: a[name] for name in ("p", "output_scale")}
+    for name, value in numbers.items():
+        if value.dtype.kind != "f" or not 0.0 <= float(value) <= 100.0:
+            raise UserError(f"{path}: {name} must be a number from 0 to 100, found {value}")
     kind = str(a["preprocess"])
     if kind not in ("log_sign", "identity"):
         raise UserError(f"{path}: preprocess must be log_sign or identity, found {kind!r}")
     preprocess = LogSign(float(a["p"])) if kind == "log_sign" else Identity()
-    n = a["w_o"].size
-    for name, shape in shapes(preprocess.m, n)._asdict().items():
-        if a[name].shape != shape:
-            raise UserError(f"{path}: {name} must have shape {shape}, found {a[name].shape}")
+    wanted = shapes(preprocess.m, a["w_o"].size if "w_o" in a else 1)._asdict()
+    require(path, a, wanted)
+    for name in wanted:
         if a[name].dtype.kind != "f" or not np.isfinite(a[name]).all():
             raise UserError(f"{path}: {name} must hold finite real numbers; train the tuner again")
     params = LSTMParams(*(a[name].astype(np.float64) for name in LSTMParams._fields))

@@ -47,7 +47,7 @@ EXPERIMENTS = ("figure4",)
 @click.option("--learning-rate", type=float, help="Adam's on Φ.")
 @click.option(
     "--set",
-    "settings",
+    "assignments",
     multiple=True,
     metavar="NAME=VALUE",
     help="Any setting of config.json, for example --set maml.passes=3 (again for more).",
@@ -60,6 +60,7 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
         )
     if resume and out is None:
         raise UserError("--resume needs --out, the folder of the run to go on with")
+    from lft_validation.experiments.figure4.config import PRESETS
     from lft_validation.experiments.figure4.main import reproduce
     from lft_validation.runs import default_folder
 
@@ -67,23 +68,24 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
     if workers is not None and workers < 1:
         raise UserError(f"--workers must be at least 1, found {workers}")
     folder = out or default_folder(experiment, preset)
-    reproduce(preset, _changes(options), folder, resume, workers, reuse)
+    seeds = PRESETS[preset].seeds if preset in PRESETS else ()
+    reproduce(preset, _changes(options, seeds), folder, resume, workers, reuse)
 
 
-def _changes(options: dict[str, Any]) -> dict[str, Any]:
+def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str, Any]:
     """Translate command-line options into changes of the configuration."""
     seeds, first = options.pop("seeds"), options.pop("first_seed")
     order, methods, hidden = (options.pop(name) for name in ("order", "methods", "hidden"))
     shots = options.pop("shots")
-    settings = options.pop("settings")
+    assignments = options.pop("assignments")
     changes = {name: value for name, value in options.items() if value is not None}
-    changes |= dict(_setting(text) for text in settings)
+    changes |= dict(_setting(text) for text in assignments)
     if seeds is not None or first:
         if first < 0 or (seeds is not None and seeds < 1):
             raise UserError(
                 f"--seeds must be at least 1 and --first-seed 0, found {seeds}, {first}"
             )
-        changes["seeds"] = tuple(range(first, first + (seeds or 1)))
+        changes["seeds"] = tuple(range(first, first + (seeds or len(preset_seeds))))
     if order is not None:
         both = ("first order", "zeroth order")
         changes["settings"] = {"first": both[:1], "zeroth": both[1:], "both": both}[order]

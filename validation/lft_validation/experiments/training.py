@@ -19,7 +19,7 @@ import numpy as np
 from lft_backends.backend import Backend
 from lft_ref import Optimizer
 from lft_ref.optimizers import AdamState
-from lft_validation.files import read_arrays, write_arrays
+from lft_validation.files import read_arrays, require, write_arrays
 from lft_validation.jobs import Monitor, Stopped
 
 CHECKPOINT_SECONDS = 5.0
@@ -72,7 +72,9 @@ def train(
         Stopped: when asked to stop; a checkpoint is kept.
     """
     file = folder / "checkpoint.npz"
-    state, losses = _resume(file, key, backend) if file.exists() else (learner.init(), [])
+    state, losses = learner.init(), list[float]()
+    if file.exists():
+        state, losses = _resume(file, key, backend, state)
     saved = time.monotonic()
     for batch in range(len(losses), batches):
         new, loss = learner.update(state, batch)
@@ -106,8 +108,14 @@ def _save(file: Path, key: str, state: LearnerState, losses: list[float], backen
     write_arrays(file, "lft-checkpoint-1", key, arrays)
 
 
-def _resume(file: Path, key: str, backend: Backend) -> tuple[LearnerState, list[float]]:
+def _resume(
+    file: Path, key: str, backend: Backend, like: LearnerState
+) -> tuple[LearnerState, list[float]]:
     a = read_arrays(file, "lft-checkpoint-1", key)
+    flat = tuple(like.flat.shape)
+    losses = a["losses"].shape[:1] if "losses" in a else (0,)
+    shapes = {"flat": flat, "mean": flat, "square": flat, "updates": (), "losses": losses}
+    require(file, a, shapes)
     moments = backend.asarray(a["mean"]), backend.asarray(a["square"])
     state = LearnerState(backend.asarray(a["flat"]), AdamState(int(a["updates"]), *moments))
     return state, [float(x) for x in a["losses"]]

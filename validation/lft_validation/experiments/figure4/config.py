@@ -198,7 +198,23 @@ def _check(config: Config) -> None:
                 f"meta_tasks must be a multiple of {method}'s batch of {batch}, found "
                 f"{config.meta_tasks}; use for example --meta-tasks {batch * 4}"
             )
-    if not config.hidden or min(config.hidden) < 1:
-        raise UserError(f"hidden must name widths of at least 1, found {config.hidden}")
-    if not config.seeds or min(config.seeds) < 0:
-        raise UserError(f"seeds must be non-negative integers, found {config.seeds}")
+    if config.test_tasks < 2:
+        raise UserError(f"test_tasks must be at least 2 for an interval, found {config.test_tasks}")
+    _check_whole("hidden", config.hidden, 1, distinct=False)
+    _check_whole("seeds", config.seeds, 0, distinct=True)
+    _check_words("methods", config.methods, METHODS)
+    _check_words("settings", config.settings, (FIRST, ZEROTH))
+
+
+def _check_whole(name: str, values: tuple[Any, ...], least: int, distinct: bool) -> None:
+    good = values and all(type(v) is int and v >= least for v in values)
+    if not good or (distinct and len(set(values)) < len(values)):
+        which = "distinct whole numbers" if distinct else "whole numbers"
+        raise UserError(f"{name} must be {which} of at least {least}, found {values}")
+
+
+def _check_words(name: str, values: tuple[Any, ...], known: tuple[str, ...]) -> None:
+    unknown = [value for value in values if value not in known]
+    if not values or unknown or len(set(values)) < len(values):
+        found = f"unknown {unknown[0]!r}" if unknown else f"found {values}"
+        raise UserError(f"{name} must be some of {', '.join(known)}, each once; {found}")

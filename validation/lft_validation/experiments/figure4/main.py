@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -10,16 +9,17 @@ from typing import Any
 
 import click
 
-from lft_backends.backend import BackendUnavailable, get_backend
 from lft_validation.errors import CheckFailed, UserError
-from lft_validation.experiments.figure4.config import METHODS, Config, make_config
+from lft_validation.experiments.figure4.config import Config, make_config
+from lft_validation.experiments.figure4.needs import check_usable
 from lft_validation.experiments.figure4.plot import draw
 from lft_validation.experiments.figure4.report import collect, markdown, summarise
 from lft_validation.experiments.figure4.run import make_jobs
 from lft_validation.files import write_bytes, write_json
 from lft_validation.jobs import Job, Stopped, run_jobs
 from lft_validation.report import number
-from lft_validation.runs import RunFolder, log, open_run
+from lft_validation.resources import cores
+from lft_validation.runs import log, open_run
 
 
 def reproduce(
@@ -39,40 +39,31 @@ def reproduce(
 
     console = Console(stderr=True)
     config = make_config(preset, changes)
-    _check_usable(config)
     if reuse is not None and not (reuse / "jobs").is_dir():
         raise UserError(f"--reuse {reuse} is not a run folder (it has no jobs/); check the path")
-    run = open_run(out, "figure4", config.to_json(), resume)
-    jobs = make_jobs(config, run.path / "jobs", None if reuse is None else reuse / "jobs")
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
-    console.print(f"figure4, preset {preset}: {len(jobs)} jobs on {workers} processes → {run.path}")
-    log(run, f"start: {len(jobs)} jobs, {workers} processes, resume={resume}")
+    jobs = make_jobs(config, out / "jobs", None if reuse is None else reuse / "jobs")
+    workers = min(workers or cores(), len(jobs))
+    check_usable(config, workers)
     try:
+        open_run(out, "figure4", config.to_json(), resume)
+        console.print(f"figure4, preset {preset}: jobs {len(jobs)}, processes {workers} → {out}")
+        log(out, f"start: jobs {len(jobs)}, processes {workers}, resume {resume}")
         _run(jobs, workers, console)
+        _finish(config, out, console)
+        log(out, "finished")
     except Stopped:
-        log(run, "stopped")
-        console.print(f"stopped; go on with the same command and: --resume --out {run.path}")
+        log(out, "stopped")
+        console.print(f"stopped; go on with the same command and: --resume --out {out}")
         raise click.exceptions.Exit(130) from None
     except BrokenProcessPool:
         raise CheckFailed(
             "a worker process was killed, perhaps for want of memory; finished work is kept: go on "
-            f"with --resume --out {run.path}, and fewer --workers"
+            f"with --resume --out {out}, and fewer --workers"
         ) from None
-    _finish(config, run, console)
-    log(run, "finished")
-
-
-def _check_usable(config: Config) -> None:
-    """Fail before any work if the backend is not there, or a method is unknown."""
-    unknown = [name for name in config.methods if name not in METHODS]
-    if unknown or not config.methods:
+    except OSError as error:
         raise UserError(
-            f"unknown method {(unknown or [''])[0]!r}; choose from {', '.join(METHODS)}"
-        )
-    try:
-        get_backend(config.backend, config.dtype, config.device)
-    except (ValueError, BackendUnavailable) as error:
-        raise UserError(str(error)) from error
+            f"cannot write to --out {out} ({error.strerror}); choose another folder, or make room"
+        ) from error
 
 
 def _run(jobs: Sequence[Job], workers: int, console: Any) -> None:
@@ -101,16 +92,16 @@ def _run(jobs: Sequence[Job], workers: int, console: Any) -> None:
         run_jobs(jobs, workers, tick)
 
 
-def _finish(config: Config, run: RunFolder, console: Any) -> None:
-    results = collect(config, run.path / "jobs")
+def _finish(config: Config, out: Path, console: Any) -> None:
+    results = collect(config, out / "jobs")
     summary = summarise(config, results)
-    write_json(run.path / "results.json", summary)
+    write_json(out / "results.json", summary)
     table = markdown(config, summary)
-    write_bytes(run.path / "table.md", table.encode())
-    figures = draw(config, results, run.path)
+    write_bytes(out / "table.md", table.encode())
+    figures = draw(config, results, out)
     show(config, summary)
     names = ", ".join(path.name for path in figures)
-    console.print(f"written to {run.path}: results.json, table.md, {names}")
+    console.print(f"written to {out}: results.json, table.md, {names}")
 
 
 def show(config: Config, summary: dict[str, Any], echo: Callable[..., None] | None = None) -> None:

@@ -9,14 +9,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lft_validation.experiments.figure4.config import FIRST, LEARNED, MAML, ZEROTH, Config
+from lft_validation.experiments.figure4.config import (
+    FIRST,
+    LEARNED,
+    MAML,
+    ZEROTH,
+    Config,
+    make_config,
+)
 from lft_validation.experiments.figure4.run import CURVES, RESULT, JobKey, job_key
-from lft_validation.files import read_arrays
+from lft_validation.files import read_arrays, require
 from lft_validation.report import markdown_table, number
-from lft_validation.stats import paired_difference, verdict_less, verdict_not_worse
+from lft_validation.stats import paired_difference, verdict_less
 
-MARGIN = 0.25  # ZO-LFT counts as "as effective" if its mean MSE is within 25 % of FO-LFT's
-DIVERGED = 1e12
+MARGIN = 1.25
+RAN_AWAY = 1e12  # what a task that diverged counts as
+HOW_TO_READ = (
+    "Differences are paired over tasks. Intervals are 95 % bootstrap intervals over the pooled "
+    "tasks: they speak of new tasks for the fine-tuners trained here. A claim holds if the "
+    "interval and every seed say so. No correction is made for the number of claims."
+)
 
 
 class Curves(NamedTuple):
@@ -35,19 +47,24 @@ def collect(config: Config, folder: Path) -> Results:
     for setting in config.settings:
         for method in config.methods:
             keys = [JobKey(setting, method, seed) for seed in config.seeds]
-            parts = [
-                read_arrays(folder / key.name / RESULT, CURVES, job_key(config, key))
-                for key in keys
-            ]
+            parts = [_result(config, folder / key.name / RESULT, key) for key in keys]
             short, long = ([capped(p[name]) for p in parts] for name in ("short", "long"))
             results[setting, method] = Curves(short, long)
     return results
 
 
+def _result(config: Config, path: Path, key: JobKey) -> dict[str, np.ndarray]:
+    arrays = read_arrays(path, CURVES, job_key(config, key))
+    long = config.long_tasks_zo if key.setting == ZEROTH else config.long_tasks
+    short_shape, long_shape = (config.test_tasks, config.steps + 1), (long, config.long_steps + 1)
+    require(path, arrays, {"short": short_shape, "long": long_shape})
+    return arrays
+
+
 def capped(mse: np.ndarray) -> np.ndarray:
     """Let a diverged task count as a very large error: it is reported, and sums stay finite."""
-    finite: np.ndarray = np.nan_to_num(mse, nan=DIVERGED, posinf=DIVERGED)
-    return np.where(finite < DIVERGED, finite, DIVERGED)
+    finite: np.ndarray = np.nan_to_num(mse, nan=RAN_AWAY, posinf=RAN_AWAY)
+    return np.where(finite < RAN_AWAY, finite, RAN_AWAY)
 
 
 def summarise(config: Config, results: Results) -> dict[str, Any]:
@@ -120,40 +137,49 @@ def _less(config: Config, results: Results, setting: str, other: str) -> dict[st
 
 
 def _as_effective(config: Config, results: Results) -> dict[str, Any]:
+    """ZO-LFT counts as "as effective" if its MSE is below 1.25 times FO-LFT's, task by task."""
     zeroth, first = (_last(config, results, setting, "LFT") for setting in (ZEROTH, FIRST))
-    difference = paired_difference(zeroth, first)
-    margin = MARGIN * float(np.concatenate(first).mean())
+    difference = paired_difference(zeroth, [MARGIN * mse for mse in first])
     return {
-        "claim": f"ZO-LFT within {MARGIN:.0%} of FO-LFT",
+        "claim": f"ZO < {MARGIN} × FO (LFT)",
         "setting": "both",
         "of_the_paper": True,
         "difference": difference._asdict(),
-        "verdict": verdict_not_worse(difference, margin),
+        "verdict": verdict_less(difference),
     }
 
 
 def markdown(config: Config, summary: dict[str, Any]) -> str:
-    """Return table.md: the paper beside our numbers, then the claims."""
-    seeds = len(config.seeds)
+    """Return table.md: what was run, the paper beside our numbers, then the claims."""
+    paper = make_config("paper", {})
+    counts = ("meta_tasks", "steps", "unroll", "test_tasks")
+    same = all(getattr(config, name) == getattr(paper, name) for name in counts)
+    text = (
+        f"{config.meta_tasks} meta-training tasks, {config.test_tasks} test tasks for each of "
+        f"{len(config.seeds)} seeds, {config.shots} shots, backend {config.backend}, "
+        f"{config.dtype}: {'' if same else 'not '}the counts of the paper. "
+        "The paper prints curves and no numbers."
+    )
     return (
-        f"# Figure 4: test MSE after {config.steps} fine-tuning steps\n\n"
-        f"{config.test_tasks} test tasks for each of {seeds} seeds; {config.shots} shots. "
-        "The paper prints curves and no numbers.\n\n"
-        f"{_methods_table(config, summary)}\n{_claims_table(summary)}"
+        f"# Figure 4: test MSE after {config.steps} fine-tuning steps\n\n{text}\n\n"
+        f"{_methods_table(config, summary)}\n{_claims_table(summary)}\n{HOW_TO_READ}\n"
     )
 
 
 def _methods_table(config: Config, summary: dict[str, Any]) -> str:
     last, long = str(config.steps), str(config.long_steps)
-    head = ("setting", "method", "paper", "ours: mean ± sd", "median", "mean of each seed")
-    rows = [(*head, f"median (mean) at {long}")]
+    head = ["setting", "method", "paper", "ours: mean ± sd", "median", "mean of each seed"]
+    if long != last:
+        head.append(f"median (mean) at {long}, tasks")
+    rows: list[list[str]] = [head]
     for row in summary["rows"]:
         at, seeds = row["at"][last], " ".join(number(x) for x in row["by_seed"])
         mean = f"{number(at['mean'])} ± {number(at['sd'])}"
-        far = row["beyond"].get(long, at)
-        beyond = f"{number(far['median'])} ({number(far['mean'])})"
-        name = row["setting"], row["method"]
-        rows.append((*name, "curve", mean, number(at["median"]), seeds, beyond))
+        rows.append([row["setting"], row["method"], "curve", mean, number(at["median"]), seeds])
+        if long != last:
+            far = row["beyond"][long]
+            tasks = row["long_tasks"]
+            rows[-1].append(f"{number(far['median'])} ({number(far['mean'])}), {tasks}")
     return markdown_table(rows)
 
 
