@@ -157,7 +157,7 @@ def _cupy_finding(finding: Finding) -> Finding:
             f"{_dotted(runtime)}",
             wheels if 12000 <= driver < 13000 <= runtime else "update the NVIDIA driver",
         )
-    if "NoDevice" in text or "one of 0 GPUs" in text:
+    if "NoDevice" in text or "shows no GPU" in text:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         where = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
         return Finding(

@@ -47,9 +47,10 @@ ZEROTH_ONLY = ("long_tasks_zo", "sgd_zo_rate", "adam_zo_rate", "directions", "mu
 
 
 def job_key(config: Config, key: JobKey) -> str:
-    """Fingerprint of all that one job's result depends on, and of nothing else.
+    """Fingerprint of all that one job's result depends on.
 
-    So a job done in one run is known again in another that adds seeds, methods or a setting.
+    Not of which other jobs run beside it: a job done in one run is known again in another that adds
+    seeds, methods or a setting.
     """
     settings = config.to_json()
     unused = {"seeds", "settings", "methods", "maml", "maml_tuned"}
