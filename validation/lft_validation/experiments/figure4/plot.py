@@ -53,7 +53,13 @@ def _figure(config: Config, results: Results, folder: Path, name: str, long: boo
             _panel(panel, config, results, setting, long)
         panels[0].set_ylabel(f"test MSE ({'median' if long else 'mean'} over tasks)")
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=min(len(labels), 4 * len(panels)),
+            frameon=False,
+        )
         return [_save(figure, folder / f"{name}.{kind}", kind) for kind in ("png", "svg")]
 
 
@@ -67,7 +73,7 @@ def _panel(panel: Any, config: Config, results: Results, setting: str, long: boo
         panel.plot(np.arange(middle.size), middle, label=method, zorder=top, **style)
         if method == "LFT":
             low, high = _spread(mse, long)
-            style = {"color": COLOURS[method], "alpha": 0.12, "linewidth": 0}
+            style = {"color": COLOURS[method], "alpha": 0.08, "linewidth": 0}
             panel.fill_between(np.arange(middle.size), low, high, **style)
     if long:
         panel.axvline(config.steps, color="0.6", linewidth=0.8, linestyle=":")
