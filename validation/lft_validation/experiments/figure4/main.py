@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -104,30 +104,45 @@ def _finish(config: Config, out: Path, console: Any) -> None:
     console.print(f"written to {out}: results.json, table.md, {names}")
 
 
-def show(config: Config, summary: dict[str, Any], echo: Callable[..., None] | None = None) -> None:
+def show(config: Config, summary: dict[str, Any]) -> None:
     """Print the table and the claims, readable in 80 columns."""
-    from rich import box
     from rich.console import Console
+
+    out = Console()
+    out.print(_methods(config, summary))
+    if summary["claims"]:
+        out.print(_claims(summary))
+        out.print("A claim holds or fails if the interval and every seed say so.", style="dim")
+
+
+def _methods(config: Config, summary: dict[str, Any]) -> Any:
+    from rich import box
     from rich.table import Table
 
-    out = echo or Console().print
-    last = str(config.steps)
+    last, long = str(config.steps), str(config.long_steps)
     table = Table(title=f"Figure 4: test MSE after {last} steps", box=box.SIMPLE_HEAD)
-    for name in ("setting", "method", "mean", "sd", "median", f"median at {config.long_steps}"):
-        table.add_column(name, justify="left" if name in ("setting", "method") else "right")
+    for name in ("setting", "method"):
+        table.add_column(name)
+    for name in ("mean", "sd", "median", *([f"median at {long}"] if long != last else [])):
+        table.add_column(name, justify="right")
     for row in summary["rows"]:
         at = row["at"][last]
-        beyond = row["beyond"].get(str(config.long_steps), at)["median"]
-        numbers = (at["mean"], at["sd"], at["median"], beyond)
+        far = [row["beyond"][long]["median"]] if long != last else []
+        numbers = (at["mean"], at["sd"], at["median"], *far)
         table.add_row(row["setting"], row["method"], *(number(x) for x in numbers))
-    out(table)
-    judged = Table(title="Claims (paired over tasks, 95 % bootstrap)", box=box.SIMPLE_HEAD)
+    return table
+
+
+def _claims(summary: dict[str, Any]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title="Claims (paired over tasks, 95 % bootstrap)", box=box.SIMPLE_HEAD)
     for name in ("claim", "setting", "difference", "interval", "verdict"):
-        judged.add_column(name)
+        table.add_column(name)
     for claim in summary["claims"]:
         d = claim["difference"]
         interval = f"{number(d['low'])} … {number(d['high'])}"
-        judged.add_row(
-            claim["claim"], claim["setting"], number(d["mean"]), interval, claim["verdict"]
-        )
-    out(judged)
+        mean = number(d["mean"])
+        table.add_row(claim["claim"], claim["setting"], mean, interval, claim["verdict"])
+    return table

@@ -141,7 +141,7 @@ def _as_effective(config: Config, results: Results) -> dict[str, Any]:
     zeroth, first = (_last(config, results, setting, "LFT") for setting in (ZEROTH, FIRST))
     difference = paired_difference(zeroth, [MARGIN * mse for mse in first])
     return {
-        "claim": f"ZO < {MARGIN} × FO (LFT)",
+        "claim": f"ZO < {MARGIN} FO",
         "setting": "both",
         "of_the_paper": True,
         "difference": difference._asdict(),
