@@ -68,7 +68,8 @@ class Dense(NamedTuple):
     def pack(self, W: Array, b: Array) -> Array:
         """Return p (..., size) from W (..., n_in, n_out) and b (..., n_out)."""
         xp = namespace(W, b)
-        return xp.concat([xp.reshape(W, (*W.shape[:-2], -1)), b], axis=-1)
+        flat = xp.reshape(W, (*W.shape[:-2], self.n_in * self.n_out))
+        return xp.concat([flat, b], axis=-1)
 
     def forward(self, p: Array, x: Array) -> Array:
         """Y = x W + b."""

@@ -235,7 +235,7 @@ def _pi_phi(pi_z: Array, inputs: Array, columns: Columns, *, xp: Any) -> Array:
     by_row = xp.reshape(by_row, (*by_row.shape[:-4], 2 * n, 1, 4 * n))
     chosen = inputs[..., None, columns.first : columns.last, None]  # (..., d, 1, A, 1)
     dense = by_row * chosen  # (..., d, 2n, A, 4n)
-    dense = xp.reshape(dense, (*dense.shape[:-2], -1))
+    dense = xp.reshape(dense, (*dense.shape[:-2], dense.shape[-2] * dense.shape[-1]))
     return xp.concat([dense, _zeros(dense, columns.output * (n + 1), xp=xp)], axis=-1)
 
 

@@ -87,7 +87,9 @@ def flatten(params: LSTMParams) -> Array:
     """
     xp = namespace(*params)
     batch = params.b_o.shape
-    return xp.concat([xp.reshape(a, (*batch, -1)) for a in params], axis=-1)
+    sizes = [math.prod(shape) for shape in shapes(params.m, params.n)]
+    parts = [xp.reshape(a, (*batch, k)) for a, k in zip(params, sizes, strict=True)]
+    return xp.concat(parts, axis=-1)
 
 
 def unflatten(flat: Array, m: int, n: int) -> LSTMParams:

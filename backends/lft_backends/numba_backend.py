@@ -6,7 +6,7 @@ once on first use (some seconds) and cached on disk.
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from lft_ref.params import LSTMParams
 
 def _rows(a: np.ndarray, rank: int) -> np.ndarray:
     """Collapse the batch axes into one; contiguous and writeable, as kernels are compiled for."""
-    flat = np.ascontiguousarray(a).reshape(-1, *a.shape[a.ndim - rank :])
+    batch, rest = a.shape[: a.ndim - rank], a.shape[a.ndim - rank :]
+    flat = np.ascontiguousarray(a).reshape((math.prod(batch), *rest))
     return flat if flat.flags.writeable else flat.copy()
 
 
@@ -70,8 +71,8 @@ def vjp(
     flat_g = _rows(g, 1)
     y_bar = _rows(g.dtype.type(cell.output_scale) * delta_bar, 1)
     tasks, n = h.shape[0], params.n
-    zeros: Any = lambda *shape: np.zeros((tasks, *shape), g.dtype)  # noqa: E731
-    W_x, W_h, b, w_o = zeros(4 * n, params.m), zeros(4 * n, n), zeros(4 * n), zeros(n)
+    shapes = ((4 * n, params.m), (4 * n, n), (4 * n,), (n,))
+    W_x, W_h, b, w_o = (np.zeros((tasks, *shape), g.dtype) for shape in shapes)
     g_bar, h_old, c_old = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)
     weights = (np.ascontiguousarray(params.W_x.T), np.ascontiguousarray(params.W_h.T))
     for t in range(tasks):

@@ -203,3 +203,16 @@ def test_memory_estimate_is_the_measured_peak_within_a_quarter(rows_per_block):
         tracemalloc.stop()
     estimate = memory_bytes(d=60, m=2, n=8, rows_per_block=rows_per_block)
     assert peak == pytest.approx(estimate, rel=0.25)
+
+
+@pytest.mark.parametrize("engine", [adjoint, forward_mode])
+def test_an_empty_batch_of_tasks_gives_empty_results(engine):
+    params, tuner, task, weights, *_ = random_case(0, batch=(2,))
+    none = task._replace(
+        theta_0=task.theta_0[:0],
+        train=type(task.train)(*(a[:0] for a in task.train)),
+        val=type(task.val)(*(a[:0] for a in task.val)),
+    )
+    result = engine(params, tuner, none, weights)
+    assert result.meta_loss.shape == (0,)
+    assert result.grad.W_h.shape == (0, *params.W_h.shape)
