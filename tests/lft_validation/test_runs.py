@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from lft_validation import runs
@@ -30,6 +33,27 @@ def test_other_versions_are_refused_since_bits_could_differ(tmp_path, monkeypatc
     monkeypatch.setattr(runs.platform, "python_version", lambda: "3.99.0")
     with pytest.raises(UserError, match=r"now python = 3\.99\.0"):
         runs.open_run(tmp_path / "r", "figure4", CONFIG, resume=True)
+
+
+def test_other_sources_are_refused_since_numbers_could_differ(tmp_path, monkeypatch):
+    runs.open_run(tmp_path / "r", "figure4", CONFIG, resume=False)
+    monkeypatch.setattr(runs, "sources", lambda experiment: "edited")
+    with pytest.raises(UserError, match="now sources = edited"):
+        runs.open_run(tmp_path / "r", "figure4", CONFIG, resume=True)
+
+
+def test_the_hash_covers_what_computes_and_not_what_presents(tmp_path, monkeypatch):
+    copy = tmp_path / "lft_validation"
+    shutil.copytree(Path(runs.__file__).parent / "experiments", copy / "experiments")
+    monkeypatch.setattr(runs, "__file__", str(copy / "runs.py"))
+    hash_of = runs.sources.__wrapped__
+    before = hash_of("figure4")
+    (copy / "experiments/figure4/plot.py").write_text("")
+    assert hash_of("figure4") == before == runs.sources("figure4")
+    (copy / "experiments/figure4/run.py").write_text("")
+    changed = hash_of("figure4")
+    (copy / "experiments/sine.py").write_text("")
+    assert len({before, changed, hash_of("figure4")}) == 3
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):

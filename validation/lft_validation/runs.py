@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.metadata
+import itertools
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import lft_backends
 import lft_ref
 from lft_validation.errors import UserError
 from lft_validation.files import read_json, write_json
 
 VERSIONED = ("numpy", "scipy", "numba", "cupy-cuda12x", "cupy-cuda13x")
+SOURCES = ("*.py", "*.cu", "*.cuh")
+PRESENTATION = ("main.py", "needs.py", "plot.py", "report.py")  # show numbers, and make none
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what results may depend on."""
-    found = {"python": platform.python_version(), "lft-ref": lft_ref.__version__}
+@functools.cache
+def sources(experiment: str) -> str:
+    """Return a short hash of the code that an experiment's numbers come from.
+
+    That is ``lft_ref``, ``lft_backends``, the modules that experiments share, and the experiment's
+    own folder but for what only presents its results.
+    """
+    shared = Path(__file__).parent / "experiments"
+    rooms = [Path(str(package.__file__)).parent for package in (lft_ref, lft_backends)]
+    files = [sorted(f for kind in SOURCES for f in room.rglob(kind)) for room in rooms]
+    own = sorted((shared / experiment).rglob("*.py"))
+    files += [sorted(shared.glob("*.py")), [f for f in own if f.name not in PRESENTATION]]
+    digest = hashlib.sha256()
+    for file in itertools.chain(*files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def versions(experiment: str) -> dict[str, str]:
+    """Return the versions of what an experiment's results may depend on, its sources included."""
+    found = {
+        "python": platform.python_version(),
+        "lft-ref": lft_ref.__version__,
+        "sources": sources(experiment),
+    }
     for name in VERSIONED:
         try:
             found[name] = importlib.metadata.version(name)
@@ -39,7 +67,7 @@ def open_run(path: Path, experiment: str, config: dict[str, Any], resume: bool) 
         UserError: if the folder holds something else, another configuration, or was made by other
             versions; if it exists and ``resume`` is not asked for; if there is nothing to resume.
     """
-    wanted = {"experiment": experiment, "config": config, "versions": versions()}
+    wanted = {"experiment": experiment, "config": config, "versions": versions(experiment)}
     file = path / "config.json"
     if not file.exists():
         if path.exists() and not _is_empty(path):

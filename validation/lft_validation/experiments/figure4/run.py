@@ -42,6 +42,7 @@ class JobKey(NamedTuple):
         return f"{self.setting}-{self.method}-seed{self.seed}".replace(" ", "-").lower()
 
 
+RATES = {"SGD": ("sgd_rate", "sgd_zo_rate"), "Adam": ("adam_rate", "adam_zo_rate")}
 FIRST_ONLY = ("long_tasks", "sgd_rate", "adam_rate")
 ZEROTH_ONLY = ("long_tasks_zo", "sgd_zo_rate", "adam_zo_rate", "directions", "mu")
 
@@ -55,10 +56,11 @@ def job_key(config: Config, key: JobKey) -> str:
     settings = config.to_json()
     unused = {"seeds", "settings", "methods", "maml", "maml_tuned"}
     unused.update(FIRST_ONLY if key.setting == ZEROTH else ZEROTH_ONLY)
+    unused.update(name for method, names in RATES.items() if method != key.method for name in names)
     used = {name: value for name, value in settings.items() if name not in unused}
     if key.method in MAML:
         used["maml"] = asdict(config.maml_of(key.method))
-    return fingerprint([used, key, versions()])
+    return fingerprint([used, key, versions("figure4")])
 
 
 def make_jobs(config: Config, folder: Path, reuse: Path | None = None) -> list[Job]:
