@@ -23,6 +23,20 @@ def _rows(a: np.ndarray, rank: int) -> np.ndarray:
     return flat if flat.flags.writeable else flat.copy()
 
 
+def _weights(params: LSTMParams) -> np.ndarray:
+    """The gates' weights of (h, x, 1), each gate's as one row: (4n, n + m + 1)."""
+    return np.concatenate([params.W_h, params.W_x, params.b[None, :]]).T
+
+
+def _halved(W: np.ndarray) -> np.ndarray:
+    """Halve the rows of the logistic gates: σ(z) = ½ tanh(z/2) + ½."""
+    n = W.shape[0] // 4
+    W = np.array(W, order="C")
+    W[: 2 * n] *= W.dtype.type(0.5)
+    W[3 * n :] *= W.dtype.type(0.5)
+    return W
+
+
 def _preprocess(cell: Cell) -> tuple[float, bool] | None:
     match cell.preprocess:
         case LogSign(p):
@@ -40,14 +54,14 @@ def step(
     kind = _preprocess(cell)
     if kind is None:
         return REFERENCE.step(params, cell, g, state)
-    weights = (np.ascontiguousarray(params.W_x.T), np.ascontiguousarray(params.W_h.T))
+    W, w_o = _halved(_weights(params)), _rows(params.w_o, 1)[0]
     h, c = (_rows(a.mT, 2) for a in state)
     flat_g = _rows(g, 1)
     delta, h_new, c_new = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)
     scale = g.dtype.type(cell.output_scale)
     for t in range(flat_g.shape[0]):
         lstm_cpu.step(
-            *weights, _rows(params.b, 1)[0], _rows(params.w_o, 1)[0], g.dtype.type(params.b_o),
+            W, w_o, g.dtype.type(params.b_o),
             flat_g[t], h[t], c[t], *kind, scale, delta[t], h_new[t], c_new[t],
         )  # fmt: skip
     shape = (*g.shape[:-1], *h.shape[-2:])
@@ -70,21 +84,20 @@ def vjp(
     h_bar, c_bar = (_rows(a.mT, 2) for a in state_bar)
     flat_g = _rows(g, 1)
     y_bar = _rows(g.dtype.type(cell.output_scale) * delta_bar, 1)
-    tasks, n = h.shape[0], params.n
-    shapes = ((4 * n, params.m), (4 * n, n), (4 * n,), (n,))
-    W_x, W_h, b, w_o = (np.zeros((tasks, *shape), g.dtype) for shape in shapes)
+    tasks, n, m = h.shape[0], params.n, params.m
+    weights, w_o = _weights(params), _rows(params.w_o, 1)[0]
+    W, W_hx = _halved(weights), np.ascontiguousarray(weights.T[:-1])
+    W_bar, w_o_bar = np.zeros((tasks, 4 * n, n + m + 1), g.dtype), np.zeros((tasks, n), g.dtype)
     g_bar, h_old, c_old = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)
-    weights = (np.ascontiguousarray(params.W_x.T), np.ascontiguousarray(params.W_h.T))
     for t in range(tasks):
         lstm_cpu.vjp(
-            *weights, _rows(params.w_o, 1)[0], _rows(params.b, 1)[0],
-            flat_g[t], h[t], c[t], *kind, y_bar[t], h_bar[t], c_bar[t],
-            W_x[t], W_h[t], b[t], w_o[t], g_bar[t], h_old[t], c_old[t],
+            W, W_hx, w_o, flat_g[t], h[t], c[t], *kind, y_bar[t], h_bar[t], c_bar[t],
+            W_bar[t], w_o_bar[t], g_bar[t], h_old[t], c_old[t],
         )  # fmt: skip
     batch = g.shape[:-1]
-    grads = (
-        a.reshape((*batch, *a.shape[1:])) for a in (W_x.mT, W_h.mT, b, w_o, y_bar.sum(axis=-1))
-    )
+    by_input = W_bar.mT  # (tasks, n + m + 1, 4n)
+    parts = by_input[:, n:-1], by_input[:, :n], by_input[:, -1], w_o_bar, y_bar.sum(axis=-1)
+    grads = (a.reshape((*batch, *a.shape[1:])) for a in parts)
     shape = (*batch, *h.shape[-2:])
     return (
         LSTMParams(*grads),
