@@ -205,9 +205,9 @@ def test_any_setting_can_be_changed_by_name():
 
 
 def test_chunks_cover_every_test_task_once_and_the_long_ones_first():
-    config = Config(test_tasks=130, long_tasks=130, long_tasks_zo=60)
-    for setting, long in ((FIRST, 130), (ZEROTH, 60)):
-        parts = chunks(config, setting)
+    for long in (130, 60):
+        config = Config(test_tasks=130, long_tasks=long)
+        parts = chunks(config)
         assert [task for tasks, _ in parts for task in tasks] == list(range(130))
         assert sum(len(tasks) for tasks, steps in parts if steps == config.long_steps) == long
 

@@ -87,8 +87,7 @@ class Config:
     test_tasks: int = 500
     test_points: int = 100
     long_steps: int = 1000  # followed that far beyond the trained horizon …
-    long_tasks: int = 500  # … on the first so many test tasks
-    long_tasks_zo: int = 100
+    long_tasks: int = 100  # … on the first so many test tasks
 
     def maml_of(self, method: str) -> MAMLConfig:
         """Return the settings of ``MAML`` or ``MAML-tuned``."""
@@ -104,11 +103,10 @@ PRESETS = {
     "smoke": Config(
         seeds=(0,), hidden=(12,), meta_tasks=4, steps=20, unroll=10, lstm_units=4, directions=4,
         maml=replace(PUBLISHED, batch=4), maml_tuned=replace(TUNED, passes=1),
-        test_tasks=10, test_points=20, long_steps=40, long_tasks=10, long_tasks_zo=10,
+        test_tasks=10, test_points=20, long_steps=40, long_tasks=10,
     ),
     "quick": Config(
-        seeds=(0,), meta_tasks=100, test_tasks=100, long_steps=200, long_tasks=100,
-        long_tasks_zo=100,
+        seeds=(0,), meta_tasks=100, test_tasks=100, long_steps=200,
     ),
     "paper": Config(),
 }  # fmt: skip
@@ -117,7 +115,6 @@ POSITIVE = (
     "shots", "val_shots", "meta_tasks", "meta_batch", "steps", "unroll", "lstm_units",
     "output_scale", "learning_rate", "clip", "directions", "mu", "sgd_rate", "adam_rate",
     "sgd_zo_rate", "adam_zo_rate", "test_tasks", "test_points", "long_steps", "long_tasks",
-    "long_tasks_zo",
 )  # fmt: skip
 CHOICES = {
     "weighting": ("every", "linear", "last", "mean"),
@@ -144,7 +141,6 @@ def make_config(preset: str, changes: dict[str, Any]) -> Config:
     config = replace(
         config,
         long_tasks=min(config.long_tasks, config.test_tasks),
-        long_tasks_zo=min(config.long_tasks_zo, config.test_tasks),
         long_steps=max(config.long_steps, config.steps),
     )
     _check(config)

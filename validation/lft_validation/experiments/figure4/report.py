@@ -55,8 +55,8 @@ def collect(config: Config, folder: Path) -> Results:
 
 def _result(config: Config, path: Path, key: JobKey) -> dict[str, np.ndarray]:
     arrays = read_arrays(path, CURVES, job_key(config, key))
-    long = config.long_tasks_zo if key.setting == ZEROTH else config.long_tasks
-    short_shape, long_shape = (config.test_tasks, config.steps + 1), (long, config.long_steps + 1)
+    short_shape = (config.test_tasks, config.steps + 1)
+    long_shape = (config.long_tasks, config.long_steps + 1)
     require(path, arrays, {"short": short_shape, "long": long_shape})
     return arrays
 

@@ -43,8 +43,8 @@ class JobKey(NamedTuple):
 
 
 RATES = {"SGD": ("sgd_rate", "sgd_zo_rate"), "Adam": ("adam_rate", "adam_zo_rate")}
-FIRST_ONLY = ("long_tasks", "sgd_rate", "adam_rate")
-ZEROTH_ONLY = ("long_tasks_zo", "sgd_zo_rate", "adam_zo_rate", "directions", "mu")
+FIRST_ONLY = ("sgd_rate", "adam_rate")
+ZEROTH_ONLY = ("sgd_zo_rate", "adam_zo_rate", "directions", "mu")
 
 
 def job_key(config: Config, key: JobKey) -> str:
@@ -85,7 +85,7 @@ def make_jobs(config: Config, folder: Path, reuse: Path | None = None) -> list[J
 
 def _units(config: Config, key: JobKey) -> float:
     return _train_units(config, key) * training_batches(config, key.method) + sum(
-        _test_units(key, len(tasks), steps) for tasks, steps in chunks(config, key.setting)
+        _test_units(key, len(tasks), steps) for tasks, steps in chunks(config)
     )
 
 
@@ -103,13 +103,12 @@ def _test_units(key: JobKey, tasks: int, steps: int) -> float:
     return tasks * steps * (0.5 if key.setting == ZEROTH else 0.1)
 
 
-def chunks(config: Config, setting: str) -> list[tuple[range, int]]:
+def chunks(config: Config) -> list[tuple[range, int]]:
     """Cut the test tasks into chunks, each with the number of steps that it is followed for."""
-    long = config.long_tasks_zo if setting == ZEROTH else config.long_tasks
     parts = []
     for start, stop, steps in (
-        (0, long, config.long_steps),
-        (long, config.test_tasks, config.steps),
+        (0, config.long_tasks, config.long_steps),
+        (config.long_tasks, config.test_tasks, config.steps),
     ):
         for first in range(start, stop, CHUNK):
             parts.append((range(first, min(first + CHUNK, stop)), steps))
@@ -165,7 +164,7 @@ def _test(
     start = flat if key.method in MAML else None
     done = training_batches(config, key.method) * _train_units(config, key)
     curves = []
-    for index, (tasks, steps) in enumerate(chunks(config, key.setting)):
+    for index, (tasks, steps) in enumerate(chunks(config)):
         file = folder / f"curves-{index:03d}.npz"
         if not file.exists():
             curve = test_curve(setup, optimizer, start, tasks, steps)
