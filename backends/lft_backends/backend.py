@@ -12,6 +12,7 @@ import numpy as np
 from lft_ref import REFERENCE, Ops
 
 DTYPES = ("float64", "float32")
+OLDEST_CUPY = 14  # earlier arrays have no .mT
 
 
 class Backend(NamedTuple):
@@ -91,6 +92,7 @@ def _strict(dtype: str, device: str | None) -> Backend:
 
 
 def _cupy(dtype: str, device: str | None) -> Backend:
+    """CuPy arrays, with the cell's functions as CUDA kernels."""
     cupy = _import("cupy", "pip install 'lft-ref[cuda12]' (or cuda13, to match the driver)")
     try:
         count = cupy.cuda.runtime.getDeviceCount()
@@ -105,9 +107,17 @@ def _cupy(dtype: str, device: str | None) -> Backend:
             "and CUDA_VISIBLE_DEVICES, or use --backend numpy"
         )
     number = _device_number(device, count)
+    if int(cupy.__version__.partition(".")[0]) < OLDEST_CUPY:
+        raise BackendUnavailable(
+            f"CuPy {cupy.__version__} is too old, {OLDEST_CUPY} or newer is needed; update it "
+            "with: pip install -U 'lft-ref[cuda12]' (or cuda13, to match the driver)"
+        )
+    cupy.cuda.Device(number).use()
+    _compile_something(cupy)
     import array_api_compat.cupy as xp
 
-    cupy.cuda.Device(number).use()
+    from lft_backends.cupy_backend import OPS
+
     return Backend(
         "cupy",
         xp,
@@ -115,7 +125,20 @@ def _cupy(dtype: str, device: str | None) -> Backend:
         dtype,
         cupy.asnumpy,
         lambda: cupy.cuda.get_current_stream().synchronize(),
+        OPS,
     )
+
+
+def _compile_something(cupy: Any) -> None:
+    """CuPy compiles every kernel when it is first used; find out now whether it can."""
+    try:
+        cupy.zeros(1) + 1.0
+    except Exception as error:  # CUDA's libraries are missing, or of another version
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BackendUnavailable(
+            f"CuPy {cupy.__version__} finds the GPU but cannot compile for it ({reason}); install "
+            "CUDA's libraries with: pip install 'cupy-cuda12x[ctk]' (13x for CUDA 13)"
+        ) from error
 
 
 def _device_number(device: str | None, count: int) -> int:

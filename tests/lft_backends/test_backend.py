@@ -10,6 +10,8 @@ import pytest
 
 from lft_backends import backend as module
 from lft_backends.backend import BackendUnavailable, get_backend
+from tests.lft_backends.cuda_on_cpu.fake_cupy import fake_cupy
+from tests.lft_backends.cuda_on_cpu.parity import load_backend
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -88,6 +90,43 @@ def test_a_gpu_number_out_of_range_names_the_range(monkeypatch, device):
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", types.ModuleType("cupy"))
     with pytest.raises(ValueError, match=r"one of 2 GPUs \(0 … 1\)"):
         get_backend("cupy", device=device)
+
+
+def _working_cupy(monkeypatch, folder, version="14.2.0"):
+    """A CuPy with two GPUs, of which the twins can be made."""
+    cupy = fake_cupy(folder)
+    cupy.__version__ = version
+    cupy.used = []
+    cupy.zeros, cupy.asnumpy = np.zeros, np.asarray
+    cupy.cuda.Device = lambda k: types.SimpleNamespace(use=lambda: cupy.used.append(k), id=k)
+    cupy.cuda.runtime.getDeviceCount = lambda: 2
+    cupy.cuda.runtime.CUDARuntimeError = _Error
+    monkeypatch.setattr(module, "_import", lambda *_: cupy)
+    monkeypatch.setitem(sys.modules, "array_api_compat.cupy", np)
+    monkeypatch.setitem(sys.modules, "lft_backends.cupy_backend", load_backend(cupy))
+    return cupy
+
+
+def test_cupy_comes_with_the_cuda_twins_on_the_gpu_asked_for(monkeypatch, tmp_path):
+    cupy = _working_cupy(monkeypatch, tmp_path)
+    backend = get_backend("cupy", "float32", "1")
+    assert {f.__module__ for f in backend.ops} == {"lft_backends.cupy_backend"}
+    assert (cupy.used, backend.device.id) == ([1], 1)
+
+
+def test_a_cupy_that_is_too_old_is_answered_with_the_update(monkeypatch, tmp_path):
+    _working_cupy(monkeypatch, tmp_path, version="13.6.0")
+    with pytest.raises(BackendUnavailable, match=r"13\.6\.0 is too old.*pip install -U 'lft-ref"):
+        get_backend("cupy")
+
+
+def test_a_cupy_that_cannot_compile_is_answered_with_cudas_libraries(monkeypatch, tmp_path):
+    def fails(_):
+        raise RuntimeError("CuPy failed to load libnvrtc.so.12:\n OSError")
+
+    _working_cupy(monkeypatch, tmp_path).zeros = fails
+    with pytest.raises(BackendUnavailable, match=r"libnvrtc.so.12: OSError\); install .*\[ctk\]"):
+        get_backend("cupy")
 
 
 def test_cupy_without_a_gpu_says_so(monkeypatch):

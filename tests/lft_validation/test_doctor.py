@@ -165,6 +165,26 @@ def test_reasons_for_no_gpu_are_told_apart(
     assert remedy in found.remedy
 
 
+@pytest.mark.parametrize(
+    ("version", "words", "remedy"),
+    [
+        ("13.6.0", "13.6.0 is too old, 14 or newer is needed", "pip install -U 'lft-ref[cuda12]'"),
+        ("14.2.0", "cannot compile for it", "pip install 'cupy-cuda12x[ctk]'"),
+    ],
+)
+def test_a_cupy_that_finds_a_gpu_may_still_be_of_no_use(
+    monkeypatch: pytest.MonkeyPatch, version: str, words: str, remedy: str
+) -> None:
+    fake_cupy(monkeypatch, 12040, 12040, "", 1)
+    cupy: Any = sys.modules["cupy"]
+    cupy.__version__ = version
+    cupy.cuda.Device = lambda _: SimpleNamespace(use=lambda: None)
+    found = doctor.backend("cupy")
+    assert not found.works
+    assert words in found.detail
+    assert remedy in found.remedy
+
+
 def test_hidden_gpus_are_mentioned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     fake_cupy(monkeypatch, 12040, 12040, "cudaErrorNoDevice")

@@ -138,8 +138,8 @@ def _small_sum(backend: Any) -> float:
 def _cupy_finding(finding: Finding) -> Finding:
     """Tell apart no CuPy, no driver, a driver too old, no device and no compiler."""
     text = finding.detail
-    if "not installed" in text or "does not import" in text:
-        return finding
+    if any(words in text for words in ("not installed", "does not import", "too old", "compile")):
+        return finding  # the backend's own remedy is the right one
     driver, runtime = _cuda_versions()
     if driver == 0:
         return Finding(
