@@ -91,12 +91,12 @@ def for_races(tmp_path_factory):
 
 
 def test_threads_do_not_race(for_races):
-    done = run(for_races, 2, 70, 0, 0)
+    done = run(for_races, 2, 40, 0, 0)
     assert done.returncode == 0, done.stderr[:3000]
     assert done.stdout == "done\n"
 
 
 @pytest.mark.parametrize("barrier", range(1, SOURCE.count("__syncthreads();") + 1))
 def test_a_missing_barrier_is_found(for_races, barrier):
-    done = run(for_races, 2, 70, 0, barrier)
+    done = run(for_races, 2, 40, 0, barrier)
     assert "ThreadSanitizer: data race" in done.stderr

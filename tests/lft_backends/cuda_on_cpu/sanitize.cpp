@@ -49,7 +49,8 @@ int main(int, char** argv) {  // tasks, d, backwards, mistake
   int n_first = first, n_last = last, n_width = width;
 
   auto run = [&](const char* name, unsigned x_blocks, unsigned bx, unsigned by, Arguments arguments) {
-    const unsigned grid[2] = {x_blocks, unsigned(tasks)}, block[2] = {bx, by};
+    // One row of blocks, so that each has several tasks: what they share must be free again.
+    const unsigned grid[2] = {x_blocks, 1}, block[2] = {bx, by};
     if (!shim_launch(name, arguments.pointers.data(), grid, block, backwards)) std::abort();
   };
   const unsigned grid[2] = {(P + 127) / 128, 1}, block[2] = {128, 1};
@@ -65,7 +66,12 @@ int main(int, char** argv) {  // tasks, d, backwards, mistake
                 n_d, n_tiles));
   run("lft_sum", (P + SUM_COLUMNS - 1) / SUM_COLUMNS, SUM_COLUMNS, SUM_ROWS,
       Arguments(b9, c0, n_tasks, n_blocks));
-  run("lft_forward", d, BLOCK, 1,
+#ifdef LFT_THREADS
+  const unsigned coordinates = 2;  // blocks share nothing: two show what many would
+#else
+  const unsigned coordinates = d;
+#endif
+  run("lft_forward", coordinates, BLOCK, 1,
       Arguments(phi, a5, a6, a7, p, small, steep, scale, a8, a9, c1, c2, c3, c4, c5, n_tasks, n_d,
                 n_first, n_last, n_width));
   std::puts("done");
