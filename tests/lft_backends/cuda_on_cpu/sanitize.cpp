@@ -64,13 +64,13 @@ int main(int, char** argv) {  // tasks, d, backwards, mistake
   run("lft_vjp", blocks, BLOCK, 1,
       Arguments(phi, a5, a6, a7, p, small, steep, scale, a8, a9, b3, b4, b5, b6, b7, b8, b9, n_tasks,
                 n_d, n_tiles));
-  run("lft_sum", (P + SUM_COLUMNS - 1) / SUM_COLUMNS, SUM_COLUMNS, SUM_ROWS,
-      Arguments(b9, c0, n_tasks, n_blocks));
-#ifdef LFT_THREADS
-  const unsigned coordinates = 2;  // blocks share nothing: two show what many would
+#ifdef LFT_THREADS  // blocks share nothing: one or two show what many would
+  const unsigned columns = 1, coordinates = 2;
 #else
-  const unsigned coordinates = d;
+  const unsigned columns = (P + SUM_COLUMNS - 1) / SUM_COLUMNS, coordinates = d;
 #endif
+  run("lft_sum", columns, SUM_COLUMNS, SUM_ROWS,
+      Arguments(b9, c0, n_tasks, n_blocks));
   run("lft_forward", coordinates, BLOCK, 1,
       Arguments(phi, a5, a6, a7, p, small, steep, scale, a8, a9, c1, c2, c3, c4, c5, n_tasks, n_d,
                 n_first, n_last, n_width));
