@@ -38,13 +38,10 @@ def _halved(W: np.ndarray) -> np.ndarray:
 
 
 def _preprocess(cell: Cell) -> tuple[float, bool] | None:
-    match cell.preprocess:
-        case LogSign(p):
-            return float(p), True
-        case Identity():
-            return 0.0, False
-        case _:
-            return None
+    """p, and whether it is log/sign; None for other classes, also ones derived from ours."""
+    if type(cell.preprocess) is LogSign:
+        return float(cell.preprocess.p), True
+    return (0.0, False) if type(cell.preprocess) is Identity else None
 
 
 def step(
