@@ -10,7 +10,10 @@ import lft_ref
 
 COMMANDS = {
     "doctor": ("lft_validation.commands.doctor", "Say what works on this machine."),
-    "gradcheck": ("lft_validation.commands.gradcheck", "Compare the gradient engines."),
+    "gradcheck": (
+        "lft_validation.commands.gradcheck",
+        "Check a meta-gradient, ours or yours, term by term.",
+    ),
     "reproduce": ("lft_validation.commands.reproduce", "Run an experiment of the paper."),
     "vectors": ("lft_validation.commands.vectors", "Make or check test vectors."),
 }

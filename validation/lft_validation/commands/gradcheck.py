@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,132 +12,152 @@ from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.errors import CheckFailed, UserError
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from lft_validation.gradcheck.rows import Row
 
-    from lft_validation.gradcheck import Row
+LOAD = "FILE:NAME"
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("task", required=False)
+@click.option("--estimator", type=click.Choice(["first_order", "zeroth_order"]), help="Only this.")
+@click.option("--preprocess", type=click.Choice(["identity", "log_sign"]), help="Only this.")
+@click.option("--gradient", metavar=LOAD, help="Your gradient: f(theta, data).")
+@click.option("--hvp", metavar=LOAD, help="Your Hessian-vector product: f(theta, data, v).")
+@click.option("--jacobians", metavar=LOAD, help="Your six blocks, as lft_ref.jacobians.")
+@click.option("--vjp", metavar=LOAD, help="Your vjp of the cell, as lft_ref.vjp.")
+@click.option("--candidate", metavar=LOAD, help="Your whole ∇_Φ: f(test vector).")
+@click.option("--plant", metavar="NAME", help="Plant a mistake; list shows all, table measures.")
+@click.option("--detail", is_flag=True, help="Every term at every step, for every problem.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Figure of the first problem wrong.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of tasks and Φ.")
-@click.option(
-    "--tolerance",
-    type=float,
-    default=1e-8,
-    show_default=True,
-    help="Largest relative difference between engines that passes.",
-)
+@click.option("--tolerance", type=float, help="Largest relative error that passes [1e-8].")
 @json_option
-def command(seed: int, tolerance: float, json_file: str | None) -> None:
-    """Compare the meta-gradient's engines on built-in tasks.
+def command(task: str | None, plant: str | None, candidate: str | None, **options: Any) -> None:
+    """Check a meta-gradient term by term and step by step.
 
-    Statement 1 (forward), backpropagation (adjoint) and automatic differentiation of the paper's
-    formulas (auto) must give the same gradient; central differences must agree as far as they can.
+    TASK is a built-in task (quadratic, sine-relu, sine-tanh, classes-tanh), or your own as
+    path/to/file.py:name or package.module:name; without it all built-in tasks are checked. The
+    first wrong term is named: later ones inherit its error.
 
-    Exit codes: 0 all agree, 1 some do not.
+    Exit codes: 0 all is right, 1 something is wrong, 2 wrong usage or bad input.
     """
-    if seed < 0:
-        raise UserError(f"--seed must not be negative, found {seed}")
-    if not 0.0 < tolerance < 1.0:
+    if options["seed"] < 0:
+        raise UserError(f"--seed must not be negative, found {options['seed']}")
+    tolerance = options["tolerance"]
+    if tolerance is not None and not 0.0 < tolerance < 1.0:
         raise UserError(f"--tolerance must be between 0 and 1, found {tolerance:g}")
-    from lft_validation.gradcheck import check_all, settings
+    if sum(what is not None for what in (task, plant, candidate)) > 1:
+        raise UserError("give one of TASK, --plant and --candidate, not several")
+    if plant in ("list", "table"):
+        _catalogue(plant, options["seed"])
+    elif candidate is not None:
+        _candidate(candidate, options)
+    else:
+        rows = _planted(plant, options["seed"]) if plant else _rows(task, options)
+        _report(rows, options, detail=plant is not None or options["detail"])
+
+
+def _rows(task: str | None, options: dict[str, Any]) -> list[Row]:
+    from lft_validation.gradcheck.rows import check_settings, chosen_settings, load_own
     from lft_validation.progress import track
 
-    rows = list(track(check_all(seed), len(settings()), "Checking"))
-    if json_file != "-":
-        _print(rows, tolerance)
-    if json_file is not None:
-        write_report(json_file, _as_json(rows, seed, tolerance))
-    wrong = [row for row in rows if not row.agrees(tolerance)]
+    own = load_own(*(options[name] for name in ("gradient", "hvp", "jacobians", "vjp")))
+    chosen = chosen_settings(task, options["estimator"], options["preprocess"])
+    rows = check_settings(chosen, options["seed"], options["tolerance"], own)
+    return list(track(rows, len(chosen), "Checking"))
+
+
+def _planted(name: str, seed: int) -> list[Row]:
+    from lft_validation.gradcheck.rows import plant_row
+
+    return [plant_row(name, seed)]
+
+
+def _report(rows: list[Row], options: dict[str, Any], detail: bool) -> None:
+    """Print, write and plot; then fail if something is wrong."""
+    from lft_validation.gradcheck.as_json import as_json
+
+    wrong = [row for row in rows if not row.report.passed]
+    if options["json_file"] != "-":
+        _print(rows, wrong, detail)
+    if options["json_file"] is not None:
+        write_report(options["json_file"], as_json(rows, options["seed"]))
+    if options["plot"] is not None:
+        from lft_validation.gradcheck.plot import plot
+
+        plot((wrong or rows)[0].report, options["plot"])
     if wrong:
-        lines = "\n".join(_disagreement(row, tolerance) for row in wrong)
-        raise CheckFailed(f"{len(wrong)} of {len(rows)} gradients disagree\n{lines}")
-    if json_file != "-":
-        click.echo(f"all {len(rows)} gradients agree")
+        raise CheckFailed(_failure(rows, wrong))
+    if options["json_file"] != "-":
+        click.echo(f"all {len(rows)} gradients are right")
 
 
-def _print(rows: list[Row], tolerance: float) -> None:
+def _print(rows: Sequence[Row], wrong: Sequence[Row], detail: bool) -> None:
+    """Print the summary; and in detail what was asked for, or the first problem that is wrong."""
     from rich.console import Console
 
-    from lft_validation.gradcheck import CENTRAL_TOLERANCE
+    from lft_validation.gradcheck.tables import LEGEND, methods_text, summary, summary_notes
+    from lft_validation.gradcheck.tables import detail as tables
 
-    console = Console(highlight=False)
-    console.print(_table(rows, tolerance))
-    console.print(
-        "2nd: whether dg/dtheta was kept. fwd: Statement 1. adj: backpropagation. auto: automatic "
-        "differentiation of the paper's formulas, not of this code. central: differences of the "
-        "meta-loss along random directions, at the best of several step sizes; they say nothing "
-        f"where dg/dtheta was left out. Allowed: {tolerance:.0e} between engines, "
-        f"{CENTRAL_TOLERANCE:.0e} for central."
-    )
-    if any(row.near_kink for row in rows):
-        console.print(
-            "k: so close to a kink of ReLU or log/sign that rounding may decide on which side."
-        )
-
-
-def _table(rows: list[Row], tolerance: float) -> Table:
-    """One row per gradient, at most 80 columns wide."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title="Relative differences of the meta-gradient",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for name in ("task", "estimator", "features", "2nd"):
-        table.add_column(name, no_wrap=True)
-    for name in ("fwd-adj", "fwd-auto", "adj-auto", "central"):
-        table.add_column(name, justify="right", no_wrap=True)
+    console = Console(highlight=False, markup=False)
+    console.print(summary(rows))
+    console.print(summary_notes(rows, max(row.report.tolerance for row in rows)))
+    for row in rows if detail else wrong[:1]:
+        console.print(f"\n{row.report.label}", style="bold")
+        for table in tables(row.report):
+            console.print(table)
+        console.print(LEGEND)
+        console.print(methods_text(row.report.methods))
     for row in rows:
-        task, estimator, preprocess, second_order = row.setting
-        engines = (row.forward_adjoint, row.forward_autodiff, row.adjoint_autodiff)
-        table.add_row(
-            f"{task} k" if row.near_kink else task,
-            estimator.removesuffix("_order"),
-            preprocess,
-            "yes" if second_order else "no",
-            *(f"{error:.0e}" for error in engines),
-            "-" if row.central is None else f"{row.central:.0e}",
-            style=None if row.agrees(tolerance) else "bold red",
-        )
-    return table
+        for kink in row.report.kinks[:1]:
+            more = len(row.report.kinks) - 1
+            also = f", and {more} more" if more else ""
+            console.print(f"Near a kink: {row.report.label}: {kink.sentence()}{also}.")
 
 
-def _disagreement(row: Row, tolerance: float) -> str:
-    """Say what differs, and name the array of Φ for which it is worst."""
-    task, estimator, preprocess, second_order = row.setting
-    where = f"{task}, {estimator}, {preprocess}, dg/dtheta {'kept' if second_order else 'left out'}"
-    engines = {
-        "forward and adjoint": row.forward_adjoint,
-        "forward and autodiff": row.forward_autodiff,
-        "adjoint and autodiff": row.adjoint_autodiff,
-    }
-    apart = [f"{pair} by {error:.1e}" for pair, error in engines.items() if error > tolerance]
-    if not apart:
-        return f"{where}: central differences differ by {row.central:.1e}"
-    return f"{where}: {'; '.join(apart)}, most in {row.worst_array}"
+def _failure(rows: Sequence[Row], wrong: Sequence[Row]) -> str:
+    """One paragraph for each of the first few problems that are wrong, at most 80 columns wide."""
+    import textwrap
+
+    shown = [f"{row.report.label}: {row.report.conclusion()}" for row in wrong[:3]]
+    if len(wrong) > len(shown):
+        shown.append("… and others; --detail shows all.")
+    lines = [f"{len(wrong)} of {len(rows)} wrong.", *shown]
+    return "\n".join(textwrap.fill(line, 80, break_on_hyphens=False) for line in lines)
 
 
-def _as_json(rows: list[Row], seed: int, tolerance: float) -> dict[str, Any]:
-    """Return what the table says, with all digits; an infinite difference is null."""
-    import math
+def _catalogue(what: str, seed: int) -> None:
+    """Print the mistakes that can be planted, or what each of them looks like to each method."""
+    from lft_validation.gradcheck.catalogue import list_lines, table
+    from lft_validation.gradcheck.plants import PLANTS
+    from lft_validation.progress import track
 
-    from lft_validation.gradcheck import CENTRAL_TOLERANCE
+    if what == "list":
+        click.echo("\n".join(list_lines()))
+    else:
+        from lft_validation.gradcheck.catalogue import measure
 
-    def plain(row: Row) -> dict[str, Any]:
-        values = row.setting._asdict() | row._asdict() | {"agrees": row.agrees(tolerance)}
-        del values["setting"]
-        return {
-            key: None if isinstance(value, float) and math.isinf(value) else value
-            for key, value in values.items()
-        }
+        lines = track(measure(seed), len(PLANTS), "Planting")
+        click.echo(table(list(lines)), nl=False)
 
-    return {
-        "seed": seed,
-        "tolerance": tolerance,
-        "central_tolerance": CENTRAL_TOLERANCE,
-        "agree": all(row.agrees(tolerance) for row in rows),
-        "rows": [plain(row) for row in rows],
-    }
+
+def _candidate(spec: str, options: dict[str, Any]) -> None:
+    from lft_validation.gradcheck.candidate import check_candidate, conclusion, count, lines
+    from lft_validation.gradcheck.load import load
+    from lft_validation.progress import track
+
+    function = load(spec)
+    checked = check_candidate(function, spec, options["seed"], options["tolerance"])
+    results = list(track(checked, count(), "Checking"))
+    if options["json_file"] != "-":
+        click.echo("\n".join(lines(results)))
+    if options["json_file"] is not None:
+        from lft_validation.gradcheck.as_json import plain
+
+        plain_results = [plain(result._asdict()) for result in results]
+        write_report(options["json_file"], {"seed": options["seed"], "cases": plain_results})
+    text = conclusion(results, options["seed"])
+    if text:
+        raise CheckFailed(text)
+    if options["json_file"] != "-":
+        click.echo(f"all {len(results)} gradients are right")

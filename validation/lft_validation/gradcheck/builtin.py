@@ -1,7 +1,8 @@
-"""The built-in problems on which ``lft gradcheck`` compares the engines."""
+"""The built-in problems of ``lft gradcheck``, and the fine-tuner that any task is checked with."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -30,8 +31,10 @@ from lft_ref import (
     size,
     weights_linear,
 )
-from lft_validation.cases import Case
+from lft_ref.tasks import directions_at
 from lft_validation.experiments.sine import SineProblem
+from lft_validation.gradcheck.entries import network_names
+from lft_validation.gradcheck.problem import MAML_RATE, Problem
 
 TASKS = ("quadratic", "sine-relu", "sine-tanh", "classes-tanh")
 ESTIMATORS = ("first_order", "zeroth_order")
@@ -50,23 +53,59 @@ class Setting(NamedTuple):
     preprocess: str
     second_order: bool
 
+    def label(self) -> str:
+        """Say it in words."""
+        kept = "" if self.second_order else ", dg/dtheta left out"
+        return f"{self.task}, {self.estimator}, {self.preprocess}{kept}"
 
-def build(setting: Setting, seed: int, index: int) -> Case:
-    """Draw Φ and one task of a setting. w_k = k, so that no two steps count alike."""
+
+def settings() -> list[Setting]:
+    """Return all combinations of task, estimator, preprocessing and second order."""
+    words = itertools.product(TASKS, ESTIMATORS, PREPROCESSINGS, (True, False))
+    return [Setting(*each) for each in words]
+
+
+def build(setting: Setting, seed: int, index: int) -> Problem:
+    """Draw Φ and one built-in task of a setting."""
     rng = stream(seed, Stage.CASE, index, step=0)
     task = _task(setting.task, rng, seed, index)
+    names = ()
+    if isinstance(task.objective, NetworkLoss):
+        names = network_names(task.objective.network)
+    problem = with_fine_tuner(task, setting, rng, seed, index)
+    return problem._replace(coordinates=names, maml_rate=MAML_RATE)
+
+
+def with_fine_tuner(
+    task: Task,
+    setting: Setting,
+    rng: np.random.Generator,
+    seed: int,
+    index: int,
+    steps: int = STEPS,
+) -> Problem:
+    """Give a task a random Φ. w_k = k, so that no two steps count alike.
+
+    W_x is scaled to raw gradients (``identity``): gates that are all open or shut hide mistakes.
+    """
     d = task.theta_0.shape[-1]
     preprocess: Preprocess = LogSign() if setting.preprocess == "log_sign" else Identity()
     estimator: Estimator = FirstOrder()
     if setting.estimator == "zeroth_order":
         estimator = ZerothOrder(SMOOTHING)
-        u = [directions(seed, Stage.CASE, index, 2 + k, DIRECTIONS, d) for k in range(STEPS)]
+        u = [directions(seed, Stage.CASE, index, 2 + k, DIRECTIONS, d) for k in range(steps)]
         task = task._replace(directions=np.stack(u))
     flat = rng.uniform(-1.0, 1.0, size(preprocess.m, HIDDEN_UNITS))
     params = from_draws(flat, preprocess.m, HIDDEN_UNITS)
+    if setting.preprocess == "identity":
+        g = estimator.estimate(task.objective, task.theta_0, task.train, directions_at(task, 0))
+        largest = float(np.max(np.abs(g)))
+        if largest > 1.0 and np.isfinite(largest):
+            params = params._replace(W_x=params.W_x / largest)
     tuner = FineTuner(Cell(preprocess), estimator, setting.second_order)
     zero = np.zeros((d, HIDDEN_UNITS))
-    return Case(params, tuner, task, weights_linear(STEPS), LSTMState(zero, zero), setting.task)
+    state_0 = LSTMState(zero, zero)
+    return Problem(params, tuner, task, weights_linear(steps), state_0, label=setting.label())
 
 
 def _task(name: str, rng: np.random.Generator, seed: int, index: int) -> Task:
@@ -90,10 +129,10 @@ def _sine(
     rng: np.random.Generator, activation: Literal["relu", "tanh"], seed: int, index: int
 ) -> Task:
     """The regression of supplement G, (S28) and (S29), with a small network."""
-    problem = SineProblem(get_backend("numpy"), hidden=(6, 6), shots=5, val_shots=5)
+    problem = SineProblem(get_backend("numpy"), hidden=(4, 4), shots=5, val_shots=5)
     batch = problem.data(seed, Stage.META_TASK, [index])
     train, val = (Data(data.x[0], data.y[0]) for data in batch)
-    network = mlp((1, 6, 6, 1), activation)
+    network = mlp((1, 4, 4, 1), activation)
     theta_0 = mlp_from_draws(network, rng.uniform(-1.0, 1.0, network.size))
     return Task(NetworkLoss(network, SquaredError("sum")), train, val, theta_0)
 
