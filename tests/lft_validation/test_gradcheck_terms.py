@@ -97,11 +97,11 @@ def test_a_gradient_is_judged_on_its_own_scale_array_by_array():
 
 
 def test_central_differences_draw_a_V_and_its_minimum_counts():
-    curve = central_differences(np.sin, [1.0], 1.0)
+    curve = central_differences(np.exp, [1.0], 1.0)
     assert curve.best < 1e-9
     assert curve.errors[0] > 1e-4
     assert curve.errors[-1] > curve.best
-    assert central_differences(np.sin, [1.0, 1.01], 1.0).best > 9e-3
+    assert central_differences(np.exp, [1.0, 1.01], 1.0).best > 8e-3
 
 
 def test_the_order_of_the_taylor_remainder_tells_right_from_wrong():

@@ -98,7 +98,6 @@ def hidden(lines: list[Line]) -> str:
         names = [f"`{line.name}`" for line in lines if check in line.invisible]
         paragraphs.append(f"{len(names)} pass a check with {check}: {', '.join(names)}.\n")
     for method in METHODS:
-        names = [f"`{line.name}`" for line in lines if method not in line.caught_by]
-        if names:
-            paragraphs.append(f"{len(names)} are not seen by {method}: {', '.join(names)}.\n")
+        count = sum(method in line.caught_by for line in lines)
+        paragraphs.append(f"{method}: sees {count} of {len(lines)}.\n")
     return "\n".join(paragraphs)

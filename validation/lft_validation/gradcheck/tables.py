@@ -174,7 +174,7 @@ def curve_lines(curve: Curve) -> list[str]:
     pairs = zip(curve.errors, marks, strict=True)
     errors = "".join(f"{_short_number(e)}{mark}".rjust(6) for e, mark in pairs)
     heights = [math.log10(max(e, 1e-17)) if math.isfinite(e) else 0.0 for e in curve.errors]
-    low, high = min(heights), max(*heights, min(heights) + 1e-09)
+    low, high = min(heights), max(*heights, min(heights) + 1.0)
     bars = "".join(BARS[round(7 * (h - low) / (high - low))].rjust(6) for h in heights)
     title = "Central differences of the meta-loss, relative error by step size (* the best):"
     return [title, f" step {steps}", f" error{errors}", f"      {bars}"]
