@@ -49,7 +49,7 @@ def _heat_map(figure: Any, ax: Any, report: Report) -> None:
                 error = errors[term, k].error
                 image[i, j] = np.log10(min(max(error, LEAST), 1.0)) if error == error else 0.0
                 if errors[term, k].at_fault(report.tolerance):
-                    ax.plot(j, i, "x", color="white", markersize=7, markeredgewidth=2)
+                    ax.plot(j, i, "x", color="tab:blue", markersize=8, markeredgewidth=2.5)
     shown = ax.imshow(image, aspect="auto", cmap="inferno", vmin=-17.0, vmax=0.0)
     ax.set_xticks(range(len(steps)), [str(k) for k in steps])
     ax.set_yticks(range(len(terms)), terms)
@@ -88,6 +88,7 @@ def _central(ax: Any, methods: Methods) -> None:
     ax.plot(methods.central.steps[best], errors[best], "o", color="tab:red", label="best step")
     ax.set_xlabel("ε, along a random unit direction in Φ")
     ax.set_ylabel("relative error")
+    ax.set_ylim(1e-14, 10.0)
     ax.legend(fontsize=8)
 
 

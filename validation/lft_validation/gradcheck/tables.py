@@ -21,7 +21,7 @@ FORWARD = (*BLOCKS, "∂g/∂θ", "carry", "G", "H", "∇_k")
 SECTIONS = {
     "What is computed, eq. (3)": VALUES,
     "Statement 1: the blocks, (8), (9), and each step's part of ∇_Φ": FORWARD,
-    "Backpropagation, from the last step to the first": BACKWARD,
+    "Backpropagation, last step first": BACKWARD,
     "MAML, (1) and (2)": MAML,
 }
 LEGEND = (

@@ -138,7 +138,7 @@ _PLANTS = (
     Plant("no-1-over-p", "the log's derivative lacks 1/p", "x'", _preprocess(DerivativeWithoutP())),
     Plant(
         "log-of-absolute",
-        "the log's derivative is 1/|g|",
+        "the log's derivative loses its sign",
         "x'",
         _preprocess(DerivativeOfLogOfAbsolute()),
     ),
