@@ -57,6 +57,10 @@ def command(task: str | None, plant: str | None, candidate: str | None, **option
         _report(rows, options, detail=plant is not None or options["detail"])
 
 
+def _right(count: int) -> str:
+    return "the gradient is right" if count == 1 else f"all {count} gradients are right"
+
+
 def _rows(task: str | None, options: dict[str, Any]) -> list[Row]:
     from lft_validation.gradcheck.rows import check_settings, chosen_settings, load_own
     from lft_validation.progress import track
@@ -89,7 +93,7 @@ def _report(rows: list[Row], options: dict[str, Any], detail: bool) -> None:
     if wrong:
         raise CheckFailed(_failure(rows, wrong))
     if options["json_file"] != "-":
-        click.echo(f"all {len(rows)} gradients are right")
+        click.echo(_right(len(rows)))
 
 
 def _print(rows: Sequence[Row], wrong: Sequence[Row], detail: bool) -> None:
@@ -160,4 +164,4 @@ def _candidate(spec: str, options: dict[str, Any]) -> None:
     if text:
         raise CheckFailed(text)
     if options["json_file"] != "-":
-        click.echo(f"all {len(results)} gradients are right")
+        click.echo(_right(len(results)))

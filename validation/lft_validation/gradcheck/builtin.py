@@ -69,7 +69,7 @@ def build(setting: Setting, seed: int, index: int) -> Problem:
     """Draw Φ and one built-in task of a setting."""
     rng = stream(seed, Stage.CASE, index, step=0)
     task = _task(setting.task, rng, seed, index)
-    names = ()
+    names: tuple[str, ...] = ()
     if isinstance(task.objective, NetworkLoss):
         names = network_names(task.objective.network)
     problem = with_fine_tuner(task, setting, rng, seed, index)

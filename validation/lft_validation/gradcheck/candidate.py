@@ -34,7 +34,7 @@ SAME = 1e-6  # relative difference to a planted mistake's gradient that counts a
 class Result(NamedTuple):
     """What the candidate did on one case."""
 
-    index: int
+    case: int
     objective: str
     estimator: str
     preprocess: str
@@ -121,7 +121,8 @@ def _check(
     right = expected(problem)
     whole, total = _ask(function, name, case), right["Σ_k ∇_k", case.K]
     error = difference(problem, "∇_Φ", whole, total)
-    words, mistakes = "", ()
+    words = ""
+    mistakes: tuple[str, ...] = ()
     if not error <= tolerance:
         words = _first_step(function, name, case, problem, right)
         mistakes = tuple(_same_as(problem, whole))
@@ -196,7 +197,7 @@ def lines(results: list[Result]) -> list[str]:
     """Return a table of the cases, at most 80 columns wide."""
     head = f"{'case':>4}  {'objective':<18}{'estimator':<13}{'features':<10}{'2nd':<5}{'K':<3}error"
     rows = [
-        f"{r.index:>4}  {r.objective:<18}{r.estimator:<13}{r.preprocess:<10}"
+        f"{r.case:>4}  {r.objective:<18}{r.estimator:<13}{r.preprocess:<10}"
         f"{'yes' if r.second_order else 'no':<5}{r.K:<3}{r.error:.0e}"
         + (" wrong" if r.sentence else "")
         for r in results
@@ -212,7 +213,7 @@ def conclusion(results: list[Result], seed: int) -> str:
     # The simplest wrong case says most: few steps, a quadratic.
     first = min(wrong, key=lambda r: (r.objective != "quadratic", r.K))
     text = [f"{len(wrong)} of {len(results)} cases wrong{_common(results, wrong)}."]
-    text.append(f"Case {first.index} of seed {seed} ({first.objective}, K={first.K}): ")
+    text.append(f"Case {first.case} of seed {seed} ({first.objective}, K={first.K}): ")
     text[-1] += first.sentence
     shared = set.intersection(*(set(r.mistakes) for r in wrong))
     for name in sorted(shared):

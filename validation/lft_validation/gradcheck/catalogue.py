@@ -43,7 +43,7 @@ class Line(NamedTuple):
 
 def list_lines() -> list[str]:
     """Return names and descriptions of all mistakes, by area."""
-    lines = []
+    lines: list[str] = []
     for area, plants in AREAS.items():
         lines += ["", area] if lines else [area]
         for plant in plants:
@@ -74,7 +74,7 @@ def measure(seed: int = 0) -> Iterator[Line]:
 def table(lines: list[Line]) -> str:
     """Return the table of docs/gradient_checking.md, and a sentence about what hides from whom."""
     head = ("mistake", "first wrong term", "relative error", "absolute", "cosine", *METHODS)
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for line in lines:
         marks = ["yes" if method in line.caught_by else "no" for method in METHODS]
         numbers = (f"{line.relative:.0e}", f"{line.absolute:.0e}", cosine(line.cosine))

@@ -77,7 +77,8 @@ def user_code(doing: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         place = _place(error)
-        words = " ".join(str(error).split())[:300]
+        said = error.msg if isinstance(error, SyntaxError) else str(error)
+        words = " ".join(said.split())[:300]
         what = f"{type(error).__name__}: {words}" if words else type(error).__name__
         raise UserError(f"{doing} failed with {what} ({place})") from error
 

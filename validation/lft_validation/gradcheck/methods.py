@@ -7,7 +7,7 @@ gradient_checking.md says which mistakes each of them misses.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def central_differences(
     """
     central = [(f(e) - f(-e)) / (2.0 * e) for e in steps]
     errors = [max(abs(c - s) for s in slopes) / scale if scale > 0.0 else np.inf for c in central]
-    return Curve(steps, tuple(float(np.nan_to_num(e, nan=np.inf)) for e in errors))
+    return Curve(steps, tuple(float(np.nan_to_num(e, nan=np.inf, posinf=np.inf)) for e in errors))
 
 
 def taylor_remainder(
@@ -190,6 +190,6 @@ def _cell_gap(problem: Problem, trace: Trace, k: int, rng: np.random.Generator) 
     return _gap(forward, backward, np.linalg.norm(out_dot) + np.linalg.norm(delta_dot))
 
 
-def _gap(forward: float, backward: float, scale: float) -> float:
+def _gap(forward: Any, backward: Any, scale: Any) -> float:
     apart = abs(float(forward) - float(backward))
     return apart / float(scale) if scale > 0.0 else (0.0 if apart == 0.0 else np.inf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class OwnDerivatives(NamedTuple):
 def _each(f: Callable[[Array], Any], what: str, points: Array, core: int = 1) -> Array:
     batch, d = points.shape[:-core], points.shape[-1]
     flat = points.reshape((-1, *points.shape[points.ndim - core :]))
-    rows = [_numbers(lambda at=at: f(np.array(at)), (d,), what) for at in flat]
+    rows = [_numbers(partial(f, np.array(at)), (d,), what) for at in flat]
     return np.stack(rows).reshape((*batch, d))
 
 
@@ -80,7 +81,9 @@ def _arrays(found: Any, shapes: dict[str, tuple[int, ...]], what: str) -> list[A
         have = f"{len(found)} values" if isinstance(found, tuple | list) else type(found).__name__
         raise UserError(f"{what} returns {have}, expected a tuple ({', '.join(shapes)})")
     pairs = zip(found, shapes.items(), strict=True)
-    return [_numbers(lambda a=a: a, shape, f"{what}: {name}") for a, (name, shape) in pairs]
+    return [
+        _numbers(partial(np.asarray, a), shape, f"{what}: {name}") for a, (name, shape) in pairs
+    ]
 
 
 def _checked_jacobians(function: Any) -> Any:

@@ -131,13 +131,14 @@ def as_text(report: Report) -> str:
 
     from rich.console import Console
 
-    console = Console(file=io.StringIO(), width=WIDTH, highlight=False, markup=False)
+    page = io.StringIO()
+    console = Console(file=page, width=WIDTH, highlight=False, markup=False)
     console.print(f"{report.label}: {report.conclusion()}\n")
     for table in detail(report):
         console.print(table)
     console.print(LEGEND)
     console.print(methods_text(report.methods))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return page.getvalue()
 
 
 def _cell(finding: Finding | None, report: Report) -> Text:

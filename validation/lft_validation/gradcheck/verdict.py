@@ -55,7 +55,9 @@ def compare(problem: Problem, run: Trace, alone: Trace, right: Trace) -> list[Fi
         error = difference(problem, key[0], value, right[key], scale)
         own = difference(problem, key[0], alone[key], right[key], scale)
         if key[0] in ENGINES:  # cannot be given right terms: judged by the sum of its own
-            own = difference(problem, key[0], value, run[ENGINES[key[0]], key[1]])
+            its_sum = run[ENGINES[key[0]], key[1]]
+            same = np.array_equal(value, its_sum, equal_nan=True)
+            own = 0.0 if same else difference(problem, key[0], value, its_sum)
         findings.append(finding(problem, key, value, right[key], error, own))
     return findings
 

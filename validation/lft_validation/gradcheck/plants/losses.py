@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -146,7 +146,7 @@ _PLANTS = (
     ),
 )
 
-_NEEDS = {
+_NEEDS: dict[str, Literal["squared", "classes"]] = {
     "linear-loss": "squared",
     "no-factor-2": "squared",
     "mean-for-sum": "squared",
