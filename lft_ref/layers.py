@@ -6,12 +6,13 @@ different parameters, or many directions at one point. A bar marks a cotangent, 
 
     x̄ = (∂y/∂x)ᵀ ȳ        p̄ = (∂y/∂p)ᵀ ȳ        ẏ = ∂y/∂x ẋ + ∂y/∂p ṗ
 
-and the tangents of x̄ and p̄ along (ṗ, ẋ, ȳ̇) are what the Hessian-vector product needs.
-Source: Pearlmutter 1994.
+and the tangents of x̄ and p̄ along (ṗ, ẋ, ȳ̇) are what the Hessian-vector product needs. Where the
+parameters stand still, as in an attack on a network, ṗ is None. Source: Pearlmutter 1994.
 """
 
 from __future__ import annotations
 
+from math import prod
 from typing import Literal, NamedTuple, Protocol
 
 from lft_ref._array import Array, namespace
@@ -24,25 +25,42 @@ class Layer(Protocol):
     def size(self) -> int:
         """Number of parameters."""
 
+    @property
+    def fan_in(self) -> int:
+        """Number of inputs that one output is a weighted sum of; 0 without parameters."""
+
+    @property
+    def curved(self) -> bool:
+        """Whether y is anything but piecewise linear in x."""
+
     def forward(self, p: Array, x: Array) -> Array:
         """Return y."""
 
-    def jvp(self, p: Array, x: Array, p_dot: Array, x_dot: Array) -> Array:
+    def jvp(self, p: Array, x: Array, p_dot: Array | None, x_dot: Array) -> Array:
         """Return ẏ."""
 
     def x_bar(self, p: Array, x: Array, y_bar: Array) -> Array:
         """Return x̄."""
 
-    def p_bar(self, x: Array, y_bar: Array) -> Array:
-        """Return p̄ (..., size)."""
+    def p_bar(self, x: Array, y_bar: Array) -> Array | None:
+        """Return p̄ (..., size), or None without parameters."""
 
     def x_bar_dot(
-        self, p: Array, x: Array, y_bar: Array, p_dot: Array, x_dot: Array, y_bar_dot: Array
+        self, p: Array, x: Array, y_bar: Array, p_dot: Array | None, x_dot: Array, y_bar_dot: Array
     ) -> Array:
         """Return the tangent of x̄."""
 
-    def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> Array:
-        """Return the tangent of p̄."""
+    def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> Array | None:
+        """Return the tangent of p̄, or None without parameters."""
+
+
+def times(x: Array, W: Array) -> Array:
+    """X W (..., N, out); a W (in, out) that all tasks share makes it one large matrix product."""
+    if W.ndim > 2 or x.ndim == 2:
+        return x @ W
+    xp = namespace(x, W)
+    rows = xp.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
+    return xp.reshape(rows @ W, (*x.shape[:-1], W.shape[-1]))
 
 
 class Dense(NamedTuple):
@@ -55,6 +73,16 @@ class Dense(NamedTuple):
     def size(self) -> int:
         """Number of parameters: (n_in + 1) n_out."""
         return (self.n_in + 1) * self.n_out
+
+    @property
+    def fan_in(self) -> int:
+        """Inputs of one output: n_in."""
+        return self.n_in
+
+    @property
+    def curved(self) -> bool:
+        """No: it is linear in x."""
+        return False
 
     def weight(self, p: Array) -> Array:
         """Return W (..., n_in, n_out)."""
@@ -73,25 +101,27 @@ class Dense(NamedTuple):
 
     def forward(self, p: Array, x: Array) -> Array:
         """Y = x W + b."""
-        return x @ self.weight(p) + self.bias(p)
+        return times(x, self.weight(p)) + self.bias(p)
 
-    def jvp(self, p: Array, x: Array, p_dot: Array, x_dot: Array) -> Array:
+    def jvp(self, p: Array, x: Array, p_dot: Array | None, x_dot: Array) -> Array:
         """ẏ = ẋ W + x Ẇ + ḃ."""
-        return x_dot @ self.weight(p) + x @ self.weight(p_dot) + self.bias(p_dot)
+        y_dot = times(x_dot, self.weight(p))
+        return y_dot if p_dot is None else y_dot + self.forward(p_dot, x)
 
     def x_bar(self, p: Array, x: Array, y_bar: Array) -> Array:
         """x̄ = ȳ Wᵀ."""
-        return y_bar @ self.weight(p).mT
+        return times(y_bar, self.weight(p).mT)
 
     def p_bar(self, x: Array, y_bar: Array) -> Array:
         """W̄ = xᵀ ȳ and b̄ = Σ_N ȳ."""
         return self.pack(x.mT @ y_bar, namespace(y_bar).sum(y_bar, axis=-2))
 
     def x_bar_dot(
-        self, p: Array, x: Array, y_bar: Array, p_dot: Array, x_dot: Array, y_bar_dot: Array
+        self, p: Array, x: Array, y_bar: Array, p_dot: Array | None, x_dot: Array, y_bar_dot: Array
     ) -> Array:
         """ȳ̇ Wᵀ + ȳ Ẇᵀ."""
-        return y_bar_dot @ self.weight(p).mT + y_bar @ self.weight(p_dot).mT
+        linear = self.x_bar(p, x, y_bar_dot)
+        return linear if p_dot is None else linear + self.x_bar(p_dot, x, y_bar)
 
     def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> Array:
         """ẋᵀ ȳ + xᵀ ȳ̇ and Σ_N ȳ̇."""
@@ -109,6 +139,16 @@ class Activation(NamedTuple):
         """Number of parameters: 0."""
         return 0
 
+    @property
+    def fan_in(self) -> int:
+        """0: it has no parameters."""
+        return 0
+
+    @property
+    def curved(self) -> bool:
+        """Whether φ is tanh."""
+        return self.kind == "tanh"
+
     def forward(self, p: Array, x: Array) -> Array:
         """Y = φ(x)."""
         xp = namespace(x)
@@ -124,7 +164,7 @@ class Activation(NamedTuple):
         xp = namespace(x)
         return -2.0 * xp.tanh(x) * self.slope(x) if self.kind == "tanh" else xp.zeros_like(x)
 
-    def jvp(self, p: Array, x: Array, p_dot: Array, x_dot: Array) -> Array:
+    def jvp(self, p: Array, x: Array, p_dot: Array | None, x_dot: Array) -> Array:
         """ẏ = φ'(x) ẋ."""
         return self.slope(x) * x_dot
 
@@ -132,17 +172,15 @@ class Activation(NamedTuple):
         """x̄ = φ'(x) ȳ."""
         return self.slope(x) * y_bar
 
-    def p_bar(self, x: Array, y_bar: Array) -> Array:
-        """No parameters: (..., 0)."""
-        return y_bar[..., 0, :0]
+    def p_bar(self, x: Array, y_bar: Array) -> None:
+        """No parameters."""
 
     def x_bar_dot(
-        self, p: Array, x: Array, y_bar: Array, p_dot: Array, x_dot: Array, y_bar_dot: Array
+        self, p: Array, x: Array, y_bar: Array, p_dot: Array | None, x_dot: Array, y_bar_dot: Array
     ) -> Array:
         """φ'(x) ȳ̇ + φ''(x) ẋ ȳ."""
         linear = self.slope(x) * y_bar_dot
         return linear + self.curvature(x) * x_dot * y_bar if self.kind == "tanh" else linear
 
-    def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> Array:
-        """No parameters: (..., 0)."""
-        return y_bar_dot[..., 0, :0]
+    def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> None:
+        """No parameters."""

@@ -1,7 +1,8 @@
 """Small networks as chains of layers: output, gradient and Hessian-vector product by hand.
 
 θ (..., d) holds the layers' parameters one after the other. Nothing here knows a loss: a loss hands
-in the cotangent of the output, and its tangent.
+in the cotangent of the output, and its tangent. Each pass comes twice: with respect to θ, and (x_…)
+with respect to the input, for what perturbs the input of a network that stands still.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ class Network(NamedTuple):
     def size(self) -> int:
         """Number of parameters d."""
         return sum(layer.size for layer in self.layers)
+
+    @property
+    def curved(self) -> bool:
+        """Whether y is anything but piecewise linear in x; if not, its Hessian there is zero."""
+        return any(layer.curved for layer in self.layers)
 
     def split(self, theta: Array) -> list[Array]:
         """Return the layers' parameters p_1 … p_L, each (..., size of the layer)."""
@@ -46,12 +52,18 @@ class Network(NamedTuple):
             xs: what :meth:`activations` returned.
             y_bar: cotangent of the output, shape of ``xs[-1]``.
         """
-        p_bars: list[Array] = []
+        p_bars: list[Array | None] = []
         for index, (layer, p) in self._backwards(theta):
             p_bars.append(layer.p_bar(xs[index], y_bar))
             if index > 0:  # nobody asks for the cotangent of the data
                 y_bar = layer.x_bar(p, xs[index], y_bar)
         return _join(p_bars)
+
+    def x_vjp(self, theta: Array, xs: list[Array], y_bar: Array) -> Array:
+        """Backpropagate the output's cotangent to the input: return x̄, of shape ``xs[0]``."""
+        for index, (layer, p) in self._backwards(theta):
+            y_bar = layer.x_bar(p, xs[index], y_bar)
+        return y_bar
 
     def jvp(self, theta: Array, xs: list[Array], theta_dot: Array) -> list[Array]:
         """Push θ̇ forwards: return the tangents of every entry of ``xs`` (the input's is 0)."""
@@ -59,6 +71,13 @@ class Network(NamedTuple):
         parts = zip(self.layers, self.split(theta), self.split(theta_dot), strict=True)
         for index, (layer, p, p_dot) in enumerate(parts):
             xs_dot.append(layer.jvp(p, xs[index], p_dot, xs_dot[index]))
+        return xs_dot
+
+    def x_jvp(self, theta: Array, xs: list[Array], x_dot: Array) -> list[Array]:
+        """Push ẋ forwards, θ standing still: return the tangents of every entry of ``xs``."""
+        xs_dot = [x_dot]
+        for index, (layer, p) in enumerate(zip(self.layers, self.split(theta), strict=True)):
+            xs_dot.append(layer.jvp(p, xs[index], None, xs_dot[index]))
         return xs_dot
 
     def vjp_dot(
@@ -71,7 +90,7 @@ class Network(NamedTuple):
         y_bar_dot: Array,
     ) -> Array:
         """Tangent of :meth:`vjp` along θ̇, forward over reverse: return (..., d)."""
-        p_bar_dots: list[Array] = []
+        p_bar_dots: list[Array | None] = []
         p_dots = self.split(theta_dot)
         for index, (layer, p) in self._backwards(theta):
             x, x_dot = xs[index], xs_dot[index]
@@ -81,14 +100,25 @@ class Network(NamedTuple):
                 y_bar = layer.x_bar(p, x, y_bar)
         return _join(p_bar_dots)
 
+    def x_vjp_dot(
+        self, theta: Array, xs: list[Array], y_bar: Array, xs_dot: list[Array], y_bar_dot: Array
+    ) -> Array:
+        """Tangent of :meth:`x_vjp` along ẋ, θ standing still: return the shape of ``xs_dot[0]``."""
+        for index, (layer, p) in self._backwards(theta):
+            x, x_dot = xs[index], xs_dot[index]
+            y_bar_dot = layer.x_bar_dot(p, x, y_bar, None, x_dot, y_bar_dot)
+            y_bar = layer.x_bar(p, x, y_bar)
+        return y_bar_dot
+
     def _backwards(self, theta: Array) -> list[tuple[int, tuple[Layer, Array]]]:
         """Layers with their index and parameters, from the last to the first."""
         return list(enumerate(zip(self.layers, self.split(theta), strict=True)))[::-1]
 
 
-def _join(p_bars: list[Array]) -> Array:
+def _join(p_bars: list[Array | None]) -> Array:
     """Concatenate the layers' cotangents, collected from the last layer to the first."""
-    return namespace(*p_bars).concat(p_bars[::-1], axis=-1)
+    parts = [p_bar for p_bar in p_bars[::-1] if p_bar is not None]
+    return namespace(*parts).concat(parts, axis=-1)
 
 
 def mlp(sizes: tuple[int, ...], activation: str = "relu") -> Network:
@@ -116,15 +146,15 @@ def mlp(sizes: tuple[int, ...], activation: str = "relu") -> Network:
 
 
 def mlp_from_draws(network: Network, draws: Array) -> Array:
-    """Turn numbers drawn uniformly from [-1, 1] (..., d) into initial parameters of an MLP.
+    """Turn numbers drawn uniformly from [-1, 1] (..., d) into initial parameters of a network.
 
-    Weights and biases of a layer become uniform on ±1/√n_in, the usual default of PyTorch. Random
+    Weights and biases of a layer become uniform on ±1/√fan_in, the usual default of PyTorch. Random
     biases matter for inputs of one dimension: with zero biases every ReLU has its kink at 0.
     """
     xp = namespace(draws)
     parts = [
-        p / layer.n_in**0.5
+        p / layer.fan_in**0.5
         for layer, p in zip(network.layers, network.split(draws), strict=True)
-        if isinstance(layer, Dense)
+        if layer.fan_in
     ]
     return xp.concat(parts, axis=-1)

@@ -65,7 +65,9 @@ def test_cotangents_are_the_transpose_of_the_jvp(name, batch):
     layer = LAYERS[name]
     p, x, y_bar, p_dot, x_dot, _ = point(layer, batch)
     left = np.sum(y_bar * layer.jvp(p, x, p_dot, x_dot))
-    right = np.sum(layer.x_bar(p, x, y_bar) * x_dot) + np.sum(layer.p_bar(x, y_bar) * p_dot)
+    right = np.sum(layer.x_bar(p, x, y_bar) * x_dot)
+    if layer.size:
+        right += np.sum(layer.p_bar(x, y_bar) * p_dot)
     assert_close(left, right, 1e-13)
 
 
@@ -79,9 +81,34 @@ def test_tangents_of_the_cotangents_are_their_derivatives(name, batch):
         layer.x_bar_dot(p, x, y_bar, p_dot, x_dot, y_bar_dot),
     )
     got = layer.p_bar_dot(x, y_bar, x_dot, y_bar_dot)
+    if not layer.size:
+        assert got is layer.p_bar(x, y_bar) is None
+        return
     assert got.shape == (*batch, layer.size)
-    if layer.size:
-        assert_is_derivative(lambda e: layer.p_bar(x + e * x_dot, y_bar + e * y_bar_dot), got)
+    assert_is_derivative(lambda e: layer.p_bar(x + e * x_dot, y_bar + e * y_bar_dot), got)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("batch", BATCHES)
+def test_no_p_dot_means_that_the_parameters_stand_still(name, batch):
+    layer = LAYERS[name]
+    p, x, y_bar, _, x_dot, y_bar_dot = point(layer, batch)
+    still = np.zeros_like(p)
+    got, want = layer.jvp(p, x, None, x_dot), layer.jvp(p, x, still, x_dot)
+    assert_close(got, want, 1e-15)
+    got = layer.x_bar_dot(p, x, y_bar, None, x_dot, y_bar_dot)
+    assert_close(got, layer.x_bar_dot(p, x, y_bar, still, x_dot, y_bar_dot), 1e-15)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_parameters_that_tasks_share_give_what_single_tasks_give(name):
+    layer = LAYERS[name]
+    p = point(layer)[0]
+    _, x, y_bar, *_ = point(layer, (2, 3), seed=1)
+    together = layer.forward(p, x), layer.x_bar(p, x, y_bar)
+    for i in np.ndindex(2, 3):
+        assert_close(together[0][i], layer.forward(p, x[i]), 1e-14)
+        assert_close(together[1][i], layer.x_bar(p, x[i], y_bar[i]), 1e-14)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -78,6 +78,47 @@ def test_vjp_dot_is_the_derivative_of_vjp(name):
     assert_is_derivative(vjp_at, got)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_x_jvp_and_x_vjp_are_the_derivatives_with_respect_to_the_input(name):
+    network = NETWORKS[name]
+    theta, _, x, xs, y_bar, _ = point(network)
+    x_dot = 0.1 * np.random.default_rng(2).normal(size=x.shape)
+    xs_dot = network.x_jvp(theta, xs, x_dot)
+    for layer in range(len(xs)):
+        assert_is_derivative(
+            lambda e, i=layer: network.activations(theta, x + e * x_dot)[i], xs_dot[layer]
+        )
+    x_bar = network.x_vjp(theta, xs, y_bar)
+    assert x_bar.shape == x.shape
+    assert_close(np.sum(x_bar * x_dot), np.sum(y_bar * xs_dot[-1]), 1e-13)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_x_vjp_dot_is_the_derivative_of_x_vjp(name):
+    network = NETWORKS[name]
+    theta, _, x, xs, y_bar, y_bar_dot = point(network)
+    x_dot = 0.1 * np.random.default_rng(2).normal(size=x.shape)
+
+    def x_vjp_at(e):
+        there = network.activations(theta, x + e * x_dot)
+        return network.x_vjp(theta, there, y_bar + e * y_bar_dot)
+
+    xs_dot = network.x_jvp(theta, xs, x_dot)
+    assert_is_derivative(x_vjp_at, network.x_vjp_dot(theta, xs, y_bar, xs_dot, y_bar_dot))
+
+
+def test_a_network_is_curved_in_its_input_if_one_of_its_layers_is():
+    assert {name: network.curved for name, network in NETWORKS.items()} == {
+        "tanh": True,
+        "relu": False,
+        "linear": False,
+    }
+    network = NETWORKS["relu"]
+    theta, _, x, xs, y_bar, _ = point(network)
+    xs_dot = network.x_jvp(theta, xs, np.ones_like(x))
+    assert not network.x_vjp_dot(theta, xs, y_bar, xs_dot, np.zeros_like(y_bar)).any()
+
+
 def test_many_parameter_vectors_broadcast_against_the_same_data():
     network = NETWORKS["tanh"]
     rng = np.random.default_rng(1)
