@@ -6,7 +6,11 @@ equation to its function and its test.
 """
 
 from lft_ref.adjoint import adjoint, sum_over_tasks
+from lft_ref.attack import AttackLoss
+from lft_ref.convolution import Conv2d
 from lft_ref.forward_mode import forward_mode, forward_step, memory_bytes
+from lft_ref.layers import Activation, Dense
+from lft_ref.lenet import digits_network, lenet5
 from lft_ref.lstm import Cell, Jacobians, LSTMState, initial_state, jacobians, step, vjp
 from lft_ref.maml import MAMLGradient, maml_gradient
 from lft_ref.meta import (
@@ -37,6 +41,7 @@ from lft_ref.objectives import (
 from lft_ref.ops import REFERENCE, Ops
 from lft_ref.optimizers import Optimizer, adam, clip_by_norm, fine_tune, learned, sgd
 from lft_ref.params import LSTMParams, flatten, from_draws, size, unflatten
+from lft_ref.pooling import Flatten, Pool2d
 from lft_ref.preprocess import Identity, LogSign, Preprocess
 from lft_ref.tasks import Task
 from lft_ref.unroll import FineTuner, Trajectory, unroll
@@ -46,12 +51,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "REFERENCE",
+    "Activation",
+    "AttackLoss",
     "Cell",
+    "Conv2d",
     "CrossEntropy",
     "Data",
+    "Dense",
     "Estimator",
     "FineTuner",
     "FirstOrder",
+    "Flatten",
     "Identity",
     "Jacobians",
     "LSTMParams",
@@ -65,6 +75,7 @@ __all__ = [
     "Objective",
     "Ops",
     "Optimizer",
+    "Pool2d",
     "Preprocess",
     "Quadratic",
     "SquaredError",
@@ -74,6 +85,7 @@ __all__ = [
     "adam",
     "adjoint",
     "clip_by_norm",
+    "digits_network",
     "fine_tune",
     "flatten",
     "forward_mode",
@@ -85,6 +97,7 @@ __all__ = [
     "l2o_data",
     "l2o_train_data",
     "learned",
+    "lenet5",
     "lft_data",
     "maml_gradient",
     "memory_bytes",

@@ -5,10 +5,13 @@ Every function raises ``ValueError`` with the argument, the value found and the 
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from lft_ref._array import Array, namespace
+from lft_ref.attack import AttackLoss
 from lft_ref.lstm import Cell, LSTMState
+from lft_ref.objectives import Data
 from lft_ref.params import LSTMParams, shapes
 from lft_ref.tasks import Task
 from lft_ref.zeroth_order import Estimator, FirstOrder, ZerothOrder
@@ -31,6 +34,9 @@ def check_task(
     if not shape or shape[-1] < 1:
         raise ValueError(f"theta_0 must have shape (..., d) with d >= 1, found {shape}")
     _check_dtypes(params, task, state_0)
+    if isinstance(task.objective, AttackLoss):
+        check_attack(task.objective, shape[-1], task.train)
+        check_attack(task.objective, shape[-1], task.val)
     _check_batch(task)
     check_directions(estimator, task, K)
     if state_0 is not None:
@@ -77,6 +83,22 @@ def check_weights(weights: tuple[float, ...], truncate: int | None) -> None:
         raise ValueError(f"truncate must be at least 1 step, or None, found {truncate}")
 
 
+def check_attack(f: AttackLoss, d: int, data: Data) -> None:
+    """Check that victim, images and perturbation belong together, and the settings of (12)."""
+    found, (low, high) = tuple(f.weights.shape), f.box
+    if found != (f.network.size,):
+        raise ValueError(f"the victim's weights must have shape ({f.network.size},), found {found}")
+    image = tuple(data.x.shape[-3:])
+    if data.x.ndim < 4 or prod(image) != d:
+        raise ValueError(
+            f"theta_0 has {d} entries, but the images have shape {image}; it needs one per pixel"
+        )
+    if not low < high:
+        raise ValueError(f"box must be (low, high) with low < high, found {f.box}")
+    if not (f.kappa >= 0.0 and f.l1 >= 0.0):
+        raise ValueError(f"kappa and l1 must not be negative, found {f.kappa} and {f.l1}")
+
+
 def _check_dtypes(params: LSTMParams, task: Task, state_0: LSTMState | None) -> None:
     """No step may silently change precision."""
     xp: Any = namespace(task.theta_0)
@@ -91,6 +113,8 @@ def _check_dtypes(params: LSTMParams, task: Task, state_0: LSTMState | None) -> 
     arrays |= {"val.x": task.val.x, "val.y": task.val.y}
     if task.directions is not None:
         arrays["directions"] = task.directions
+    if isinstance(task.objective, AttackLoss):
+        arrays["the victim's weights"] = task.objective.weights
     if state_0 is not None:
         arrays |= {"state_0.h": state_0.h, "state_0.c": state_0.c}
     for name, array in arrays.items():

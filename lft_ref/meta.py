@@ -20,6 +20,9 @@ from lft_ref.params import LSTMParams, flatten, unflatten
 from lft_ref.tasks import Task
 from lft_ref.unroll import FineTuner
 
+# Where N stands in x and y, by how many more axes x has: rows or images, with outputs or classes.
+EXAMPLE_AXES = {0: (-2, -2), 1: (-2, -1), 2: (-4, -2), 3: (-4, -1)}
+
 Engine = Callable[..., MetaGradient]
 
 
@@ -31,10 +34,9 @@ def lft_data(train: Data, val: Data) -> tuple[Data, Data]:
 def l2o_data(train: Data, val: Data) -> tuple[Data, Data]:
     """L2O as section 4 describes it: fine-tune and judge on D_tr ∪ D_val."""
     xp = namespace(train.x)
-    example_axis = {"x": -2, "y": -2 if train.y.ndim == train.x.ndim else -1}
+    x_axis, y_axis = EXAMPLE_AXES[train.x.ndim - train.y.ndim]
     union = Data(
-        x=xp.concat([train.x, val.x], axis=example_axis["x"]),
-        y=xp.concat([train.y, val.y], axis=example_axis["y"]),
+        x=xp.concat([train.x, val.x], axis=x_axis), y=xp.concat([train.y, val.y], axis=y_axis)
     )
     return union, union
 

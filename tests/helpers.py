@@ -11,18 +11,25 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from lft_ref import (
+    Activation,
+    AttackLoss,
     Cell,
+    Conv2d,
     CrossEntropy,
     Data,
+    Dense,
     FineTuner,
     FirstOrder,
+    Flatten,
     Identity,
     LogSign,
     LSTMParams,
     LSTMState,
     MetaGradient,
+    Network,
     NetworkLoss,
     Objective,
+    Pool2d,
     Quadratic,
     SquaredError,
     Task,
@@ -130,6 +137,9 @@ OBJECTIVES = (
     "linear",
     "cross_entropy_sum_tanh",
     "cross_entropy_mean_relu",
+    "convolution",
+    "attack_tanh",
+    "attack_relu",
 )
 WEIGHTS = {
     "every_step": weights_every_step,
@@ -176,6 +186,8 @@ def random_objective(
         )
     sizes = {"squared_sum_tanh_deep": (2, 2, 3, 1), "linear": (2, 2)}.get(name, (2, 3, 2))
     network = mlp(sizes, "relu" if name.endswith("relu") else "tanh")
+    if name in ("convolution", "attack_tanh", "attack_relu"):
+        return _image_objective(rng, name, batch)
     reduction = "mean" if "_mean_" in name else "sum"
     if name.startswith("cross_entropy"):
         return (
@@ -192,6 +204,30 @@ def random_objective(
             rng.normal(size=(*batch, N, 2)), 0.5 * rng.normal(size=(*batch, N, sizes[-1]))
         ),
     )
+
+
+def image_network(activation: str) -> Network:
+    """A small network with a convolution, pooling and a dense layer: 1 × 4 × 4 to 3 classes."""
+    phi = Activation("relu" if activation == "relu" else "tanh")
+    pool = Pool2d("max" if activation == "relu" else "average")
+    return Network((Conv2d(1, 2, 2, padding=1), pool, phi, Flatten(), Dense(8, 3)))
+
+
+def _image_objective(
+    rng: np.random.Generator, name: str, batch: tuple[int, ...]
+) -> tuple[Objective, int, Callable[[int], Data]]:
+    """Cross-entropy of a network for images, or the attack (12) on one, images in [-2, 2]."""
+    network = image_network("relu" if name.endswith("relu") else "tanh")
+
+    def draw(N: int) -> Data:
+        images = rng.uniform(-2.0, 2.0, size=(*batch, N, 1, 4, 4))
+        return Data(images, rng.integers(3, size=(*batch, N)))
+
+    if name == "convolution":
+        return NetworkLoss(network, CrossEntropy()), network.size, draw
+    weights = rng.normal(size=network.size)
+    clip = name.endswith("tanh")
+    return AttackLoss(network, weights, 0.5, 0.1, (-2.0, 2.0), clip), 16, draw
 
 
 def random_directions(

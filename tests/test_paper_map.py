@@ -15,7 +15,7 @@ ERRATA = (ROOT / "docs" / "errata.md").read_text(encoding="utf-8")
 
 # What is built; an equation that is built later is added here and in the map.
 LABELS = {"(1)", "(2)", "(3)", "(4)", "(5)", "(6)", "(7)", "Statement 1", "(8)", "(9)", "(10)"} | {
-    "(S1)", "(S2)–(S5)", "(S6)", "(S7)", "(S8)", "(S28)", "(S29)",
+    "(12)", "(S1)", "(S2)–(S5)", "(S6)", "(S7)", "(S8)", "(S28)", "(S29)",
 }  # fmt: skip
 
 

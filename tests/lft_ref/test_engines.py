@@ -35,7 +35,7 @@ from tests.helpers import (
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_forward_mode_and_adjoint_agree_with_the_oracle(objective):
-    @examples(35)
+    @examples(8 if objective in ("convolution", "attack_tanh", "attack_relu") else 35)
     @given(settings=settings_of_cases(), rows_per_block=st.sampled_from([None, 1, 2, 5, 100]))
     def check(settings, rows_per_block):
         case = random_case(objective=objective, **settings)

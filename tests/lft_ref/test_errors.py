@@ -34,10 +34,16 @@ from tests.helpers import random_case
 CASE = random_case(0)
 PARAMS, TUNER, TASK, WEIGHTS, _, _ = CASE
 ZEROTH = random_case(0, estimator="gaussian")
+ATTACK = random_case(0, "attack_tanh")
 
 
 def task_with(**changes):
     return unroll(PARAMS, TUNER, TASK._replace(**changes), 3)
+
+
+def attack_with(**changes):
+    objective = ATTACK.task.objective._replace(**changes)
+    return unroll(*ATTACK[:2], ATTACK.task._replace(objective=objective), 3)
 
 
 def zeroth_with(directions):
@@ -183,6 +189,38 @@ ERRORS = {
     "activation": (
         lambda: mlp((1, 1), "gelu"),
         "activation must be 'relu' or 'tanh', found 'gelu'",
+    ),
+    "images for LeNet-5": (
+        lambda: lft_ref.lenet5((1, 8, 8)),
+        r"images of shape \(1, 28, 28\) or \(3, 32, 32\), found \(1, 8, 8\)",
+    ),
+    "LeNet-5's activation": (
+        lambda: lft_ref.lenet5(activation="gelu"),
+        "activation must be 'relu' or 'tanh', found 'gelu'",
+    ),
+    "LeNet-5's pooling": (
+        lambda: lft_ref.lenet5(pooling="sum"),
+        "pooling must be 'max' or 'average', found 'sum'",
+    ),
+    "a victim's weights": (
+        lambda: attack_with(weights=np.zeros(3)),
+        r"weights must have shape \(37,\), found \(3,\)",
+    ),
+    "a victim in another precision": (
+        lambda: attack_with(weights=np.zeros(37, "float32")),
+        "theta_0 is float64 but the victim's weights is float32",
+    ),
+    "a box upside down": (
+        lambda: attack_with(box=(1.0, 0.0)),
+        r"box must be \(low, high\) with low < high, found \(1\.0, 0\.0\)",
+    ),
+    "a negative margin": (
+        lambda: attack_with(kappa=-1.0),
+        "kappa and l1 must not be negative, found -1.0 and 0.1",
+    ),
+    "a perturbation of another size": (
+        lambda: unroll(*ATTACK[:2], ATTACK.task._replace(theta_0=np.zeros(9)), 3),
+        r"theta_0 has 9 entries, but the images have shape \(1, 4, 4\)",
     ),
     "MAML's K": (lambda: maml_gradient(TASK, 0.1, 0), "K must be at least 1, found 0"),
     "MAML's alpha": (lambda: maml_gradient(TASK, 0.0, 1), r"alpha must be positive, found 0\.0"),

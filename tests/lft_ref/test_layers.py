@@ -3,21 +3,42 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lft_ref.convolution import Conv2d
 from lft_ref.layers import Activation, Dense
+from lft_ref.pooling import Flatten, Pool2d
 from tests.helpers import assert_close, assert_is_derivative
 
-LAYERS = {"dense": Dense(3, 2), "relu": Activation("relu"), "tanh": Activation("tanh")}
+LAYERS = {
+    "dense": Dense(3, 2),
+    "relu": Activation("relu"),
+    "tanh": Activation("tanh"),
+    "conv": Conv2d(2, 3, 3),
+    "conv, same": Conv2d(2, 3, 3, padding=1),
+    "conv, strided": Conv2d(2, 3, 2, stride=2, padding=1),
+    "max": Pool2d("max"),
+    "max of 3 x 3": Pool2d("max", 3),
+    "average": Pool2d("average"),
+    "flatten": Flatten(),
+}
 BATCHES = [(), (2,), (2, 1)]
+
+
+def example(layer):
+    """Shape of one example; the image's sides are unequal, and fill no whole number of windows."""
+    return (3,) if isinstance(layer, Dense | Activation) else (2, 5, 4)
 
 
 def point(layer, batch=(), seed=0):
     """p, x, a cotangent of y, and tangents of all three, in general position."""
     rng = np.random.default_rng(seed)
-    outputs = layer.forward(np.zeros(layer.size), np.zeros((4, 3))).shape[-1]
+    shape = (*batch, 4, *example(layer))
+    outputs = layer.forward(np.zeros(layer.size), np.zeros((1, *example(layer)))).shape[1:]
     p, p_dot = rng.normal(size=(2, *batch, layer.size))
-    x, x_dot = rng.uniform(-1.0, 1.0, (2, *batch, 4, 3))
+    x, x_dot = rng.uniform(-1.0, 1.0, (2, *shape))
     x = x + 0.1 * np.sign(x)  # farther from the kink of ReLU than any difference reaches
-    y_bar, y_bar_dot = rng.normal(size=(2, *batch, 4, outputs))
+    if isinstance(layer, Pool2d):  # and no two entries so close that a difference swaps them
+        x = 0.05 * rng.permutation(x.size).reshape(shape) - 4.0
+    y_bar, y_bar_dot = rng.normal(size=(2, *batch, 4, *outputs))
     return p, x, y_bar, p_dot, x_dot, y_bar_dot
 
 

@@ -45,6 +45,17 @@ def test_lft_and_both_l2o_are_the_choice_of_data(outputs, batch):
         np.testing.assert_array_equal(both, np.concatenate([first, second], axis=axis))
 
 
+@pytest.mark.parametrize("batch", [(), (4,)])
+@pytest.mark.parametrize("labels", [(), (7,)])
+def test_l2o_joins_images_along_their_examples(labels, batch):
+    train, val = (
+        Data(np.ones((*batch, N, 1, 5, 6)), np.ones((*batch, N, *labels))) for N in (3, 5)
+    )
+    seen, _ = l2o_data(train, val)
+    assert seen.x.shape == (*batch, 8, 1, 5, 6)
+    assert seen.y.shape == (*batch, 8, *labels)
+
+
 def incongruous(K=3, estimator="first_order"):
     """Φ, and two groups of tasks that differ in objective, number of parameters and batch."""
     a = random_case(0, "quadratic", estimator, K=K, d=2, batch=(2,))

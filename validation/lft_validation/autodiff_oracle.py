@@ -16,11 +16,13 @@ import numpy as np
 from autograd import grad, jacobian
 
 from lft_ref import FineTuner, Task
+from lft_ref.convolution import Conv2d
 from lft_ref.lstm import LSTMState
 from lft_ref.maml import MAMLGradient
 from lft_ref.meta_gradient import MetaGradient
 from lft_ref.objectives import Data, NetworkLoss, Objective, SquaredError
 from lft_ref.params import LSTMParams
+from lft_ref.pooling import Flatten, Pool2d
 from lft_ref.zeroth_order import Estimator, FirstOrder
 from lft_validation.autodiff_restatement import (
     constant,
@@ -199,8 +201,10 @@ class _Core(NamedTuple):
 
 
 def _core(objective: Objective) -> _Core:
+    network = getattr(objective, "network", None)
+    images = network is not None and isinstance(network.layers[0], Conv2d | Pool2d | Flatten)
     outputs = isinstance(objective, NetworkLoss) and isinstance(objective.loss, SquaredError)
-    return _Core(2, 2 if outputs else 1)
+    return _Core(4 if images else 2, 2 if outputs else 1)
 
 
 def _batch(task: Task) -> tuple[int, ...]:

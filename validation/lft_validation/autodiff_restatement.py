@@ -17,6 +17,8 @@ from autograd import grad
 from autograd.scipy.special import expit, logsumexp
 from autograd.tracer import getval, isbox
 
+from lft_ref.attack import AttackLoss
+from lft_ref.convolution import Conv2d
 from lft_ref.layers import Activation, Dense
 from lft_ref.lstm import Cell
 from lft_ref.networks import Network
@@ -29,8 +31,10 @@ from lft_ref.objectives import (
     SquaredError,
 )
 from lft_ref.params import LSTMParams
+from lft_ref.pooling import Flatten, Pool2d
 from lft_ref.preprocess import Identity, LogSign, Preprocess
 from lft_ref.zeroth_order import Estimator, FirstOrder, ZerothOrder
+from lft_validation.autodiff_images import attack_loss, image_layer
 
 Array = Any  # a NumPy array, or autograd's box around one
 
@@ -129,6 +133,8 @@ def loss(objective: Objective, theta: Array, data: Data) -> Array:
     own = getattr(objective, "loss", None)
     if isinstance(own, OwnLoss):
         return own.value(theta, data.given)  # type: ignore[attr-defined] # see gradcheck.own
+    if isinstance(objective, AttackLoss):
+        return attack_loss(objective, theta, data, _output)
     if isinstance(objective, NetworkLoss):
         y = _output(objective.network, theta, data.x)
         if isinstance(objective.loss, SquaredError):
@@ -153,6 +159,9 @@ def _output(network: Network, theta: Array, x: Array) -> Array:
             x, start = anp.dot(x, W) + theta[middle:stop], stop
         elif isinstance(layer, Activation):
             x = anp.tanh(x) if layer.kind == "tanh" else anp.where(x > 0.0, x, 0.0)
+        elif isinstance(layer, Conv2d | Pool2d | Flatten):
+            stop = start + layer.size
+            x, start = image_layer(layer, theta[start:stop], x), stop
         else:
             raise _not_restated("layer", layer)
     return x

@@ -1,0 +1,154 @@
+"""Pooling and flattening: layers without parameters between convolutions and dense layers.
+
+Images are (..., N, C, H, W). Windows are k × k, side by side; rows and columns that fill no window
+are left out. Both kinds of pooling are linear once it is known which pixel of a window is the
+largest, so the tangent of x̄ is x̄ of the tangent.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, Literal, NamedTuple
+
+from lft_ref._array import Array, namespace
+
+
+class Pool2d(NamedTuple):
+    """Mean or largest entry of each k × k window, channel by channel.
+
+    Where several entries of a window are the largest, the first in row-major order stands for the
+    window: it gets the whole cotangent, and its tangent alone is handed on.
+
+    Example:
+        >>> import numpy as np
+        >>> image = np.asarray([[1.0, 2.0], [3.0, 6.0]])[None, None]
+        >>> none = np.zeros(0)
+        >>> [float(Pool2d(kind).forward(none, image)[0, 0, 0, 0]) for kind in ("max", "average")]
+        [6.0, 3.0]
+    """
+
+    kind: Literal["max", "average"]
+    window: int = 2
+
+    @property
+    def size(self) -> int:
+        """Number of parameters: 0."""
+        return 0
+
+    @property
+    def fan_in(self) -> int:
+        """0: it has no parameters."""
+        return 0
+
+    @property
+    def curved(self) -> bool:
+        """No: it is piecewise linear."""
+        return False
+
+    def forward(self, p: Array, x: Array) -> Array:
+        """Y = the mean or the maximum of the k² entries."""
+        entries = self._entries(x)
+        if self.kind == "average":
+            return sum(entries[1:], start=entries[0]) * (1.0 / len(entries))
+        xp, y = namespace(x), entries[0]
+        for entry in entries[1:]:
+            y = xp.maximum(y, entry)
+        return y
+
+    def jvp(self, p: Array, x: Array, p_dot: Array | None, x_dot: Array) -> Array:
+        """ẏ = Σ of the entries' shares times their ẋ."""
+        terms = [
+            share * x_dot_entry
+            for share, x_dot_entry in zip(self._shares(x), self._entries(x_dot), strict=True)
+        ]
+        return sum(terms[1:], start=terms[0])
+
+    def x_bar(self, p: Array, x: Array, y_bar: Array) -> Array:
+        """x̄ = each entry's share times its window's ȳ."""
+        xp = namespace(x, y_bar)
+        # Filled with the examples on the last axis, which is how convolutions lay images out.
+        *batch, N, C, _, _ = y_bar.shape
+        x_bar = xp.zeros((*batch, C, *x.shape[-2:], N), dtype=y_bar.dtype, device=y_bar.device)
+        x_bar = xp.moveaxis(x_bar, -1, -4)
+        for share, (rows, columns) in zip(self._shares(x), self._windows(x), strict=True):
+            x_bar[..., rows, columns] = share * y_bar
+        return x_bar
+
+    def p_bar(self, x: Array, y_bar: Array) -> None:
+        """No parameters."""
+
+    def x_bar_dot(
+        self, p: Array, x: Array, y_bar: Array, p_dot: Array | None, x_dot: Array, y_bar_dot: Array
+    ) -> Array:
+        """Each entry's share times its window's ȳ̇."""
+        return self.x_bar(p, x, y_bar_dot)
+
+    def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> None:
+        """No parameters."""
+
+    def _windows(self, x: Array) -> list[tuple[slice, slice]]:
+        """For each entry of a window, where it lies in all windows."""
+        k = self.window
+        rows, columns = ([slice(a, n - n % k, k) for a in range(k)] for n in x.shape[-2:])
+        return [(row, column) for row in rows for column in columns]
+
+    def _entries(self, x: Array) -> list[Array]:
+        """The k² entries of all windows, each (..., N, C, H/k, W/k)."""
+        return [x[..., rows, columns] for rows, columns in self._windows(x)]
+
+    def _shares(self, x: Array) -> list[Any]:
+        """∂y/∂x of each entry: 1/k², or 1 for the first of the largest and 0 for the others."""
+        entries = self._entries(x)
+        if self.kind == "average":
+            return [1.0 / len(entries)] * len(entries)
+        xp, y = namespace(x), self.forward(x, x)
+        open_windows = xp.ones_like(y, dtype=xp.bool)
+        shares = []
+        for entry in entries:
+            won = (entry == y) & open_windows
+            open_windows = open_windows & ~won
+            shares.append(xp.astype(won, x.dtype))
+        return shares
+
+
+class Flatten(NamedTuple):
+    """Images (..., N, C, H, W) as rows (..., N, C H W), row-major."""
+
+    @property
+    def size(self) -> int:
+        """Number of parameters: 0."""
+        return 0
+
+    @property
+    def fan_in(self) -> int:
+        """0: it has no parameters."""
+        return 0
+
+    @property
+    def curved(self) -> bool:
+        """No: it is linear."""
+        return False
+
+    def forward(self, p: Array, x: Array) -> Array:
+        """Y = the entries of x in a row."""
+        return namespace(x).reshape(x, (*x.shape[:-3], prod(x.shape[-3:])))
+
+    def jvp(self, p: Array, x: Array, p_dot: Array | None, x_dot: Array) -> Array:
+        """ẏ = the entries of ẋ in a row."""
+        return self.forward(p, x_dot)
+
+    def x_bar(self, p: Array, x: Array, y_bar: Array) -> Array:
+        """x̄ = ȳ as images."""
+        return namespace(y_bar).reshape(y_bar, (*y_bar.shape[:-1], *x.shape[-3:]))
+
+    def p_bar(self, x: Array, y_bar: Array) -> None:
+        """No parameters."""
+
+    def x_bar_dot(
+        self, p: Array, x: Array, y_bar: Array, p_dot: Array | None, x_dot: Array, y_bar_dot: Array
+    ) -> Array:
+        """ȳ̇ as images."""
+        return self.x_bar(p, x, y_bar_dot)
+
+    def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> None:
+        """No parameters."""
