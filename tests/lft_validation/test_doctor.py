@@ -16,6 +16,7 @@ from lft_backends import backend as backends
 from lft_validation import doctor
 from lft_validation.cli import main
 from lft_validation.doctor import Finding
+from tests.lft_validation.image_files import write_mnist
 
 
 def lft(*arguments: object) -> Result:
@@ -207,18 +208,24 @@ def test_a_module_without_spec_counts_as_missing(monkeypatch: pytest.MonkeyPatch
     assert not doctor._is_there("odd")
 
 
-def test_data_folders_are_looked_for(tmp_path: Path) -> None:
-    (tmp_path / "mnist").mkdir()
-    found = by_name(doctor.data_folders(str(tmp_path)))
+def test_data_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LFT_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_mnist(tmp_path / "mnist")
+    found = by_name(doctor.data_sets())
     assert found["mnist"].works
-    assert not found["omniglot"].works
-    assert not found["cifar-10-batches-bin"].works
+    assert "5 + 3 images, not the official files" in found["mnist"].detail
+    assert not found["cifar10"].works
+    assert found["cifar10"].remedy == "lft data fetch cifar10"
+    (tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
+    assert "t10k-labels-idx1-ubyte.gz is missing" in by_name(doctor.data_sets())["mnist"].detail
+    assert lft().exit_code == 0
 
 
-@pytest.mark.parametrize("root", [None, "", "no/such/folder"])
-def test_no_data_is_no_failure(root: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [finding.works for finding in doctor.data_folders(root)] == [False]
-    monkeypatch.setenv("LFT_DATA_DIR", root or "")
+def test_a_data_folder_that_is_none_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LFT_DATA", "no/such/folder")
+    (found,) = doctor.data_sets()
+    assert "which is no folder" in found.detail
     assert lft().exit_code == 0
 
 

@@ -8,7 +8,6 @@ import importlib.util
 import os
 import platform
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import lft_ref
@@ -30,7 +29,6 @@ EXTRAS = {  # extra -> modules; cuda12, cuda13 and fast are backends
     "bench": ("jax", "torch"),
     "test": ("array_api_strict", "hypothesis", "pytest"),
 }
-DATA_FOLDERS = ("mnist", "cifar-10-batches-bin", "omniglot")
 PYTHON = (3, 11)
 
 
@@ -67,7 +65,7 @@ def diagnose() -> Diagnosis:
         + [_package(name, module) for name, module in REQUIRED.items()],
         backends=[backend(name) for name in names],
         extras=[_extra(name, modules) for name, modules in EXTRAS.items()],
-        data=data_folders(os.environ.get("LFT_DATA_DIR")),
+        data=data_sets(),
         machine=[_blas(), _cores(), _memory()],
     )
 
@@ -200,20 +198,25 @@ def _is_there(module: str) -> bool:
         return False
 
 
-def data_folders(root: str | None) -> list[Finding]:
-    """Look for the data sets of the image experiments; no command but those needs them."""
-    if not root:
-        folders = ", ".join(DATA_FOLDERS)
-        remedy = f"for image experiments set it to the folder that holds {folders}"
-        return [Finding("LFT_DATA_DIR", False, "is not set", remedy)]
-    if not Path(root).is_dir():
-        return [Finding("LFT_DATA_DIR", False, f"{root} is no folder", "set it to another path")]
-    return [
-        Finding(name, True, str(Path(root, name)))
-        if Path(root, name).is_dir()
-        else Finding(name, False, f"not in {root}", "needed by experiments with these images only")
-        for name in DATA_FOLDERS
-    ]
+def data_sets() -> list[Finding]:
+    """Look for images where the image experiments will; no command but those needs them."""
+    try:
+        from lft_validation.datasets import SOURCES, VARIABLE
+        from lft_validation.datasets_survey import survey
+
+        reports = list(survey(tuple(SOURCES)))
+    except Exception as error:  # noqa: BLE001 - a setting or a package may be broken
+        return [Finding("data", False, one_line(error), "see above, or lft data list")]
+    findings = []
+    for train, test in zip(reports[::2], reports[1::2], strict=True):
+        problem = train.problem or test.problem
+        works = bool(train.place) and not problem
+        state = "official" if train.official and test.official else "not the official files"
+        detail = f"{train.images} + {test.images} images, {state}, {train.folder}"
+        missing = problem or f"not under {VARIABLE} or in the cache"
+        remedy = f"lft data fetch {train.name}"
+        findings.append(Finding(train.name, works, detail if works else missing, remedy))
+    return findings
 
 
 def _blas() -> Finding:

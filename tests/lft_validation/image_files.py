@@ -1,0 +1,70 @@
+"""Small image files in the layouts of the real ones, for the tests of the loaders."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from lft_validation.datasets_formats import Images
+
+
+def images(count: int, shape: tuple[int, int, int], seed: int = 0) -> Images:
+    """Random pixels, and the classes 0, 1, 2 … in turn."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(256, size=(count, *shape), dtype=np.uint8)
+    return Images(pixels, np.arange(count) % 10)
+
+
+def idx(array: np.ndarray) -> bytes:
+    """An idx file of bytes, uncompressed."""
+    head = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return head + array.astype(np.uint8).tobytes()
+
+
+def write_idx(folder: Path, prefix: str, data: Images) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, array in (("images-idx3", data.pixels[:, 0]), ("labels-idx1", data.labels)):
+        path = folder / f"{prefix}-{kind}-ubyte.gz"
+        path.write_bytes(gzip.compress(idx(array), mtime=0))
+
+
+def write_mnist(folder: Path, train: int = 5, test: int = 3) -> tuple[Images, Images]:
+    """Four files as MNIST has them."""
+    both = images(train, (1, 28, 28)), images(test, (1, 28, 28), 1)
+    for prefix, data in zip(("train", "t10k"), both, strict=True):
+        write_idx(folder, prefix, data)
+    return both
+
+
+def write_cifar(folder: Path, each: int = 2) -> tuple[Images, Images]:
+    """Six files as CIFAR-10's binary version has them; the train images are those of all five."""
+    folder.mkdir(parents=True, exist_ok=True)
+    train, test = images(5 * each, (3, 32, 32)), images(each, (3, 32, 32), 1)
+    names = [f"data_batch_{i}.bin" for i in range(1, 6)]
+    for i, name in enumerate(names):
+        part = slice(i * each, (i + 1) * each)
+        (folder / name).write_bytes(records(Images(train.pixels[part], train.labels[part])))
+    (folder / "test_batch.bin").write_bytes(records(test))
+    return train, test
+
+
+def records(data: Images) -> bytes:
+    """A label byte and 3,072 pixel bytes for each image."""
+    rows = [data.labels.astype(np.uint8)[:, None], data.pixels.reshape(data.number, -1)]
+    return np.concatenate(rows, axis=1).tobytes()
+
+
+def write_svhn(folder: Path, train: int = 4, test: int = 2) -> tuple[Images, Images]:
+    """Two MATLAB files as SVHN has them: examples last, class 10 for the digit 0."""
+    from scipy.io import savemat
+
+    folder.mkdir(parents=True, exist_ok=True)
+    both = images(train, (3, 32, 32)), images(test, (3, 32, 32), 1)
+    for name, data in zip(("train", "test"), both, strict=True):
+        y = np.where(data.labels == 0, 10, data.labels).astype(np.uint8)[:, None]
+        X = np.transpose(data.pixels, (2, 3, 1, 0))
+        savemat(folder / f"{name}_32x32.mat", {"X": X, "y": y}, do_compression=True)
+    return both
