@@ -23,6 +23,7 @@ class Stage(IntEnum):
     TEST_DIRECTIONS = 6
     BOOTSTRAP = 7
     CASE = 8  # random cases of test vectors and gradient checks
+    VICTIM = 9  # training of attacked classifiers: task is the epoch (0 the start), step what for
 
 
 def stream(seed: int, stage: Stage, task: int = 0, step: int = 0) -> np.random.Generator:

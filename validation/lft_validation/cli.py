@@ -9,6 +9,7 @@ import click
 import lft_ref
 
 COMMANDS = {
+    "data": ("lft_validation.commands.data", "List, verify or download image data."),
     "doctor": ("lft_validation.commands.doctor", "Say what works on this machine."),
     "gradcheck": (
         "lft_validation.commands.gradcheck",
@@ -16,6 +17,7 @@ COMMANDS = {
     ),
     "reproduce": ("lft_validation.commands.reproduce", "Run an experiment of the paper."),
     "vectors": ("lft_validation.commands.vectors", "Make or check test vectors."),
+    "victims": ("lft_validation.commands.victims", "Train or show attacked classifiers."),
 }
 
 

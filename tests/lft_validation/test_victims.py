@@ -1,0 +1,188 @@
+"""Victims are trained to the same bits, and come back from their files or are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lft_validation import victims_training
+from lft_validation.cli import main
+from lft_validation.datasets import Dataset, load
+from lft_validation.datasets_formats import Images
+from lft_validation.errors import CheckFailed, UserError
+from lft_validation.files import read_arrays, write_arrays
+from lft_validation.victims import (
+    KIND,
+    accuracy,
+    load_victim,
+    network,
+    save_victim,
+    shipped,
+)
+from lft_validation.victims_training import RECIPES, Recipe, minibatches, moved, train
+from tests.lft_validation.image_files import images
+
+pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+SMALL = dataclasses.replace(RECIPES["digits"], epochs=1, batch=500)
+
+
+def lft(*arguments):
+    return CliRunner().invoke(main, ["victims", *map(str, arguments)])
+
+
+def test_the_same_command_gives_the_same_bits_and_another_seed_others(tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        result = lft("train", "digits", "--epochs", 1, "--seed", seed, "--out", tmp_path / name)
+        assert result.exit_code == 0, result.output
+        assert "of 360 test images right" in result.output
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b != c
+    victim = load_victim(tmp_path / "a")
+    assert victim.about["seed"] == 3
+    assert victim.about["train_sha256"] == load("digits", "train").checksum
+
+
+def test_every_image_is_seen_once_an_epoch_in_an_order_that_changes():
+    data = Dataset("x", "train", images(7, (1, 8, 8)), 255, "", False)
+    recipe = Recipe("x", "small", batch=3)
+    orders = []
+    for epoch in (0, 1):
+        batches = list(minibatches(recipe, data, epoch))
+        assert [len(batch.y) for batch in batches] == [3, 3, 1]
+        orders.append(np.concatenate([batch.y for batch in batches]).tolist())
+        assert sorted(orders[-1]) == list(range(7))
+        for batch in batches:
+            np.testing.assert_array_equal(batch.x, data.scaled()[batch.y])
+    assert orders[0] != orders[1]
+
+
+def test_images_are_moved_and_mirrored_whole():
+    pixels = np.zeros((200, 1, 8, 8), np.uint8)
+    pixels[:, 0, 3, 2] = 9
+    seen = moved(pixels, Recipe("x", shift=1, flip=True), np.random.default_rng(0))
+    assert seen.shape == pixels.shape
+    np.testing.assert_array_equal(seen.sum(axis=(1, 2, 3)), 9)
+    where = {(int(i), int(j)) for i, j in np.argwhere(seen[:, 0].max(axis=0))}
+    assert where == {(i, j) for i in (2, 3, 4) for j in (1, 2, 3, 4, 5, 6)}
+    still = moved(pixels, Recipe("x"), np.random.default_rng(0))
+    np.testing.assert_array_equal(still, pixels)
+
+
+def test_training_that_diverges_says_so(monkeypatch):
+    data = load("digits", "train")
+    monkeypatch.setattr(
+        victims_training, "mlp_from_draws", lambda network, _: np.full(network.size, np.nan)
+    )
+    with pytest.raises(CheckFailed, match="diverged in epoch 1 of 1"):
+        list(train(SMALL, data))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("imagenet",), "unknown data 'imagenet'; choose one of mnist, cifar10"),
+        (("digits", "--epochs", 0), "epochs must be at least 1, found 0"),
+        (("digits", "--learning-rate", 2), "learning_rate must lie between 0 and 1, found 2.0"),
+        (("digits", "--seed", -1), "seed must not be negative, found -1"),
+        (("digits", "--out", "."), "--out . exists"),
+    ],
+)
+def test_wrong_usage_is_refused(arguments, message):
+    result = lft("train", *arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("weights", np.full(1898, np.nan, "float32"), "weights must hold finite real"),
+        ("weights", np.zeros(3, "float32"), r"weights must have shape \(1898,\), found \(3,\)"),
+        ("weights", None, "lacks 'weights'"),
+        ("network", np.asarray("vgg"), "no network 'vgg' for images"),
+        ("activation", np.asarray("gelu"), "activation must be 'relu' or 'tanh', found 'gelu'"),
+        ("recipe", np.asarray("{"), "is not a victim of ours"),
+        ("accuracy", np.asarray("good"), "accuracy must be a number, found good"),
+        ("shape", np.asarray([1, 8]), r"shape must have shape \(3,\)"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(tmp_path, name, value, message):
+    path = tmp_path / "victim.npz"
+    save_victim(path, load_victim("digits"))
+    arrays = read_arrays(path, KIND)
+    arrays[name] = value
+    write_arrays(path, KIND, "", {k: v for k, v in arrays.items() if v is not None})
+    with pytest.raises(UserError, match=message):
+        load_victim(path)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(UserError, match=r"no victim 'cat'; give a file, or one of: .*digits"):
+        load_victim("cat")
+
+
+def test_networks_fit_their_images():
+    with pytest.raises(ValueError, match=r"no network 'small' for images of shape \(1, 28, 28\)"):
+        network("small", (1, 28, 28))
+
+
+# Those in the package -----------------------------------------------------------------------------
+
+WANTED = {"digits": 0.93, "mnist": 0.985, "cifar10": 0.62}
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_victims_are_small_and_say_that_they_are_good_enough(name):
+    victim = load_victim(name)
+    assert victim.weights.dtype == np.float32
+    assert victim.weights.nbytes < 400_000
+    assert victim.about["accuracy"] >= WANTED[name]
+    recipe = Recipe(**json.loads(victim.about["recipe"]))
+    assert recipe == RECIPES[name]
+
+
+def test_the_shipped_digits_victim_is_as_accurate_as_it_says():
+    victim, data = load_victim("digits"), load("digits", "test")
+    assert accuracy(victim.network, victim.weights, data) == pytest.approx(
+        victim.about["accuracy"], abs=1.5 / 360
+    )
+
+
+def test_accuracy_counts_the_largest_logit():
+    data = Dataset("x", "test", Images(np.zeros((3, 1, 8, 8), np.uint8), np.asarray([0, 1, 1])),
+                   255, "", False)  # fmt: skip
+    small = network("small", (1, 8, 8))
+    weights = np.zeros(small.size, np.float32)
+    weights[-9] = 1.0  # the bias of class 1
+    assert accuracy(small, weights, data) == pytest.approx(2 / 3)
+
+
+@pytest.mark.skipif("LFT_DATA" not in os.environ, reason="LFT_DATA is not set: no real data")
+@pytest.mark.parametrize("name", [name for name in shipped() if name != "digits"])
+def test_shipped_victims_are_as_accurate_as_they_say_on_real_images(name):
+    victim, data = load_victim(name), load(name, "test")
+    if data.checksum != victim.about["test_sha256"]:
+        pytest.skip("these are not the test images of the recorded accuracy")
+    found = accuracy(victim.network, victim.weights, data)
+    assert found == pytest.approx(victim.about["accuracy"], abs=1e-3)
+
+
+def test_list_and_show_say_what_there_is(tmp_path):
+    result = lft("list")
+    assert result.exit_code == 0
+    assert max(len(line) for line in result.output.splitlines()) <= 80
+    for name in shipped():
+        assert name in result.output
+    assert set(json.loads(lft("list", "--json", "-").output)["victims"]) == set(shipped())
+    result = lft("show", "digits")
+    assert "train_sha256" in result.output
+    assert json.loads(lft("show", "digits", "--json", "-").output)["source"] == "digits"
+    assert lft("show", "nobody").exit_code == 2

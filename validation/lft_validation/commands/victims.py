@@ -1,0 +1,103 @@
+"""``lft victims train``, ``lft victims list`` and ``lft victims show``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lft_validation.commands.data import data_dir_option
+from lft_validation.commands.json_option import json_option, write_report
+from lft_validation.errors import UserError
+
+
+@click.group()
+def command() -> None:
+    """Train or show victims: the classifiers of images that perturbations are made against."""
+
+
+@command.command()
+@click.argument("source")
+@click.option("--out", type=click.Path(path_type=Path), help="File [default: SOURCE.npz].")
+@data_dir_option
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all draws.")
+@click.option("--epochs", type=int, help="Passes over the training images.")
+@click.option("--learning-rate", type=float, help="Adam's, at the start.")
+@click.option("--activation", type=click.Choice(["relu", "tanh"]), help="[default: relu]")
+@click.option("--pooling", type=click.Choice(["max", "average"]), help="[default: max]")
+def train(source: str, out: Path | None, data_dir: Path | None, **changes: Any) -> None:
+    """Train a victim on SOURCE (mnist, cifar10, digits, ...) and write it to a file.
+
+    LeNet-5, or a small network for the digits, with Adam in float32. The same command gives the
+    same bits on the same machine.
+    """
+    from lft_validation.datasets import load
+    from lft_validation.progress import track
+    from lft_validation.victims import save_victim
+    from lft_validation.victims_training import RECIPES, finish, steps_per_epoch
+    from lft_validation.victims_training import train as train_weights
+
+    if source not in RECIPES:
+        raise UserError(f"unknown data {source!r}; choose one of {', '.join(RECIPES)}")
+    given = {name: value for name, value in changes.items() if value is not None}
+    recipe = dataclasses.replace(RECIPES[source], **given)
+    data, test = load(source, "train", data_dir), load(source, "test", data_dir)
+    out = out or Path(f"{source}.npz")
+    if out.exists():
+        raise UserError(f"--out {out} exists; choose another file")
+    steps = recipe.epochs * steps_per_epoch(recipe, data)
+    *_, weights = track(train_weights(recipe, data), steps, f"Training on {source}")
+    victim = finish(recipe, weights, data, test)
+    save_victim(out, victim)
+    click.echo(
+        f"{victim.about['accuracy']:.2%} of {test.images.number:,} test images right; "
+        f"written to {out}"
+    )
+
+
+@command.command(name="list")
+@json_option
+def list_(json_file: str | None) -> None:
+    """List the victims that come with the package."""
+    from lft_validation.victims import load_victim, shipped
+
+    victims = [load_victim(name) for name in shipped()]
+    if json_file is not None:
+        write_report(json_file, {"victims": {victim.name: victim.about for victim in victims}})
+    if json_file == "-":
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("name", "network", "images"):
+        table.add_column(name, no_wrap=True)
+    for name in ("accuracy", "test images", "weights"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for victim in victims:
+        about = victim.about
+        kind = f"{about['network']}, {about['activation']}, {about['pooling']}"
+        shape = " x ".join(map(str, about["shape"]))
+        right, number = f"{about['accuracy']:.2%}", f"{about['test_images']:,}"
+        table.add_row(victim.name, kind, shape, right, number, f"{victim.weights.size:,}")
+    Console(highlight=False).print(table)
+
+
+@command.command()
+@click.argument("name")
+@json_option
+def show(name: str, json_file: str | None) -> None:
+    """Say how a victim came about: NAME is one of the package's, or a file."""
+    from lft_validation.victims import load_victim
+
+    victim = load_victim(name)
+    if json_file is not None:
+        write_report(json_file, victim.about)
+    if json_file == "-":
+        return
+    width = max(len(key) for key in victim.about)
+    for key, value in victim.about.items():
+        click.echo(f"{key:<{width}}  {value}")

@@ -1,0 +1,122 @@
+"""Victims: the classifiers that are attacked. Their files, and those that come with the package."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lft_ref import Network, digits_network, lenet5
+from lft_validation.datasets import Dataset
+from lft_validation.errors import UserError
+from lft_validation.files import read_arrays, require, write_arrays
+
+KIND = "lft-victim-1"
+TEXTS = ("network", "source", "activation", "pooling", "train_sha256", "test_sha256", "recipe")
+NUMBERS = ("seed", "accuracy", "train_images", "test_images", "official")
+
+
+class Victim(NamedTuple):
+    """A trained classifier of images in the box [-0.5, 0.5]."""
+
+    name: str
+    weights: np.ndarray  # (d,) float32
+    about: dict[str, Any]  # TEXTS, NUMBERS and ``shape``, as the file has them
+
+    @property
+    def network(self) -> Network:
+        """The network that the weights belong to."""
+        return network(
+            self.about["network"],
+            self.about["shape"],
+            self.about["activation"],
+            self.about["pooling"],
+        )
+
+
+def network(
+    name: str, shape: tuple[int, int, int], activation: str = "relu", pooling: str = "max"
+) -> Network:
+    """Return the network of that name for images of that shape.
+
+    Raises:
+        ValueError: for an unknown name, or a shape or layer that the network does not have.
+    """
+    if name == "lenet5":
+        return lenet5(shape, activation, pooling)
+    if name == "small" and shape == (1, 8, 8):
+        return digits_network(activation, pooling)
+    raise ValueError(f"no network {name!r} for images of shape {shape}; choose lenet5 or small")
+
+
+def logits(victim: Network, weights: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Return the logits of images (N, C, H, W), a few hundred at a time: patches take memory."""
+    parts = [
+        victim.activations(weights, images[i : i + 500])[-1] for i in range(0, len(images), 500)
+    ]
+    return np.concatenate(parts)
+
+
+def accuracy(victim: Network, weights: np.ndarray, data: Dataset) -> float:
+    """Return the share of images whose largest logit is that of their class."""
+    found = np.argmax(logits(victim, weights, data.scaled()), axis=-1)
+    return float(np.mean(found == data.images.labels))
+
+
+def save_victim(path: Path, victim: Victim) -> None:
+    """Write the weights, and how they came about."""
+    arrays = {"weights": victim.weights, "shape": np.asarray(victim.about["shape"])}
+    arrays |= {name: np.asarray(victim.about[name]) for name in (*TEXTS, *NUMBERS)}
+    write_arrays(path, KIND, "", arrays)
+
+
+def shipped() -> list[str]:
+    """Return the names of the victims in the package."""
+    folder = files("lft_validation").joinpath("trained", "victims")
+    return sorted(p.name.removesuffix(".npz") for p in folder.iterdir() if p.name.endswith(".npz"))
+
+
+def load_victim(name: str | Path) -> Victim:
+    """Return a victim.
+
+    Args:
+        name: a name from :func:`shipped`, or the path of a file that ``lft victims train`` wrote.
+
+    Raises:
+        UserError: if there is no such victim, or the file is damaged, foreign or not finite.
+
+    Example:
+        >>> victim = load_victim("digits")
+        >>> victim.network.size == victim.weights.size
+        True
+    """
+    path = Path(str(files("lft_validation").joinpath("trained", "victims", f"{name}.npz")))
+    if not path.exists():
+        path = Path(name)
+        if not path.exists():
+            known = ", ".join(shipped())
+            raise UserError(f"no victim {str(name)!r}; give a file, or one of: {known}")
+    return _checked(path, read_arrays(path, KIND))
+
+
+def _checked(path: Path, a: dict[str, np.ndarray]) -> Victim:
+    require(path, a, dict.fromkeys((*TEXTS, *NUMBERS), ()) | {"shape": (3,)})
+    about: dict[str, Any] = {name: str(a[name]) for name in TEXTS}
+    for name in NUMBERS:
+        if a[name].dtype.kind not in "biuf" or not np.isfinite(a[name]):
+            raise UserError(f"{path}: {name} must be a number, found {a[name]}; train it again")
+        about[name] = a[name].item()
+    about["shape"] = tuple(int(n) for n in a["shape"])
+    victim = Victim(path.stem, a.get("weights", np.zeros(0)), about)
+    try:
+        json.loads(about["recipe"])
+        size = victim.network.size
+    except ValueError as error:
+        raise UserError(f"{path} is not a victim of ours ({error}); train it again") from error
+    require(path, a, {"weights": (size,)})
+    if victim.weights.dtype.kind != "f" or not np.isfinite(victim.weights).all():
+        raise UserError(f"{path}: weights must hold finite real numbers; train it again")
+    return victim
