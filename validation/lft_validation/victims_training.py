@@ -56,7 +56,7 @@ RECIPES = {
     recipe.source: recipe
     for recipe in (
         Recipe("mnist", epochs=8),
-        Recipe("cifar10", epochs=10, shift=2, flip=True),
+        Recipe("cifar10", epochs=10, flip=True),
         Recipe("digits", "small", epochs=60, batch=64, learning_rate=0.005),
         Recipe("fashion-mnist", epochs=12),
         Recipe("svhn", epochs=8),
