@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -60,16 +61,16 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
         )
     if resume and out is None:
         raise UserError("--resume needs --out, the folder of the run to go on with")
-    from lft_validation.experiments.figure4.config import PRESETS
-    from lft_validation.experiments.figure4.main import reproduce
     from lft_validation.runs import default_folder
 
     workers, reuse = options.pop("workers"), options.pop("reuse")
     if workers is not None and workers < 1:
         raise UserError(f"--workers must be at least 1, found {workers}")
     folder = out or default_folder(experiment, preset)
-    seeds = PRESETS[preset].seeds if preset in PRESETS else ()
-    reproduce(preset, _changes(options, seeds), folder, resume, workers, reuse)
+    presets = importlib.import_module(f"lft_validation.experiments.{experiment}.config").PRESETS
+    seeds = presets[preset].seeds if preset in presets else ()
+    main = importlib.import_module(f"lft_validation.experiments.{experiment}.main")
+    main.reproduce(preset, _changes(options, seeds), folder, resume, workers, reuse)
 
 
 def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str, Any]:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lft_validation.errors import UserError
+from lft_validation.experiments.settings import (
+    changed,
+    check_choices,
+    check_positive,
+    check_whole,
+    check_words,
+)
 
 FIRST, ZEROTH = "first order", "zeroth order"
 LEARNED = ("LFT", "L2O", "L2O-train")
@@ -137,7 +144,7 @@ def make_config(preset: str, changes: dict[str, Any]) -> Config:
         raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
     config = PRESETS[preset]
     for name, value in changes.items():
-        config = _changed(config, name, value)
+        config = changed(config, name, value)
     config = replace(
         config,
         long_tasks=min(config.long_tasks, config.test_tasks),
@@ -147,36 +154,13 @@ def make_config(preset: str, changes: dict[str, Any]) -> Config:
     return config
 
 
-def _changed(settings: Any, name: str, value: Any) -> Any:
-    """Return a frozen dataclass with one setting changed; a dot leads into a nested one."""
-    first, _, rest = name.partition(".")
-    known = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    if first not in known or bool(rest) != is_dataclass(known[first]):
-        names = [f"{n}.…" if is_dataclass(v) else n for n, v in known.items()]
-        raise UserError(f"unknown setting {name!r}; choose one of {', '.join(sorted(names))}")
-    if rest:
-        return replace(settings, **{first: _changed(known[first], rest, value)})
-    value = tuple(value) if isinstance(value, list) else value
-    if isinstance(known[first], float) and isinstance(value, int):
-        value = float(value)
-    if known[first] is not None and type(value) is not type(known[first]):
-        wanted = type(known[first]).__name__
-        raise UserError(f"{name} must be of type {wanted}, such as {known[first]}, found {value!r}")
-    return replace(settings, **{first: value})
-
-
 def _check(config: Config) -> None:
     numbers = {name: getattr(config, name) for name in POSITIVE}
     for variant in ("maml", "maml_tuned"):
         for name, value in asdict(getattr(config, variant)).items():
             numbers[f"{variant}.{name}"] = 1 if name == "decay" else value
-    for name, value in numbers.items():
-        if not 0 < value < float("inf"):
-            raise UserError(f"{name} must be positive and finite, found {value}")
-    for name, choices in CHOICES.items():
-        if getattr(config, name) not in choices:
-            found = getattr(config, name)
-            raise UserError(f"{name} must be one of {', '.join(choices)}, found {found!r}")
+    check_positive(numbers.items())
+    check_choices(config, CHOICES)
     if config.steps % config.unroll:
         raise UserError(
             f"steps must be a multiple of unroll, found steps={config.steps} and "
@@ -196,21 +180,7 @@ def _check(config: Config) -> None:
             )
     if config.test_tasks < 2:
         raise UserError(f"test_tasks must be at least 2 for an interval, found {config.test_tasks}")
-    _check_whole("hidden", config.hidden, 1, distinct=False)
-    _check_whole("seeds", config.seeds, 0, distinct=True)
-    _check_words("methods", config.methods, METHODS)
-    _check_words("settings", config.settings, (FIRST, ZEROTH))
-
-
-def _check_whole(name: str, values: tuple[Any, ...], least: int, distinct: bool) -> None:
-    good = values and all(type(v) is int and v >= least for v in values)
-    if not good or (distinct and len(set(values)) < len(values)):
-        which = "distinct whole numbers" if distinct else "whole numbers"
-        raise UserError(f"{name} must be {which} of at least {least}, found {values}")
-
-
-def _check_words(name: str, values: tuple[Any, ...], known: tuple[str, ...]) -> None:
-    unknown = [value for value in values if value not in known]
-    if not values or unknown or len(set(values)) < len(values):
-        found = f"unknown {unknown[0]!r}" if unknown else f"found {values}"
-        raise UserError(f"{name} must be some of {', '.join(known)}, each once; {found}")
+    check_whole("hidden", config.hidden, 1, distinct=False)
+    check_whole("seeds", config.seeds, 0, distinct=True)
+    check_words("methods", config.methods, METHODS)
+    check_words("settings", config.settings, (FIRST, ZEROTH))

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import click
-
-from lft_validation.errors import CheckFailed, UserError
+from lft_validation.errors import UserError
 from lft_validation.experiments.figure4.config import Config, make_config
 from lft_validation.experiments.figure4.needs import check_usable
 from lft_validation.experiments.figure4.plot import draw
 from lft_validation.experiments.figure4.report import collect, markdown, summarise
 from lft_validation.experiments.figure4.run import make_jobs
+from lft_validation.experiments.running import run_in_folder
 from lft_validation.files import write_bytes, write_json
-from lft_validation.jobs import Job, Stopped, run_jobs
 from lft_validation.report import number
 from lft_validation.resources import cores
-from lft_validation.runs import log, open_run
 
 
 def reproduce(
@@ -35,61 +30,22 @@ def reproduce(
     Raises:
         UserError: for settings, a folder or a backend that cannot be used.
     """
-    from rich.console import Console
-
-    console = Console(stderr=True)
     config = make_config(preset, changes)
     if reuse is not None and not (reuse / "jobs").is_dir():
         raise UserError(f"--reuse {reuse} is not a run folder (it has no jobs/); check the path")
     jobs = make_jobs(config, out / "jobs", None if reuse is None else reuse / "jobs")
     workers = min(workers or cores(), len(jobs))
     check_usable(config, workers)
-    try:
-        open_run(out, "figure4", config.to_json(), resume)
-        console.print(f"figure4, preset {preset}: jobs {len(jobs)}, processes {workers} → {out}")
-        log(out, f"start: jobs {len(jobs)}, processes {workers}, resume {resume}")
-        _run(jobs, workers, console)
-        _finish(config, out, console)
-        log(out, "finished")
-    except Stopped:
-        log(out, "stopped")
-        console.print(f"stopped; go on with the same command and: --resume --out {out}")
-        raise click.exceptions.Exit(130) from None
-    except BrokenProcessPool:
-        raise CheckFailed(
-            "a worker process was killed, perhaps for want of memory; finished work is kept: go on "
-            f"with --resume --out {out}, and fewer --workers"
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"cannot write to --out {out} ({error.strerror}); choose another folder, or make room"
-        ) from error
-
-
-def _run(jobs: Sequence[Job], workers: int, console: Any) -> None:
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
+    run_in_folder(
+        "figure4",
+        preset,
+        config.to_json(),
+        jobs,
+        workers,
+        out,
+        resume,
+        lambda console: _finish(config, out, console),
     )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    total = sum(job.units for job in jobs)
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task(f"0 of {len(jobs)} jobs", total=total)
-
-        def tick(done: Sequence[float]) -> None:
-            finished = sum(d >= job.units * 0.999 for d, job in zip(done, jobs, strict=True))
-            progress.update(bar, completed=sum(done), description=f"{finished} of {len(jobs)} jobs")
-
-        run_jobs(jobs, workers, tick)
 
 
 def _finish(config: Config, out: Path, console: Any) -> None:

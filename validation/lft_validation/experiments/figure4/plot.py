@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from lft_validation.experiments.figure4.config import Config
 from lft_validation.experiments.figure4.report import Results
-from lft_validation.files import write_bytes
+from lft_validation.experiments.figures import save
 
 COLOURS = {
     "LFT": "#d62728",
@@ -60,7 +59,7 @@ def _figure(config: Config, results: Results, folder: Path, name: str, long: boo
             ncols=min(len(labels), 4 * len(panels)),
             frameon=False,
         )
-        return [_save(figure, folder / f"{name}.{kind}", kind) for kind in ("png", "svg")]
+        return [save(figure, folder / f"{name}.{kind}", kind) for kind in ("png", "svg")]
 
 
 def _panel(panel: Any, config: Config, results: Results, setting: str, long: bool) -> None:
@@ -98,10 +97,3 @@ def _spread(mse: np.ndarray, long: bool) -> tuple[np.ndarray, np.ndarray]:
         return np.percentile(mse, 25, axis=0), np.percentile(mse, 75, axis=0)
     mean, sd = mse.mean(axis=0), mse.std(axis=0)
     return np.maximum(mean - sd, 0.0), mean + sd
-
-
-def _save(figure: Any, path: Path, kind: str) -> Path:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
-    write_bytes(path, buffer.getvalue())
-    return path

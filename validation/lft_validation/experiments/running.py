@@ -1,0 +1,84 @@
+"""What every experiment's run has in common: the folder, the processes, the ways to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lft_validation.errors import CheckFailed, UserError
+from lft_validation.jobs import Job, Stopped, run_jobs
+from lft_validation.runs import log, open_run
+
+
+def run_in_folder(
+    experiment: str,
+    preset: str,
+    config: dict[str, Any],
+    jobs: Sequence[Job],
+    workers: int,
+    out: Path,
+    resume: bool,
+    finish: Callable[[Any], None],
+) -> None:
+    """Run all jobs with a progress bar, then ``finish`` with the console for messages.
+
+    Raises:
+        UserError: for a folder that cannot be used or written to.
+        CheckFailed: if a worker process was killed.
+        click.exceptions.Exit: with code 130 after Ctrl-C; the folder can be gone on with.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    try:
+        open_run(out, experiment, config, resume)
+        console.print(
+            f"{experiment}, preset {preset}: jobs {len(jobs)}, processes {workers} → {out}"
+        )
+        log(out, f"start: jobs {len(jobs)}, processes {workers}, resume {resume}")
+        _run(jobs, workers, console)
+        finish(console)
+        log(out, "finished")
+    except Stopped:
+        log(out, "stopped")
+        console.print(f"stopped; go on with the same command and: --resume --out {out}")
+        raise click.exceptions.Exit(130) from None
+    except BrokenProcessPool:
+        raise CheckFailed(
+            "a worker process was killed, perhaps for want of memory; finished work is kept: go on "
+            f"with --resume --out {out}, and fewer --workers"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"cannot write to --out {out} ({error.strerror}); choose another folder, or make room"
+        ) from error
+
+
+def _run(jobs: Sequence[Job], workers: int, console: Any) -> None:
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    total = sum(job.units for job in jobs)
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(f"0 of {len(jobs)} jobs", total=total)
+
+        def tick(done: Sequence[float]) -> None:
+            finished = sum(d >= job.units * 0.999 for d, job in zip(done, jobs, strict=True))
+            progress.update(bar, completed=sum(done), description=f"{finished} of {len(jobs)} jobs")
+
+        run_jobs(jobs, workers, tick)

@@ -1,0 +1,58 @@
+"""Settings of an experiment: frozen dataclasses, changed by name and checked with one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from lft_validation.errors import UserError
+
+
+def changed(settings: Any, name: str, value: Any) -> Any:
+    """Return a frozen dataclass with one setting changed; a dot leads into a nested one."""
+    first, _, rest = name.partition(".")
+    known = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    if first not in known or bool(rest) != is_dataclass(known[first]):
+        names = [f"{n}.…" if is_dataclass(v) else n for n, v in known.items()]
+        raise UserError(f"unknown setting {name!r}; choose one of {', '.join(sorted(names))}")
+    if rest:
+        return replace(settings, **{first: changed(known[first], rest, value)})
+    value = tuple(value) if isinstance(value, list) else value
+    if isinstance(known[first], float) and isinstance(value, int):
+        value = float(value)
+    if known[first] is not None and type(value) is not type(known[first]):
+        wanted = type(known[first]).__name__
+        raise UserError(f"{name} must be of type {wanted}, such as {known[first]}, found {value!r}")
+    return replace(settings, **{first: value})
+
+
+def check_positive(numbers: Iterable[tuple[str, float]]) -> None:
+    """Raise ``UserError`` for the first number that is not positive and finite."""
+    for name, value in numbers:
+        if not 0 < value < float("inf"):
+            raise UserError(f"{name} must be positive and finite, found {value}")
+
+
+def check_choices(config: Any, choices: dict[str, tuple[str, ...]]) -> None:
+    """Raise ``UserError`` for the first setting that is none of its choices."""
+    for name, known in choices.items():
+        found = getattr(config, name)
+        if found not in known:
+            raise UserError(f"{name} must be one of {', '.join(known)}, found {found!r}")
+
+
+def check_whole(name: str, values: tuple[Any, ...], least: int, distinct: bool) -> None:
+    """Raise ``UserError`` unless there are whole numbers of at least ``least``."""
+    good = values and all(type(v) is int and v >= least for v in values)
+    if not good or (distinct and len(set(values)) < len(values)):
+        which = "distinct whole numbers" if distinct else "whole numbers"
+        raise UserError(f"{name} must be {which} of at least {least}, found {values}")
+
+
+def check_words(name: str, values: tuple[Any, ...], known: tuple[str, ...]) -> None:
+    """Raise ``UserError`` unless ``values`` are some of ``known``, each once."""
+    unknown = [value for value in values if value not in known]
+    if not values or unknown or len(set(values)) < len(values):
+        found = f"unknown {unknown[0]!r}" if unknown else f"found {values}"
+        raise UserError(f"{name} must be some of {', '.join(known)}, each once; {found}")
