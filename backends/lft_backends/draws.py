@@ -24,6 +24,11 @@ class Stage(IntEnum):
     BOOTSTRAP = 7
     CASE = 8  # random cases of test vectors and gradient checks
     VICTIM = 9  # training of attacked classifiers: task is the epoch (0 the start), step what for
+    THEOREM1_TASK = 20  # tasks that Theorem 1 is measured on
+    THEOREM1_INIT = 21  # their θ^(0)
+    THEOREM1_TRAIN = 22  # draws of D_tr
+    THEOREM1_VAL = 23  # draws of D_val
+    THEOREM1_BOOTSTRAP = 24
 
 
 def stream(seed: int, stage: Stage, task: int = 0, step: int = 0) -> np.random.Generator:

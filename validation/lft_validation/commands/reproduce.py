@@ -11,7 +11,7 @@ import click
 
 from lft_validation.errors import UserError
 
-EXPERIMENTS = ("figure4",)
+EXPERIMENTS = ("figure4", "theorem1")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

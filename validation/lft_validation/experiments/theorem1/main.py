@@ -1,0 +1,58 @@
+"""``lft reproduce theorem1``: from options to a finished run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lft_validation.errors import UserError
+from lft_validation.experiments.running import run_in_folder
+from lft_validation.experiments.theorem1.config import Config, make_config
+from lft_validation.experiments.theorem1.needs import check_usable
+from lft_validation.experiments.theorem1.plot import draw
+from lft_validation.experiments.theorem1.report import collect, summarise
+from lft_validation.experiments.theorem1.run import make_jobs
+from lft_validation.experiments.theorem1.tables import markdown, show
+from lft_validation.files import write_bytes, write_json
+from lft_validation.resources import cores
+
+
+def reproduce(
+    preset: str,
+    changes: dict[str, Any],
+    out: Path,
+    resume: bool = False,
+    workers: int | None = None,
+    reuse: Path | None = None,
+) -> None:
+    """Run all jobs, then write results.json, table.md and the figure.
+
+    Raises:
+        UserError: for settings, a folder or a backend that cannot be used.
+    """
+    if reuse is not None:
+        raise UserError("--reuse is for figure4; go on with a run of theorem1 with --resume")
+    config = make_config(preset, changes)
+    jobs = make_jobs(config, out / "jobs")
+    workers = min(workers or cores(), len(jobs))
+    check_usable(config, workers)
+    run_in_folder(
+        "theorem1",
+        preset,
+        config.to_json(),
+        jobs,
+        workers,
+        out,
+        resume,
+        lambda console: _finish(config, out, console),
+    )
+
+
+def _finish(config: Config, out: Path, console: Any) -> None:
+    summary = summarise(config, collect(config, out / "jobs"))
+    write_json(out / "results.json", summary)
+    write_bytes(out / "table.md", markdown(config, summary).encode())
+    figures = draw(config, summary, out)
+    show(config, summary)
+    names = ", ".join(path.name for path in figures)
+    console.print(f"written to {out}: results.json, table.md, {names}")
