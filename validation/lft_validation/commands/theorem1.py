@@ -77,12 +77,12 @@ def _sizes(name: str, text: str) -> tuple[int, ...]:
 
 def _measure(config: Config, family: str, phi: str, seed: int) -> dict[str, Any]:
     from lft_validation.experiments.theorem1.needs import check_usable
-    from lft_validation.experiments.theorem1.report import estimator_check, summarise
+    from lft_validation.experiments.theorem1.report import summarise
     from lft_validation.experiments.theorem1.session import measure_all
 
     check_usable(config, 1)
     points = measure_all(config, family, phi, seed)
-    return summarise(config, {(family, seed, phi): points}) | {"estimator": estimator_check(seed)}
+    return summarise(config, {(family, seed, phi): points})
 
 
 def _judge(summary: dict[str, Any]) -> None:
@@ -90,7 +90,7 @@ def _judge(summary: dict[str, Any]) -> None:
     if not estimator["covered"]:
         raise CheckFailed(
             f"the estimator says {estimator['low']:.3g} to {estimator['high']:.3g} where "
-            f"{estimator['truth']:.3g} is true; one seed in twenty may: try another --seed"
+            f"{estimator['truth']:.3g} is true; the installation is not to be trusted"
         )
     if any(row["above_bound"] for series in summary["series"] for row in series["grid"]):
         raise CheckFailed("the gap is above the bound (11): A1 to A3 cannot all hold here")

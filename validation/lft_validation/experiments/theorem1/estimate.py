@@ -1,9 +1,9 @@
 """How long is the mean of random vectors? An estimate with an honest interval, and slopes of such.
 
-‖x̄‖ is too long on average, for noise has a length too: E‖x̄‖² = ‖μ‖² + tr Σ / R. So what is estimated
-is ‖μ‖², by ‖x̄‖² − tr S / R, which has no bias. Its error is 2 μ·e + ‖e‖² − E‖e‖² with e = x̄ − μ. It is
-sampled from the draws' own covariance, e = Σ_r z_r (x_r − x̄) / √(R (R − 1)) with normal z_r (a
-multiplier bootstrap). Taking x̄ for μ makes the interval a little too wide, not too narrow.
+‖x̄‖ is too long on average, for noise has a length too: E‖x̄‖² = ‖μ‖² + tr Σ / R. So what is
+estimated is ‖μ‖², by ‖x̄‖² − tr S / R, which has no bias. Its error is 2 μ·e + ‖e‖² − E‖e‖² with
+e = x̄ − μ. It is sampled from the draws' own covariance, e = Σ_r z_r (x_r − x̄) / √(R (R − 1)) with
+normal z_r (a multiplier bootstrap). Taking x̄ for μ makes the interval a little too wide.
 """
 
 from __future__ import annotations
