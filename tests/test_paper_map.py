@@ -14,8 +14,10 @@ MAP = (ROOT / "docs" / "paper_map.md").read_text(encoding="utf-8")
 ERRATA = (ROOT / "docs" / "errata.md").read_text(encoding="utf-8")
 
 # What is built; an equation that is built later is added here and in the map.
-LABELS = {"(1)", "(2)", "(3)", "(4)", "(5)", "(6)", "(7)", "Statement 1", "(8)", "(9)", "(10)"} | {
-    "(12)", "(S1)", "(S2)–(S5)", "(S6)", "(S7)", "(S8)", "(S28)", "(S29)",
+LABELS = {"(1)", "(2)", "(3)", "(4)", "(5)", "(6)", "(7)", "Statement 1", "(8)", "(9)"} | {
+    "(10)", "(11)", "(12)", "(S1)", "(S2)–(S5)", "(S6)", "(S7)", "(S8)", "(S9)", "(S10), A3",
+    "(S11), (S12), A3", "(S13)", "(S16)", "(S18), (S19)", "(S20)–(S22)", "(S23)–(S25)", "(S26)",
+    "(S28)", "(S29)",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from lft_validation.cli import main
 from lft_validation.errors import UserError
 from lft_validation.experiments.theorem1 import report
-from lft_validation.experiments.theorem1.config import PRESETS, make_config
+from lft_validation.experiments.theorem1.config import PRESETS, TRAINED, make_config
 
 TINY = (
     "--preset", "smoke", "--workers", "1", "--set", 'families=["sine"]',
@@ -84,7 +84,7 @@ def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_p
     [
         (["--preset", "huge"], "unknown preset 'huge'; choose one of smoke"),
         (["--backend", "cupy"], "backend must be one of numpy, numba, found 'cupy'"),
-        (["--shots", "0"], "unknown setting 'val_shots'"),
+        (["--shots", "0"], "shots must be positive and finite, found 0"),
         (["--methods", "LFT"], "unknown setting 'methods'"),
         (["--unroll", "0"], "unroll must be positive and finite, found 0"),
         (["--set", "draws=3"], "draws must be at least 4, found 3"),
@@ -93,7 +93,10 @@ def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_p
         (["--set", 'families=["cats"]'], "unknown 'cats'"),
         (["--set", 'phis=["best"]'], "unknown 'best'"),
         (["--set", "train_sizes=[0]"], "train_sizes must be distinct whole numbers of at least 1"),
-        (["--set", "tasks=99999999"], "this run needs about"),
+        (
+            ["--set", "tasks=99999999", "--set", 'families=["sine"]'],
+            "this run needs about",
+        ),
         (["--reuse", "."], "--reuse is for figure4"),
     ],
 )
@@ -103,6 +106,17 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_pat
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_the_half_trained_tuner_stays_so_when_the_training_has_gone_on(tmp_path):
+    run = ["reproduce", "theorem1", *TINY, "--set", 'phis=["trained","half-trained"]',
+           "--set", "train_sizes=[1,4]", "--out", str(tmp_path / "r")]  # fmt: skip
+    files = [tmp_path / "r" / "jobs" / "sine-seed0" / f"phi-{phi}.npz" for phi in TRAINED[1:]]
+    assert lft(*run).exit_code == 0
+    half, whole = (file.read_bytes() for file in files)
+    assert half != whole
+    assert lft(*run, "--resume").exit_code == 0
+    assert [file.read_bytes() for file in files] == [half, whole]
 
 
 def test_a_missing_point_is_named(finished, tmp_path):
@@ -119,14 +133,14 @@ def test_the_command_measures_at_once_and_says_what_holds():
     assert result.exit_code == 0, result.output
     for text in ("Exponents", "Does it hold?", "(S13)", "closed-form case", "bound"):
         assert text in result.output
-    assert max(len(line) for line in result.output.splitlines()) <= 80
+    assert max(len(line) for line in result.stdout.splitlines()) <= 80
 
 
 def test_the_command_takes_a_fine_tuner_from_a_file_and_writes_json(finished):
     file = finished[0] / "jobs" / "sine-seed0" / "phi-trained.npz"
     result = lft(*FAST, "--phi", str(file), "--json", "-")
     assert result.exit_code == 0, result.output
-    found = json.loads(result.output)
+    found = json.loads(result.stdout)
     assert found["estimator"]["covered"]
     assert found["series"][0]["phi"] == str(file)
 
@@ -157,7 +171,7 @@ def test_what_is_not_true_ends_with_exit_code_1(wrong, message, monkeypatch):
     known = {"covered": True, "low": 1.0, "high": 2.0, "truth": 1.5, "value": 1.5}
     monkeypatch.setattr(report, "estimator_check", lambda: wrong or known)
     if wrong is None:
-        monkeypatch.setattr(report, "bound", lambda *a: 0.0)
+        monkeypatch.setattr(report, "bound", lambda *a: -1.0)
     result = lft(*FAST, "--json", "-")
     assert result.exit_code == 1
     assert message in result.output

@@ -105,8 +105,8 @@ def refutation(examples: int = 400, phi: float = 1.0) -> Refutation:
 
     Example:
         >>> case = refutation()
-        >>> round(case.gap, 6), round(case.bound, 3), case.bias
-        (1.0, 0.283, 0.0)
+        >>> round(case.gap, 6), round(case.bound, 2), case.bias
+        (1.0, 0.28, 0.0)
     """
     b = np.zeros(examples)
     b[:2] = np.sqrt(examples / 2) * np.asarray([1.0, -1.0])

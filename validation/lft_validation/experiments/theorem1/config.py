@@ -62,8 +62,13 @@ class Config:
         return plain
 
     def phis_of(self, family: str) -> tuple[str, ...]:
-        """Return the Φ to measure; the one of Figure 4 was trained for sine waves alone."""
-        return tuple(phi for phi in self.phis if phi != SHIPPED or family == "sine")
+        """Return the Φ to measure, in the order of one training: half of it before all of it.
+
+        The Φ of Figure 4 was trained for sine waves alone.
+        """
+        return tuple(
+            phi for phi in PHIS if phi in self.phis and (phi != SHIPPED or family == "sine")
+        )
 
 
 PRESETS = {

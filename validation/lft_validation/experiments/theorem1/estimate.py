@@ -8,6 +8,7 @@ normal z_r (a multiplier bootstrap). Taking x̄ for μ makes the interval a litt
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +64,7 @@ def root_of_mean(squares: np.ndarray) -> Length:
     return Length(float(squares.mean()), errors, _top(deviation**2))
 
 
+@cache
 def _multipliers(R: int) -> np.ndarray:
     """z_r / √(R (R − 1)) of the bootstrap (RESAMPLES, R).
 

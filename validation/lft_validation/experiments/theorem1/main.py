@@ -32,6 +32,7 @@ def reproduce(
     """
     if reuse is not None:
         raise UserError("--reuse is for figure4; go on with a run of theorem1 with --resume")
+    changes.pop("val_shots", None)  # --shots is that of meta-training; |D_val| is on the grid
     config = make_config(preset, changes)
     jobs = make_jobs(config, out / "jobs")
     workers = min(workers or cores(), len(jobs))

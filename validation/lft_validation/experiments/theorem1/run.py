@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lft_backends.draws import Stage
+from lft_ref import LSTMParams
 from lft_validation.experiments.theorem1.config import TRAINED, Config
 from lft_validation.experiments.theorem1.estimate import Length
 from lft_validation.experiments.theorem1.gap import reference
@@ -17,7 +18,7 @@ from lft_validation.experiments.theorem1.problems import make_tasks
 from lft_validation.files import fingerprint, read_arrays, write_arrays
 from lft_validation.jobs import Job, Monitor, Stopped
 from lft_validation.runs import versions
-from lft_validation.tuners import save_tuner
+from lft_validation.tuners import load_tuner, save_tuner
 
 KIND = "lft-theorem1-point-1"
 WIDE = 64  # |D_tr| from which the examples, and not the steps, take the time
@@ -68,21 +69,32 @@ def run_job(config: Config, key: JobKey, folder: Path, monitor: Monitor) -> None
     stages = (Stage.THEOREM1_TASK, Stage.THEOREM1_INIT)
     tasks = make_tasks(config, key.family, key.seed, stages, numbers)
     for phi in config.phis_of(key.family):
-        params = make_phi(config, key.family, key.seed, phi, folder / key.name, owner, monitor)
+        params = _phi(config, key, phi, folder / key.name, owner, monitor)
         tuner = make_tuner(config, phi)
-        if phi in TRAINED:
-            name = f"phi-{phi}.npz"
-            save_tuner(folder / key.name / name, params, tuner.cell, owner)
-        at = reference(params, tuner, tasks, config.unroll)
+        at = None
         for D_tr in config.train_sizes:
             file = point_file(folder, key, phi, D_tr)
             if not file.exists():
+                at = at or reference(params, tuner, tasks, config.unroll)
                 point = measure_point(config, params, tuner, tasks, at, key.seed, D_tr)
                 write_arrays(file, KIND, owner, _pack(point))
             done += _point_units(D_tr)
             monitor.report(done)
             if monitor.check():
                 raise Stopped
+
+
+def _phi(
+    config: Config, key: JobKey, phi: str, folder: Path, owner: str, monitor: Monitor
+) -> LSTMParams:
+    """Return Φ, from its file once it is there: by then the training may have gone on."""
+    file = folder / f"phi-{phi}.npz"
+    if phi in TRAINED and file.exists():
+        return load_tuner(file)[0]
+    params = make_phi(config, key.family, key.seed, phi, folder, owner, monitor)
+    if phi in TRAINED:
+        save_tuner(file, params, make_tuner(config, phi).cell, owner)
+    return params
 
 
 def _pack(point: Point) -> dict[str, np.ndarray]:
