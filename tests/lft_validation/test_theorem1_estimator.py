@@ -43,7 +43,7 @@ def test_the_closed_form_is_the_mean_of_many_draws(D_tr):
 
 
 @pytest.mark.parametrize("controlled", [False, True])
-@pytest.mark.parametrize(("D_tr", "D_val"), [(4, 4), (64, 16)])
+@pytest.mark.parametrize(("D_tr", "D_val"), [(16, 16), (64, 16)])
 def test_the_stated_interval_covers_the_known_gap_in_95_percent_of_seeds(D_tr, D_val, controlled):
     covered, truth = 0, gap(CASE, D_tr)
     for seed in range(SEEDS):
@@ -57,13 +57,12 @@ def test_the_stated_interval_covers_the_known_gap_in_95_percent_of_seeds(D_tr, D
 
 
 def test_the_control_makes_large_data_sets_measurable():
-    found, control = draws(CASE, 256, 256, 80, np.random.default_rng(0))
+    found, control = draws(CASE, 1024, 1024, 80, np.random.default_rng(0))
     plain = length_of_mean(found.l2o - found.lft)
     better = length_of_mean(with_control(found.l2o - found.lft, control.l2o - control.lft))
     width = [np.subtract(*length.interval[::-1]) for length in (plain, better)]
     assert width[1] < width[0] / 3
-    assert better.resolved
-    assert not plain.resolved
+    assert better.interval[0] > 0.0
 
 
 @pytest.mark.parametrize("length", [0.0, 0.3, 3.0])

@@ -1,9 +1,11 @@
 """How long is the mean of random vectors? An estimate with an honest interval, and slopes of such.
 
 ‖x̄‖ is too long on average, for noise has a length too: E‖x̄‖² = ‖μ‖² + tr Σ / R. So what is
-estimated is ‖μ‖², by ‖x̄‖² − tr S / R, which has no bias. Its error is 2 μ·e + ‖e‖² − E‖e‖² with
-e = x̄ − μ. It is sampled from the draws' own covariance, e = Σ_r z_r (x_r − x̄) / √(R (R − 1)) with
-normal z_r (a multiplier bootstrap). Taking x̄ for μ makes the interval a little too wide.
+estimated is ‖μ‖², by U = ‖x̄‖² − tr S / R, which has no bias. Its standard error is the root of
+4 x̄ᵀS x̄ / R + 2 tr S² / R². Meta-gradients are skew: draws that miss the rare large ones give a
+mean that is too short *and* an error that is too small. Hence a studentised bootstrap, which
+resamples the ratio of both. With 80 skew draws its 95 % quantiles still cover a little less than
+95 % of known answers, and its 99 % quantiles about 95 %: an interval here is made of these.
 """
 
 from __future__ import annotations
@@ -15,8 +17,11 @@ import numpy as np
 
 from lft_backends.draws import Stage, stream
 
-CONFIDENCE = 0.95
+CONFIDENCE = 0.95  # that intervals are meant, and tested, to have
+QUANTILES = 0.99  # of the bootstrap that give it
 RESAMPLES = 1000
+TINY = 1e-300
+FLOOR = 0.1  # of the standard error: resamples of very few draws can have none at all
 DOMINATED = 0.5  # of the draws' variance by one draw: then no error can be trusted
 
 
@@ -35,7 +40,7 @@ class Length(NamedTuple):
     @property
     def interval(self) -> tuple[float, float]:
         """Limits of ‖μ‖ at 95 %."""
-        tails = (1.0 - CONFIDENCE) / 2.0
+        tails = (1.0 - QUANTILES) / 2.0
         low, high = self.square - np.quantile(self.errors, [1.0 - tails, tails])
         return float(np.sqrt(max(low, 0.0))), float(np.sqrt(max(high, 0.0)))
 
@@ -47,34 +52,42 @@ class Length(NamedTuple):
 
 def length_of_mean(draws: np.ndarray) -> Length:
     """Estimate ‖E x‖ from independent draws of x (R, P), R >= 2."""
-    R, mean = draws.shape[0], draws.mean(axis=0)
-    deviation = draws - mean
-    squares = np.sum(deviation**2, axis=1)
-    e = _multipliers(R) @ deviation
-    lengths = np.sum(e**2, axis=1)
-    errors = 2.0 * e @ mean + lengths - lengths.mean()
-    noise = squares.sum() / (R * (R - 1.0))
-    return Length(float(mean @ mean - noise), errors, _top(squares))
+    R, K = draws.shape[0], draws @ draws.T
+    square, centre, error = _square(K, np.full((1, R), 1.0 / R))
+    squares, _, errors = _square(K, _resamples(R))
+    ratio = (squares - centre) / np.maximum(errors, FLOOR * error + TINY)
+    deviation = draws - draws.mean(axis=0)
+    return Length(float(square[0]), ratio * error, _top(np.sum(deviation**2, axis=1)))
+
+
+def _square(K: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """‖μ‖² estimated, ‖x̄‖², and the standard error, from inner products K and weights p (B, R)."""
+    R = K.shape[0]
+    with_mean = p @ K  # x_r · x̄
+    mean = np.sum(with_mean * p, axis=1)  # ‖x̄‖²
+    spread = (p @ np.diag(K) - mean) * R / (R - 1)  # tr S
+    along = np.sum(p * with_mean**2, axis=1)
+    # tr S² = Σ_rs p_r p_s ((x_r − x̄) · (x_s − x̄))²
+    pairs = np.sum((p @ K**2) * p, axis=1) - 2.0 * along + mean**2
+    variance = 4.0 * np.maximum(along - mean**2, 0.0) / (R - 1) + 2.0 * np.maximum(pairs, 0) / R**2
+    return mean - spread / R, mean, np.sqrt(variance)
 
 
 def root_of_mean(squares: np.ndarray) -> Length:
     """Estimate √E s from independent draws of s >= 0 (R,), R >= 2."""
-    deviation = squares - squares.mean()
-    errors = _multipliers(squares.size) @ deviation
-    return Length(float(squares.mean()), errors, _top(deviation**2))
+    R, mean, p = squares.size, squares.mean(), _resamples(squares.size)
+    means = p @ squares
+    error = np.std(squares) / np.sqrt(R - 1)
+    errors = np.sqrt(np.maximum(p @ squares**2 - means**2, 0.0) / (R - 1))
+    ratio = (means - mean) / np.maximum(errors, FLOOR * error + TINY)
+    return Length(float(mean), ratio * error, _top((squares - mean) ** 2))
 
 
 @cache
-def _multipliers(R: int) -> np.ndarray:
-    """z_r / √(R (R − 1)) of the bootstrap (RESAMPLES, R).
-
-    Few draws know their own covariance badly: z is widened as Student's t is.
-    """
-    from scipy.stats import norm, t
-
-    tail = (1.0 + CONFIDENCE) / 2.0
-    z = stream(0, Stage.THEOREM1_BOOTSTRAP).standard_normal((RESAMPLES, R))
-    return np.asarray(z * (t.ppf(tail, R - 1) / norm.ppf(tail) / np.sqrt(R * (R - 1.0))))
+def _resamples(R: int) -> np.ndarray:
+    """Weights of the bootstrap's resamples of R draws (RESAMPLES, R)."""
+    counts = stream(0, Stage.THEOREM1_BOOTSTRAP).multinomial(R, np.full(R, 1.0 / R), RESAMPLES)
+    return np.asarray(counts / R)
 
 
 def _top(squares: np.ndarray) -> float:

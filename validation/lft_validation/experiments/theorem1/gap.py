@@ -92,7 +92,8 @@ def measure(
 
 def _control(f: Any, at: Reference, data: Data) -> np.ndarray:
     """1/K Σ_k e(θ̄^(k); D) • Ḡ^(k), for each draw of D (R, N, P)."""
-    K, total = at.theta.shape[0], 0.0
+    K = at.theta.shape[0]
+    total: Any = 0.0
     for k in range(K):
         theta = np.broadcast_to(at.theta[k], (data.x.shape[0], *at.theta[k].shape))
         e = f.grad(theta, data) - at.grad[k]

@@ -10,6 +10,7 @@ import numpy as np
 from lft_validation.experiments.figures import save
 from lft_validation.experiments.theorem1.config import Config
 
+LOST = "its upper limit, where 0 is not excluded"
 COLOURS = {"gap": "#d62728", "single": "#1f77b4", "bound": "#222222", "slope": "0.6"}
 
 
@@ -33,8 +34,18 @@ def draw(config: Config, summary: dict[str, Any], folder: Path) -> list[Path]:
             for panel in row[len(own) :]:
                 panel.set_axis_off()
             row[0].set_ylabel("difference of meta-gradients")
-        handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+        shown_lines = {
+            label: handle
+            for panel in panels.flat
+            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(
+            list(shown_lines.values()),
+            list(shown_lines),
+            loc="outside lower center",
+            ncols=min(columns, 3),
+            frameon=False,
+        )
         return [save(figure, folder / f"theorem1.{kind}", kind) for kind in ("png", "svg")]
 
 
@@ -47,7 +58,7 @@ def _panel(panel: Any, config: Config, series: dict[str, Any]) -> None:
     bounds = [row["bound"] for row in rows]
     panel.plot(sizes, bounds, color=COLOURS["bound"], label=label, **line)
     single = [row["single"]["value"] for row in rows]
-    label = f"root mean square of single draws, D_val = {wide}"
+    label = f"gap of single draws, RMS, D_val = {wide}"
     panel.plot(sizes, single, color=COLOURS["single"], label=label, **line)
     _gap(panel, series["gap_by_train_size"])
     panel.set(xscale="log", yscale="log")
@@ -65,11 +76,11 @@ def _gap(panel: Any, rows: list[dict[str, Any]]) -> None:
         [row["high"] - row["value"] for row in told],
     ]
     style = {"color": colour, "marker": ".", "linewidth": 1.2, "capsize": 2}
-    panel.errorbar(sizes, values, errors, label="gap of expected gradients, 95 %", **style)
+    panel.errorbar(sizes, values, errors, label="gap of expected gradients", **style)
     lost = [row for row in rows if not row["resolved"]]
     if lost:
         at, limits = ([row[name] for row in lost] for name in ("D_tr", "high"))
-        panel.plot(at, limits, color=colour, marker="v", linestyle="none", markersize=4)
+        panel.plot(at, limits, color=colour, marker="v", linestyle="none", markersize=4, label=LOST)
     if told:
         first = np.asarray(sizes[0]), values[0]
         x = np.asarray([row["D_tr"] for row in rows])

@@ -24,6 +24,8 @@ from lft_validation.experiments.theorem1.problems import Tasks, draw
 EXACT = "exact"  # in place of a |D_val|: the expectation over D_val is taken, not sampled
 CHUNK = 100_000  # examples of D_tr, D_val or the population that are worked on at once
 
+AXES = (0, 1, 0, 0, 1, 1, 2, 1)  # where the draws stand in each array of Draws
+
 
 class Point(NamedTuple):
     """What was measured; names are ``quantity/|D_val|`` or just ``quantity``."""
@@ -85,11 +87,10 @@ def _in_chunks(
         parts.append(
             measure(params, tuner, tasks, at, _take(train, rows), [_take(v, rows) for v in vals])
         )
-    axes = Draws(0, 1, 0, 0, 1, 1, 2, 1)  # type: ignore[arg-type] # where R stands in each
     return Draws(
         *(
             np.concatenate(arrays, axis=axis)
-            for arrays, axis in zip(zip(*parts, strict=True), axes, strict=True)
+            for arrays, axis in zip(zip(*parts, strict=True), AXES, strict=True)
         )
     )
 

@@ -48,15 +48,16 @@ def make_tasks(
     """
     rngs = [stream(seed, stages[0], number) for number in numbers]
     if family == "sine":
-        network, loss = mlp((1, *config.hidden, 1)), SquaredError("mean")
+        network = mlp((1, *config.hidden, 1))
+        objective = NetworkLoss(network, SquaredError("mean"))
         examples = [_sine(config.population, rng) for rng in rngs]
     else:
         network = mlp(((8 // config.pool) ** 2, 2))
-        loss = CrossEntropy("mean")
+        objective = NetworkLoss(network, CrossEntropy("mean"))
         images, labels = digit_images(config.pool)
         examples = [_two_digits(images, labels, config.population, rng) for rng in rngs]
     x, y = (np.stack(part) for part in zip(*examples, strict=True))
-    return Tasks(NetworkLoss(network, loss), Data(x, y), _starts(network, seed, stages[1], numbers))
+    return Tasks(objective, Data(x, y), _starts(network, seed, stages[1], numbers))
 
 
 def _starts(network: Network, seed: int, stage: Stage, numbers: Sequence[int]) -> np.ndarray:

@@ -11,8 +11,9 @@ HOW_TO_READ = (
     "Gap: ‖∇F − ∇F̂‖ with its 95 % Monte-Carlo interval; “< x” where 0 lies inside. Single draws: "
     "root mean square over draws of (D_tr, D_val) and tasks. Bound: (11) with the smallest G and "
     "σ that A2 and A3 allow at that point (largest mean over tasks and steps). Ratio: bound over "
-    "gap, or over the gap's upper limit. An asterisk: one draw has more than half of the variance, "
-    "so that the interval cannot be trusted."
+    "gap, or over the gap's upper limit. G and σ apart: (11) with a pair of them for ∇_θ f and "
+    "another for ∂θ/∂Φ, as (S22) and (S26) use them. An asterisk: one draw has more than half of "
+    "the variance, so that the interval cannot be trusted."
 )
 
 
@@ -35,7 +36,7 @@ def title(series: dict[str, Any]) -> str:
 
 
 def _series(series: dict[str, Any]) -> list[str]:
-    rows = [("D_tr", "D_val", "gap", "single draws", "bound (11)", "ratio", "with two pairs G, σ")]
+    rows = [("D_tr", "D_val", "gap", "single draws", "bound (11)", "ratio", "G and σ apart")]
     for row in series["grid"]:
         rows.append(
             (
@@ -55,7 +56,7 @@ def _series(series: dict[str, Any]) -> list[str]:
     fits = [("exponent of", "fitted", "95 % interval", "points")]
     for name, fit in series["exponents"].items():
         fits.append((name, *fitted(fit)))
-    return [markdown_table(table) for table in (rows, exact, fits)] + [_checks(series)]
+    return [markdown_table(rows), markdown_table(exact), markdown_table(fits), _checks(series)]
 
 
 def told(gap: dict[str, Any]) -> str:
