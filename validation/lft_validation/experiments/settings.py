@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -34,7 +34,7 @@ def check_positive(numbers: Iterable[tuple[str, float]]) -> None:
             raise UserError(f"{name} must be positive and finite, found {value}")
 
 
-def check_choices(config: Any, choices: dict[str, tuple[str, ...]]) -> None:
+def check_choices(config: Any, choices: Mapping[str, tuple[str, ...]]) -> None:
     """Raise ``UserError`` for the first setting that is none of its choices."""
     for name, known in choices.items():
         found = getattr(config, name)

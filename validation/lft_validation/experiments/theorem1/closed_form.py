@@ -47,7 +47,7 @@ def exact(case: Linear, D_tr: int) -> Gradients:
 
 def _two(S: np.ndarray, N: int) -> np.ndarray:
     """E Â S Â for symmetric S."""
-    return ((N + 1) * S + np.trace(S) * np.eye(len(S))) / N
+    return np.asarray(((N + 1) * S + np.trace(S) * np.eye(len(S))) / N)
 
 
 def _three(Phi: np.ndarray, S: np.ndarray, N: int) -> np.ndarray:

@@ -129,7 +129,7 @@ def _steps(config: Config, draws: Draws, jacobians: JacobianDraws) -> dict[str, 
 def _over_steps(grads: np.ndarray) -> np.ndarray:
     """Mean over tasks, all steps side by side (R, K d), scaled so that lengths are those of one."""
     means = np.moveaxis(grads.mean(axis=2), 0, 1)  # (R, K, d)
-    return means.reshape(means.shape[0], -1) / np.sqrt(means.shape[1])
+    return np.asarray(means.reshape(means.shape[0], -1) / np.sqrt(means.shape[1]))
 
 
 def _constants(
