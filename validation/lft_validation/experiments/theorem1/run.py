@@ -39,7 +39,7 @@ class JobKey(NamedTuple):
 def job_key(config: Config, key: JobKey) -> str:
     """Fingerprint of all that one job's result depends on."""
     used = {k: v for k, v in config.to_json().items() if k not in ("seeds", "families")}
-    return fingerprint([used, key, versions()])
+    return fingerprint([used, key, versions("theorem1")])
 
 
 def make_jobs(config: Config, folder: Path) -> list[Job]:
