@@ -64,6 +64,7 @@ def _panel(panel: Any, config: Config, series: dict[str, Any]) -> None:
     panel.set(xscale="log", yscale="log")
     panel.set_title(f"{series['family']}, {series['phi']} Φ", fontsize=8)
     panel.set_xlabel("|D_tr|")
+    panel.tick_params(labelbottom=True)
 
 
 def _gap(panel: Any, rows: list[dict[str, Any]]) -> None:
