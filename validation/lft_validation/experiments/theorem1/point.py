@@ -48,7 +48,7 @@ def measure_point(
     train = draw(tasks, seed, Stage.THEOREM1_TRAIN, numbers, D_tr, R)
     # D_val is keyed by |D_tr| as well: points of the grid are independent of one another.
     vals = [
-        draw(tasks, seed + 1000 * D_tr, Stage.THEOREM1_VAL, numbers, D_val, R)
+        draw(tasks, seed, Stage.THEOREM1_VAL, numbers, D_val, R, beside=D_tr)
         for D_val in config.val_sizes
     ]
     draws = _in_chunks(params, tuner, tasks, at, train, vals)

@@ -104,13 +104,25 @@ def digit_images(pool: int) -> tuple[np.ndarray, np.ndarray]:
     return pooled / 8.0 - 1.0, np.asarray(labels)
 
 
+BESIDE = 2**20  # more examples than any data set has
+
+
 def draw(
-    tasks: Tasks, seed: int, stage: Stage, numbers: Sequence[int], size: int, draws: int
+    tasks: Tasks,
+    seed: int,
+    stage: Stage,
+    numbers: Sequence[int],
+    size: int,
+    draws: int,
+    beside: int = 0,
 ) -> Data:
-    """Draw so many data sets of that size for each task: x (draws, N, size, ...), on the host."""
-    M = tasks.population.x.shape[1]
+    """Draw so many data sets of that size for each task: x (draws, N, size, ...), on the host.
+
+    Draws that stand ``beside`` different numbers (|D_tr|, for D_val) are independent.
+    """
+    M, key = tasks.population.x.shape[1], size + BESIDE * beside
     rows = np.stack(
-        [stream(seed, stage, number, size).integers(M, size=(draws, size)) for number in numbers],
+        [stream(seed, stage, number, key).integers(M, size=(draws, size)) for number in numbers],
         axis=1,
     )  # (draws, N, size)
     task = np.arange(len(numbers))[:, None]
