@@ -56,11 +56,9 @@ def step(
     flat_g = _rows(g, 1)
     delta, h_new, c_new = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)
     scale = g.dtype.type(cell.output_scale)
-    for t in range(flat_g.shape[0]):
-        lstm_cpu.step(
-            W, w_o, g.dtype.type(params.b_o),
-            flat_g[t], h[t], c[t], *kind, scale, delta[t], h_new[t], c_new[t],
-        )  # fmt: skip
+    lstm_cpu.step_tasks(
+        W, w_o, g.dtype.type(params.b_o), flat_g, h, c, *kind, scale, delta, h_new, c_new
+    )
     shape = (*g.shape[:-1], *h.shape[-2:])
     return delta.reshape(g.shape), LSTMState(h_new.reshape(shape).mT, c_new.reshape(shape).mT)
 
@@ -86,11 +84,10 @@ def vjp(
     W, W_hx = _halved(weights), np.ascontiguousarray(weights.T[:-1])
     W_bar, w_o_bar = np.zeros((tasks, 4 * n, n + m + 1), g.dtype), np.zeros((tasks, n), g.dtype)
     g_bar, h_old, c_old = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)
-    for t in range(tasks):
-        lstm_cpu.vjp(
-            W, W_hx, w_o, flat_g[t], h[t], c[t], *kind, y_bar[t], h_bar[t], c_bar[t],
-            W_bar[t], w_o_bar[t], g_bar[t], h_old[t], c_old[t],
-        )  # fmt: skip
+    lstm_cpu.vjp_tasks(
+        W, W_hx, w_o, flat_g, h, c, *kind, y_bar, h_bar, c_bar,
+        W_bar, w_o_bar, g_bar, h_old, c_old,
+    )  # fmt: skip
     batch = g.shape[:-1]
     by_input = W_bar.mT  # (tasks, n + m + 1, 4n)
     parts = by_input[:, n:-1], by_input[:, :n], by_input[:, -1], w_o_bar, y_bar.sum(axis=-1)

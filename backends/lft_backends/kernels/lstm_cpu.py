@@ -175,3 +175,23 @@ def vjp(
         into_bar = np.dot(W_hx, a)
         h_old_bar[:, start:stop] = into_bar[:n]
         features_vjp(g[start:stop], into_bar[n:], g_bar[start:stop], p, log_sign)
+
+
+@njit(**FLAGS)
+def step_tasks(W, w_o, b_o, g, h, c, p, log_sign, scale, delta, h_new, c_new):
+    """Run :func:`step` for each task of a batch: g (tasks, d), h and c (tasks, n, d)."""
+    for t in range(g.shape[0]):
+        step(W, w_o, b_o, g[t], h[t], c[t], p, log_sign, scale, delta[t], h_new[t], c_new[t])
+
+
+@njit(**FLAGS)
+def vjp_tasks(
+    W, W_hx, w_o, g, h, c, p, log_sign, y_bar, h_bar, c_bar,
+    W_bar, w_o_bar, g_bar, h_old_bar, c_old_bar,
+):  # fmt: skip
+    """Run :func:`vjp` for each task of a batch, each with a Φ̄ of its own."""
+    for t in range(g.shape[0]):
+        vjp(
+            W, W_hx, w_o, g[t], h[t], c[t], p, log_sign, y_bar[t], h_bar[t], c_bar[t],
+            W_bar[t], w_o_bar[t], g_bar[t], h_old_bar[t], c_old_bar[t],
+        )  # fmt: skip
