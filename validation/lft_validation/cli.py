@@ -16,6 +16,10 @@ COMMANDS = {
         "Check a meta-gradient, ours or yours, term by term.",
     ),
     "reproduce": ("lft_validation.commands.reproduce", "Run an experiment of the paper."),
+    "signal": (
+        "lft_validation.commands.signal",
+        "See how far tasks agree on a meta-gradient.",
+    ),
     "theorem1": ("lft_validation.commands.theorem1", "Measure both sides of Theorem 1."),
     "vectors": ("lft_validation.commands.vectors", "Make or check test vectors."),
     "victims": ("lft_validation.commands.victims", "Train or show attacked classifiers."),

@@ -42,7 +42,7 @@ PUBLISHED = MAMLConfig(
     zo_test_alpha=1e-4, learning_rate=1e-3, decay=False,
 )  # fmt: skip
 TUNED = MAMLConfig(
-    batch=1, passes=5, inner_steps=5, alpha=1e-3, zo_alpha=1e-4, test_alpha=1e-3,
+    batch=1, passes=5, inner_steps=5, alpha=1e-3, zo_alpha=3e-4, test_alpha=1e-3,
     zo_test_alpha=1e-4, learning_rate=3e-3, decay=True,
 )  # fmt: skip
 
@@ -87,7 +87,7 @@ class Config:
     # hand-designed fine-tuners
     sgd_rate: float = 3e-3
     adam_rate: float = 3e-2
-    sgd_zo_rate: float = 1e-4
+    sgd_zo_rate: float = 3e-4
     adam_zo_rate: float = 1e-2
 
     # testing

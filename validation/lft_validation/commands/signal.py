@@ -1,0 +1,78 @@
+"""``lft signal``: how many tasks it takes to see where a meta-gradient points."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lft_validation.commands.json_option import json_option, write_report
+from lft_validation.errors import UserError
+
+if TYPE_CHECKING:
+    from lft_validation.gradient_signal import Window
+
+
+@click.command()
+@click.option("--tuner", default="sine", show_default=True, help="Name, or a file: phi.npz.")
+@click.option("--tasks", type=int, default=100, show_default=True, help="Sine tasks.")
+@click.option("--seed", type=int, default=100, show_default=True, help="Seed of the tasks.")
+@click.option("--no-second-order", is_flag=True, help="Drop ∂g/∂θ.")
+@click.option("--backend", default="numpy", show_default=True, help="numpy, numba, cupy.")
+@json_option
+def command(
+    tuner: str, tasks: int, seed: int, no_second_order: bool, backend: str, json_file: str | None
+) -> None:
+    """Compare the meta-gradients of many sine tasks, for LFT (D_val) and L2O (D_tr).
+
+    For each unroll of 20 steps: the loss after it, the length of one task's gradient, how far the
+    tasks agree on its direction (1: all the same, 0: not at all), and how many tasks a batch needs
+    until its mean has as much signal as noise.
+    """
+    from lft_backends.backend import BackendUnavailable, get_backend
+    from lft_validation.gradient_signal import measure
+    from lft_validation.progress import track
+    from lft_validation.tuners import load_tuner
+
+    for name, value, least in (("--tasks", tasks, 3), ("--seed", seed, 0)):
+        if value < least:
+            raise UserError(f"{name} must be at least {least}, found {value}")
+    params, cell = load_tuner(tuner)
+    try:
+        chosen = get_backend(backend, "float64")
+    except (ValueError, BackendUnavailable) as error:
+        raise UserError(str(error)) from error
+    unrolls = measure(params, cell, chosen, tasks, seed, not no_second_order)
+    windows = [w for pair in track(unrolls, 10, "unrolls") for w in pair]
+    if json_file != "-":
+        _show(windows, tasks)
+    if json_file is not None:
+        about = {"tuner": tuner, "tasks": tasks, "seed": seed, "second_order": not no_second_order}
+        write_report(json_file, about | {"windows": [_plain(w) for w in windows]})
+
+
+def _plain(window: Window) -> dict[str, Any]:
+    needed = window.tasks_needed
+    return window._asdict() | {"tasks_needed": needed if needed < float("inf") else None}
+
+
+def _show(windows: list[Window], tasks: int) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"Meta-gradients of {tasks} tasks; LFT is judged on D_val, L2O-train on D_tr"
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    for name in ("steps", "data", "MSE", "length", "agreement ± se", "tasks needed"):
+        table.add_column(name, justify="left" if name == "data" else "right")
+    for w in windows:
+        seen = w.agreement > 2.0 * w.error
+        table.add_row(
+            f"… {w.last_step}",
+            w.judged_on,
+            f"{w.loss:.3f}",
+            f"{w.norm:.0f}",
+            f"{w.agreement:.3f} ± {w.error:.3f}",
+            f"{w.tasks_needed:.0f}" if seen else "none seen",
+        )
+    Console().print(table)
