@@ -73,6 +73,17 @@ def assert_close(got: Any, want: Any, rtol: float = RTOL) -> None:
     assert error <= rtol, f"relative error {error:.3g} exceeds {rtol:.3g}"
 
 
+def assert_product_close(got: Any, want: Any, slope: Any, rtol: float) -> None:
+    """Compare products of ∂g/∂θ with a vector; ``slope`` is g.
+
+    Where ∂g/∂θ is zero, as of a loss that is piecewise linear, automatic differentiation leaves
+    rounding on the scale of g.
+    """
+    scale = max(norm(want), 1e-3 * norm(slope))
+    error = norm(np.asarray(got) - np.asarray(want))
+    assert error <= rtol * scale, f"error {error:.3g} exceeds {rtol:.3g} times {scale:.3g}"
+
+
 def gradient_error(got: LSTMParams, want: LSTMParams) -> float:
     """Largest relative error over the whole of Φ and over each of its five fields.
 

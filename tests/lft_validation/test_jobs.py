@@ -60,6 +60,15 @@ def test_a_killed_worker_is_reported_and_not_waited_for():
         run_jobs([Job("a", _die, (), 1.0), Job("b", _die, (), 1.0)], 2, lambda _: None)
 
 
+@pytest.fixture
+def obeyed():
+    """Undo what a shell does to jobs in the background: they are started with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("obeyed")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_waits_for_checkpoints_and_then_stops(tmp_path, workers, number):
