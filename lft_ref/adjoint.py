@@ -43,13 +43,15 @@ def adjoint(
     path = unroll(params, tuner, task, K, state_0)
     thetas = xp.stack(path.theta[1:], axis=0)  # (K, ..., d): all steps are judged at once
     val_loss = task.objective.value(thetas, task.val)
-    val_grad = task.objective.grad(thetas, task.val)
+    judged = [k for k in range(1, K + 1) if weights[k - 1] != 0.0] or [K]  # w_k = 0 takes no work
+    val_grad = task.objective.grad(xp.stack([path.theta[k] for k in judged], axis=0), task.val)
 
     theta_bar = zero = xp.zeros_like(task.theta_0)
     state_bar = no_state = LSTMState(*(0.0 * a for a in path.state[0]))
     steps: list[LSTMParams] = []
     for k in range(K, 0, -1):
-        theta_bar = theta_bar + weights[k - 1] * val_grad[k - 1, ...]
+        if k in judged:
+            theta_bar = theta_bar + weights[k - 1] * val_grad[judged.index(k), ...]
         params_bar, theta_bar, state_bar = _step_back(
             params, tuner, task, path, k, theta_bar, state_bar
         )
