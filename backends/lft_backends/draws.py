@@ -29,6 +29,13 @@ class Stage(IntEnum):
     THEOREM1_TRAIN = 22  # draws of D_tr
     THEOREM1_VAL = 23  # draws of D_val
     THEOREM1_BOOTSTRAP = 24
+    UAP_META_TASK = 30  # universal perturbations: classes and images of meta-training tasks
+    UAP_META_INIT = 31  # their θ^(0)
+    UAP_META_DIRECTIONS = 32  # their directions of (6)
+    UAP_TEST_TASK = 33
+    UAP_TEST_INIT = 34
+    UAP_TEST_DIRECTIONS = 35
+    UAP_MAML_INIT = 36  # where MAML's shared θ starts from
 
 
 def stream(seed: int, stage: Stage, task: int = 0, step: int = 0) -> np.random.Generator:

@@ -18,7 +18,8 @@ from lft_validation.files import read_json, write_json
 
 VERSIONED = ("numpy", "scipy", "numba", "cupy-cuda12x", "cupy-cuda13x")
 SOURCES = ("*.py", "*.cu", "*.cuh")
-PRESENTATION = ("main.py", "needs.py", "plot.py", "report.py")  # show numbers, and make none
+# What shows numbers, and makes none.
+PRESENTATION = ("main.py", "needs.py", "plot.py", "report.py", "claims.py", "tables.py")
 
 
 @functools.cache

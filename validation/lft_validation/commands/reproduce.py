@@ -11,7 +11,8 @@ import click
 
 from lft_validation.errors import UserError
 
-EXPERIMENTS = ("figure4", "theorem1")
+# By name, the folder of lft_validation.experiments that it is in.
+EXPERIMENTS = {"figure4": "figure4", "table1": "uap", "theorem1": "theorem1"}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,7 +55,7 @@ EXPERIMENTS = ("figure4", "theorem1")
     help="Any setting of config.json, for example --set maml.passes=3 (again for more).",
 )
 def command(experiment: str, preset: str, out: Path | None, resume: bool, **options: Any) -> None:
-    """Run EXPERIMENT (figure4) and write tables, figures and trained parameters to a folder."""
+    """Run EXPERIMENT (figure4, table1 or theorem1): tables, figures and trained Φ in a folder."""
     if experiment not in EXPERIMENTS:
         raise UserError(
             f"unknown experiment {experiment!r}; choose one of {', '.join(EXPERIMENTS)}"
@@ -67,9 +68,10 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
     if workers is not None and workers < 1:
         raise UserError(f"--workers must be at least 1, found {workers}")
     folder = out or default_folder(experiment, preset)
-    presets = importlib.import_module(f"lft_validation.experiments.{experiment}.config").PRESETS
+    room = f"lft_validation.experiments.{EXPERIMENTS[experiment]}"
+    presets = importlib.import_module(f"{room}.config").PRESETS
     seeds = presets[preset].seeds if preset in presets else ()
-    main = importlib.import_module(f"lft_validation.experiments.{experiment}.main")
+    main = importlib.import_module(f"{room}.main")
     main.reproduce(preset, _changes(options, seeds), folder, resume, workers, reuse)
 
 

@@ -1,0 +1,234 @@
+"""Attack tasks, what is measured on them, PGD, and how results are put together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")  # the digits
+
+from lft_backends.backend import get_backend
+from lft_backends.draws import Stage
+from lft_ref import Data, unflatten
+from lft_validation.errors import UserError
+from lft_validation.experiments.uap import tasks as tasks_module
+from lft_validation.experiments.uap.claims import claims
+from lft_validation.experiments.uap.config import FIRST, NONE, make_config
+from lft_validation.experiments.uap.methods import learner, make_setup, meta_task, tuned_loss
+from lft_validation.experiments.uap.metrics import (
+    RAN_AWAY,
+    first_step,
+    fooled,
+    make_meter,
+    own_first_steps,
+    share,
+)
+from lft_validation.experiments.uap.pgd import pgd
+from lft_validation.experiments.uap.report import read_paper
+from lft_validation.experiments.uap.tasks import make_problem, pool
+
+NUMPY = get_backend("numpy", "float64")
+CONFIG = make_config("smoke", {"dtype": "float64"})
+
+
+def problem(**changes):
+    return make_problem(make_config("smoke", {"dtype": "float64", **changes}), NUMPY, "digits")
+
+
+def rows_of(split: str) -> set[bytes]:
+    x = pool("digits", split).dataset.scaled()
+    return {image.tobytes() for image in x}
+
+
+def test_a_task_has_the_same_few_classes_in_both_sets_each_from_its_own_split():
+    train, val = problem(shots=3).data(0, Stage.UAP_TEST_TASK, range(5))
+    assert train.x.shape == (5, 6, 1, 8, 8)
+    assert val.x.shape == (5, 4, 1, 8, 8)
+    for y, y_val in zip(train.y, val.y, strict=True):
+        assert len(set(y)) == 2
+        assert set(y) == set(y_val)
+        assert sorted(np.bincount(y)[list(set(y))]) == [3, 3]
+    for data, split in ((train, "train"), (val, "test")):
+        images = {i.astype(np.float32).tobytes() for i in data.x.reshape(-1, 1, 8, 8)}
+        assert images <= rows_of(split)
+    assert len({x.tobytes() for x in train.x}) == 5  # tasks differ
+
+
+def test_a_task_does_not_depend_on_its_neighbours():
+    p = problem()
+    together, _ = p.data(3, Stage.UAP_META_TASK, range(4))
+    alone, _ = p.data(3, Stage.UAP_META_TASK, [2])
+    np.testing.assert_array_equal(together.x[2], alone.x[0])
+    np.testing.assert_array_equal(
+        p.theta_0(3, Stage.UAP_META_INIT, range(4))[2], p.theta_0(3, Stage.UAP_META_INIT, [2])[0]
+    )
+
+
+@pytest.mark.parametrize(("images", "always"), [("correct", True), ("all", False)])
+def test_images_that_the_victim_gets_wrong_are_left_out_unless_asked_for(images, always):
+    p = problem(images=images)
+    _, val = p.data(0, Stage.UAP_TEST_TASK, range(40))
+    wrong = fooled(NUMPY, p.loss, np.zeros((40, 64)), val)
+    assert wrong.any() != always
+
+
+def test_initial_perturbations_are_small_and_normal():
+    theta = problem().theta_0(0, Stage.UAP_TEST_INIT, range(50))
+    assert theta.std() == pytest.approx(CONFIG.initial_scale, rel=0.05)
+    assert abs(theta.mean()) < 0.01 * CONFIG.initial_scale * 10
+
+
+def test_success_is_measured_on_images_in_their_box():
+    p = problem(clip_images=False)
+    data = p.data(0, Stage.UAP_TEST_TASK, range(8))
+    theta = 5.0 * np.random.default_rng(0).standard_normal((8, 64))
+    z = p.loss._replace(clip=True).logits(theta, data[1])
+    outside = p.loss.logits(theta, data[1])
+    assert (np.argmax(z, axis=-1) != np.argmax(outside, axis=-1)).any()
+    expected = np.argmax(z, axis=-1) != data[1].y
+    meter = make_meter(NUMPY, p.loss, data, theta)
+    found = meter.measure(theta)
+    np.testing.assert_allclose(found[1], expected.mean(axis=-1))
+    np.testing.assert_allclose(found[4], np.abs(theta).mean(axis=-1))
+    np.testing.assert_allclose(found[5], p.loss.value(theta, data[0]))
+
+
+def test_a_perturbation_that_ran_away_fools_nobody():
+    p = problem()
+    data = p.data(0, Stage.UAP_TEST_TASK, range(2))
+    meter = make_meter(NUMPY, p.loss, data, np.zeros((2, 64)))
+    with np.errstate(all="ignore"):
+        found = meter.measure(np.full((2, 64), np.nan))
+    np.testing.assert_array_equal(found[:4], 0.0)
+    np.testing.assert_array_equal(found[4:], RAN_AWAY)
+
+
+def test_only_images_that_were_classified_correctly_count_for_success():
+    won = np.asarray([[True, False, True], [True, True, True]])
+    counted = np.asarray([[True, True, False], [False, False, False]])
+    np.testing.assert_array_equal(share(won, counted), [0.5, np.nan])
+
+
+def test_first_steps_are_of_the_mean_and_of_each_task():
+    success = np.asarray([[0.0, 1.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
+    assert first_step(success) == 3
+    assert first_step(success[:, :3]) is None
+    np.testing.assert_array_equal(own_first_steps(success), [1, 2, 2])
+    np.testing.assert_array_equal(own_first_steps(success[:, :2]), [1, 2, 2])
+
+
+def test_pgd_steps_by_sign_and_stays_in_its_box():
+    rule, theta = pgd(0.1, 0.25, np), np.asarray([0.0, 0.2, -0.2, 0.9])
+    state = rule.init(theta)
+    for expected in ([-0.1, 0.25, -0.25, 0.25], [-0.2, 0.25, -0.25, 0.25]):
+        delta, state = rule.update(np.asarray([2.0, -3.0, 5.0, -0.1]), state)
+        theta = theta - delta
+        np.testing.assert_allclose(theta, expected)
+    for bad in ((0.0, 1.0), (1.0, -1.0)):
+        with pytest.raises(UserError, match="must be positive"):
+            pgd(*bad, np)
+
+
+def test_pgd_descends_on_the_attack_loss_without_l1_and_the_others_on_12():
+    p = problem(l1=0.5)
+    assert tuned_loss(p, "PGD").l1 == 0.0
+    assert tuned_loss(p, "Adam") is p.loss
+    data, theta = p.data(0, Stage.UAP_TEST_TASK, [0])[0], np.full((1, 64), 0.1)
+    gap = p.loss.value(theta, data) - tuned_loss(p, "PGD").value(theta, data)
+    np.testing.assert_allclose(gap, 0.5 * 6.4)
+
+
+@pytest.fixture
+def union_setup(monkeypatch):
+    """Digits, and a second source of another size: their 6 × 6 pixels at the upper left."""
+    config = make_config("smoke", {"dtype": "float64", "meta_batch": 2})
+    setup = make_setup(config, FIRST, 0, "digits")
+
+    class Cropped(tasks_module.AttackProblem):
+        @property
+        def d(self):
+            return 36
+
+        def data(self, seed, stage, tasks):
+            sets = super().data(seed, stage, tasks)
+            return tuple(Data(s.x[..., :6, :6], s.y) for s in sets)
+
+    from lft_ref import AttackLoss, mlp
+    from lft_ref.networks import Network
+    from lft_ref.pooling import Flatten
+
+    network = Network((Flatten(), *mlp((36, 5, 10)).layers))
+    weights = np.random.default_rng(1).standard_normal(network.size)
+    loss = AttackLoss(network, weights, 3.0, 0.02, clip=False)
+    other = Cropped("mnist", NUMPY, config, setup.problems["digits"].victim, loss)
+    monkeypatch.setattr(tasks_module, "pool", lambda _, split: pool("digits", split))
+    problems = {**setup.problems, "mnist": other}
+    return setup._replace(problems=problems, training=("digits", "mnist"))
+
+
+def test_meta_batches_of_a_union_alternate_between_sources_of_different_size(union_setup):
+    sizes = [meta_task(union_setup, "LFT", batch).theta_0.shape for batch in range(4)]
+    assert sizes == [(2, 64), (2, 36), (2, 64), (2, 36)]
+
+
+def test_one_phi_is_trained_on_tasks_of_different_size(union_setup):
+    method = learner(union_setup, "LFT")
+    state = method.init()
+    flats = [state.flat]
+    for batch in range(2):
+        state, loss = method.update(state, batch)
+        assert np.isfinite(loss)
+        flats.append(state.flat)
+    assert not np.array_equal(flats[0], flats[1])
+    assert not np.array_equal(flats[1], flats[2])
+    assert unflatten(state.flat, 2, 4).n == 4
+
+
+def test_l2o_is_judged_on_what_it_is_fine_tuned_on():
+    setup = make_setup(CONFIG, FIRST, 0, "digits")
+    lft, l2o, only = (meta_task(setup, m, 0) for m in ("LFT", "L2O", "L2O-train"))
+    assert [t.train.x.shape[1] for t in (lft, l2o, only)] == [4, 8, 4]
+    np.testing.assert_array_equal(l2o.train.x, l2o.val.x)
+    np.testing.assert_array_equal(only.val.x, lft.train.x)
+
+
+def test_claims_are_judged_in_the_direction_that_is_better():
+    config = make_config("smoke", {"methods": ("LFT", "SGD", "MAML"), "settings": (FIRST,)})
+    rng = np.random.default_rng(0)
+    good = rng.uniform(0.9, 1.0, (6, 20, config.steps + 1))
+    bad = rng.uniform(0.0, 0.2, (6, 20, config.steps + 1))
+    good[1, :, 5], good[4] = 1.0, 0.1 + 0.01 * rng.uniform(size=good[4].shape)
+    bad[4] += 1.0
+    results = {
+        (FIRST, "digits", "LFT", "digits"): [good],
+        (FIRST, NONE, "SGD", "digits"): [bad],
+        (FIRST, "digits", "MAML", "digits"): [bad],
+    }
+    judged = claims(config, results)
+    assert [c["verdict"] for c in judged] == ["holds"] * 6
+    assert [c["of_the_paper"] for c in judged] == [False] * 3 + [True] * 3
+    reverse = {key: [bad if c[0] is good else good] for key, c in results.items()}
+    assert [c["verdict"] for c in claims(config, reverse)] == ["fails"] * 6
+
+
+def test_tasks_without_an_image_that_counts_are_left_out_of_both_sides():
+    config = make_config("smoke", {"methods": ("LFT", "SGD"), "settings": (FIRST,)})
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(size=(2, 6, 10, config.steps + 1))
+    a[:2, 3], b[:2, 3] = np.nan, np.nan
+    keys = ((FIRST, "digits", "LFT", "digits"), (FIRST, NONE, "SGD", "digits"))
+    success = claims(config, dict(zip(keys, ([a], [b]), strict=True)))[0]
+    kept = np.arange(10) != 3
+    expected = (a - b)[1, kept, config.table_step].mean()
+    assert success["difference"]["mean"] == pytest.approx(expected)
+
+
+def test_the_papers_table_is_as_printed_but_for_the_misprint():
+    paper = read_paper()
+    rows = {(r["training"], r["method"], r["testing"]): r for r in paper["rows"]}
+    assert len(rows) == len(paper["rows"]) == 13
+    both = "mnist+cifar10"
+    assert rows["mnist", "LFT", "mnist"]["step"] == 55
+    assert rows[both, "LFT", both]["strength"] == 0.089
+    assert rows[both, "LFT", both]["printed"] == 0.89
+    assert "step" not in rows["mnist", "MAML", "mnist"]

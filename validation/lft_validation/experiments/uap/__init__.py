@@ -1,0 +1,1 @@
+"""Table 1: universal adversarial perturbations of few images, across image sources."""

@@ -1,0 +1,223 @@
+"""All settings of Table 1. What the paper does not give is explained in docs/deviations.md."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lft_validation.errors import UserError
+from lft_validation.experiments.settings import (
+    changed,
+    check_choices,
+    check_positive,
+    check_whole,
+    check_words,
+)
+from lft_validation.victims import shipped
+
+FIRST, ZEROTH = "first order", "zeroth order"
+LEARNED = ("LFT", "L2O", "L2O-train")
+MAML = "MAML"
+HAND = ("PGD", "SGD", "Adam")  # nothing is meta-learned
+METHODS = (*LEARNED, MAML, *HAND)
+NONE = "none"  # what a hand-designed method is meta-trained on
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run of Table 1."""
+
+    # what is run; a source is a data set with a victim, and "a+b" is the union of two
+    seeds: tuple[int, ...] = (0, 1, 2)
+    settings: tuple[str, ...] = (FIRST,)
+    methods: tuple[str, ...] = METHODS
+    training: tuple[str, ...] = ("mnist", "mnist+cifar10")
+    testing: tuple[str, ...] = ("mnist", "cifar10", "mnist+cifar10")
+    backend: str = "numpy"
+    device: str | None = None
+    dtype: str = "float32"
+
+    # the tasks, section 4
+    classes: int = 2
+    shots: int = 2  # images per class in D_tr
+    val_shots: int = 2  # and in D_val
+    images: str = "correct"  # drawn among those that the victim classifies correctly, or all
+    initial_scale: float = 0.05  # standard deviation of θ^(0)
+
+    # the loss (12)
+    l1: float = 0.02  # λ
+    kappa: float = 3.0  # κ
+    clip_images: bool = False  # whether the loss sees x + θ cut off at the ends of the box
+
+    # the fine-tuner, supplement C
+    meta_tasks: int = 1000
+    meta_batch: int = 1
+    steps: int = 200
+    unroll: int = 20  # K
+    weighting: str = "last"  # w_k
+    lstm_units: int = 10  # n
+    preprocess: str = "log_sign"
+    output_scale: float = 0.1
+    learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
+    clip_norm: float = 1.0
+
+    # the estimator (6)
+    directions: int = 20  # q
+    mu: float = 1e-2
+
+    # MAML on the perturbation: one shared θ^(0)
+    maml_batch: int = 1
+    maml_inner_steps: int = 5
+    maml_learning_rate: float = 1e-3
+    maml_alpha: float = 1e-3  # α of eq. (2), in training and in testing
+    maml_zo_alpha: float = 1e-4
+
+    # hand-designed fine-tuners
+    pgd_rate: float = 1e-2
+    pgd_radius: float = 0.1  # of the ℓ∞ ball
+    sgd_rate: float = 1e-3
+    adam_rate: float = 1e-2
+    sgd_zo_rate: float = 1e-4
+    adam_zo_rate: float = 1e-2
+
+    # testing
+    test_tasks: int = 100
+    table_step: int = 100  # Table 1 compares after so many steps
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources that this run touches, each once."""
+        return list(
+            dict.fromkeys(s for name in (*self.training, *self.testing) for s in parts(name))
+        )
+
+
+def parts(name: str) -> list[str]:
+    """Return the sources of a union.
+
+    Example:
+        >>> parts("mnist+cifar10")
+        ['mnist', 'cifar10']
+    """
+    return name.split("+")
+
+
+def applicable(training: str, method: str, testing: str) -> bool:
+    """Say whether a method can be tested there: MAML's θ has one size, that of its one source."""
+    if method in HAND:
+        return training == NONE
+    if method == MAML:
+        return training == testing and len(parts(training)) == 1
+    return training != NONE
+
+
+PRESETS = {
+    "smoke": Config(
+        seeds=(0,), settings=(FIRST, ZEROTH), training=("digits",), testing=("digits",),
+        meta_tasks=4, steps=20, unroll=10, lstm_units=4, directions=4, test_tasks=8, table_step=10,
+    ),
+    "quick": Config(
+        seeds=(0,), training=("mnist",), testing=("mnist",), meta_tasks=120, test_tasks=40,
+    ),
+    "paper": Config(),
+}  # fmt: skip
+
+POSITIVE = (
+    "classes", "shots", "val_shots", "initial_scale", "meta_tasks", "meta_batch", "steps",
+    "unroll", "lstm_units", "output_scale", "learning_rate", "clip_norm", "directions", "mu",
+    "maml_batch", "maml_inner_steps", "maml_learning_rate", "maml_alpha", "maml_zo_alpha",
+    "pgd_rate", "pgd_radius", "sgd_rate", "adam_rate", "sgd_zo_rate", "adam_zo_rate",
+    "test_tasks", "table_step",
+)  # fmt: skip
+CHOICES = {
+    "images": ("correct", "all"),
+    "weighting": ("every", "linear", "last", "mean"),
+    "preprocess": ("log_sign", "identity"),
+    "dtype": ("float32", "float64"),
+}
+
+
+def make_config(preset: str, changes: dict[str, Any]) -> Config:
+    """Return the preset with changes applied and everything checked.
+
+    Raises:
+        UserError: for an unknown preset or a setting that makes no sense.
+    """
+    if preset not in PRESETS:
+        raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    config = PRESETS[preset]
+    for name, value in changes.items():
+        if name in ("training", "testing") and isinstance(value, str):
+            value = (value,)
+        config = changed(config, name, value)
+    _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    check_positive((name, getattr(config, name)) for name in POSITIVE)
+    check_choices(config, CHOICES)
+    for name in ("l1", "kappa"):
+        if not 0.0 <= getattr(config, name) < float("inf"):
+            raise UserError(
+                f"{name} must be finite and not negative, found {getattr(config, name)}"
+            )
+    for name, values in (("training", config.training), ("testing", config.testing)):
+        for union in values:
+            check_words(f"the sources of {name} {union!r}", tuple(parts(str(union))), _sources())
+        check_words(name, values, values)
+    check_whole("seeds", config.seeds, 0, distinct=True)
+    check_words("methods", config.methods, METHODS)
+    check_words("settings", config.settings, (FIRST, ZEROTH))
+    _check_sizes(config)
+    _check_fit(config)
+
+
+def _sources() -> tuple[str, ...]:
+    return tuple(shipped())
+
+
+def _check_sizes(config: Config) -> None:
+    if config.classes > 10:
+        raise UserError(f"classes must be at most 10, found {config.classes}")
+    for whole, part in (("steps", "unroll"), ("meta_tasks", "meta_batch"),
+                        ("meta_tasks", "maml_batch")):  # fmt: skip
+        of, by = getattr(config, whole), getattr(config, part)
+        if of % by:
+            raise UserError(
+                f"{whole} must be a multiple of {part}, found {whole}={of} and {part}={by}; "
+                f"use for example --set {whole}={by * max(of // by, 1)}"
+            )
+    if config.table_step > config.steps:
+        raise UserError(
+            f"table_step must be at most steps, found {config.table_step} and {config.steps}; "
+            f"use for example --set table_step={config.steps}"
+        )
+    most = max(len(parts(name)) for name in config.testing)
+    if config.test_tasks < 2 * most:
+        raise UserError(
+            f"test_tasks must be at least 2 for each source of a union, found {config.test_tasks}; "
+            f"use for example --test-tasks {4 * most}"
+        )
+
+
+def _check_fit(config: Config) -> None:
+    """Say that there is nothing to do, before data are looked for."""
+    sources = {source for union in config.testing for source in parts(union)}
+    if not any(
+        applicable(training, method, source)
+        for method in config.methods
+        for training in ((NONE,) if method in HAND else config.training)
+        for source in sources
+    ):
+        raise UserError(
+            f"none of the methods {', '.join(config.methods)} can be tested on "
+            f"{', '.join(config.testing)} after training on {', '.join(config.training)}; "
+            "choose other --methods, or another training or testing"
+        )

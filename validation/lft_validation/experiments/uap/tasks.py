@@ -1,0 +1,130 @@
+"""Attack tasks of section 4: few images of few classes of one source, and a victim to fool.
+
+D_tr comes from the source's training set and D_val from its test set, both of the same classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lft_backends.backend import Backend
+from lft_backends.draws import Stage, directions, stream
+from lft_ref import AttackLoss, Data
+from lft_validation.datasets import SPLITS, Dataset, Split, load
+from lft_validation.errors import UserError
+from lft_validation.experiments.uap.config import Config
+from lft_validation.victims import Victim, load_victim, logits
+
+# A task's number and its source make one key; a new source goes to the end.
+KEYS = ("mnist", "cifar10", "fashion-mnist", "svhn", "digits")
+
+
+class Pool(NamedTuple):
+    """The images of one split, and where those of each class are."""
+
+    dataset: Dataset
+    by_class: list[np.ndarray]
+
+    def scaled(self, numbers: np.ndarray) -> np.ndarray:
+        """Return some images in the box, (N, C, H, W) float32."""
+        images = self.dataset.images
+        some = images._replace(pixels=images.pixels[numbers], labels=images.labels[numbers])
+        return self.dataset._replace(images=some).scaled()
+
+
+class AttackProblem(NamedTuple):
+    """One source with its victim: where tasks come from, and the loss (12) on them."""
+
+    name: str
+    backend: Backend
+    config: Config
+    victim: Victim
+    loss: AttackLoss
+
+    @property
+    def d(self) -> int:
+        """Number of pixels of a perturbation."""
+        return prod(self.victim.about["shape"])
+
+    def data(self, seed: int, stage: Stage, tasks: Sequence[int]) -> tuple[Data, Data]:
+        """Return (D_tr, D_val): images (tasks, N, C, H, W) and classes (tasks, N)."""
+        drawn = [self._draw(seed, stage, task) for task in tasks]
+        x, y, x_val, y_val = (self.backend.asarray(np.stack(a)) for a in zip(*drawn, strict=True))
+        return Data(x, y), Data(x_val, y_val)
+
+    def theta_0(self, seed: int, stage: Stage, tasks: Sequence[int]) -> Any:
+        """Return a small random perturbation for each task, (tasks, d)."""
+        rows = [stream(seed, stage, self._key(task)).standard_normal(self.d) for task in tasks]
+        return self.backend.asarray(self.config.initial_scale * np.stack(rows))
+
+    def directions(
+        self, seed: int, stage: Stage, tasks: Sequence[int], steps: Sequence[int]
+    ) -> Any:
+        """Return the directions of (6) for the given steps, (steps, q, tasks, d)."""
+        q = self.config.directions
+        host = np.empty((len(steps), q, len(tasks), self.d), self.backend.dtype)
+        for i, step in enumerate(steps):
+            for j, task in enumerate(tasks):
+                host[i, :, j] = directions(seed, stage, self._key(task), step, q, self.d)
+        return self.backend.asarray(host)
+
+    def _key(self, task: int) -> int:
+        return 16 * task + KEYS.index(self.name)
+
+    def _draw(self, seed: int, stage: Stage, task: int) -> tuple[np.ndarray, ...]:
+        """Draw one task: its classes, then images of each from both splits."""
+        rng, config = stream(seed, stage, self._key(task)), self.config
+        classes = rng.choice(10, config.classes, replace=False)
+        drawn: list[np.ndarray] = []
+        for split, shots in zip(SPLITS, (config.shots, config.val_shots), strict=True):
+            images = [self._of_class(rng, split, int(c), shots) for c in classes]
+            drawn += [np.concatenate(images), np.repeat(classes, shots)]
+        return tuple(drawn)
+
+    def _of_class(
+        self, rng: np.random.Generator, split: Split, wanted: int, shots: int
+    ) -> np.ndarray:
+        """The first images of a class in random order, or the first that the victim gets right."""
+        source = pool(self.name, split)
+        order = rng.permutation(source.by_class[wanted])
+        found: list[np.ndarray] = []
+        block = 4 * shots
+        for start in range(0, len(order), block):
+            x = source.scaled(order[start : start + block])
+            if self.config.images == "correct":
+                z = logits(self.victim.network, self.victim.weights, x)
+                x = x[np.argmax(z, axis=-1) == wanted]
+            found += list(x)
+            if len(found) >= shots:
+                return np.stack(found[:shots])
+        raise UserError(
+            f"{self.name} has {len(found)} usable {split} images of class {wanted}, and a task "
+            f"needs {shots}; use fewer shots, or --set images=all"
+        )
+
+
+@cache
+def pool(name: str, split: Split) -> Pool:
+    """Return a split of a source; it is read once in each process."""
+    dataset = load(name, split)
+    labels = dataset.images.labels
+    return Pool(dataset, [np.flatnonzero(labels == c) for c in range(10)])
+
+
+@cache
+def victim_of(name: str) -> Victim:
+    """Return the victim of that name; it is read once in each process."""
+    return load_victim(name)
+
+
+def make_problem(config: Config, backend: Backend, name: str) -> AttackProblem:
+    """Return the tasks of one source."""
+    victim = victim_of(name)
+    weights = backend.asarray(victim.weights)
+    loss = AttackLoss(victim.network, weights, config.kappa, config.l1, clip=config.clip_images)
+    return AttackProblem(name, backend, config, victim, loss)
