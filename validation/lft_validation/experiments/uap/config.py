@@ -48,7 +48,7 @@ class Config:
     # the loss (12)
     l1: float = 0.02  # λ
     kappa: float = 3.0  # κ
-    clip_images: bool = False  # whether the loss sees x + θ cut off at the ends of the box
+    clip_images: bool = True  # whether the loss sees x + θ cut off at the ends of the box
 
     # the fine-tuner, supplement C
     meta_tasks: int = 1000
@@ -123,7 +123,8 @@ PRESETS = {
         meta_tasks=4, steps=20, unroll=10, lstm_units=4, directions=4, test_tasks=8, table_step=10,
     ),
     "quick": Config(
-        seeds=(0,), training=("mnist",), testing=("mnist",), meta_tasks=120, test_tasks=40,
+        seeds=(0,), methods=("LFT", "L2O", MAML, *HAND), training=("mnist",), testing=("mnist",),
+        meta_tasks=80, test_tasks=40,
     ),
     "paper": Config(),
 }  # fmt: skip

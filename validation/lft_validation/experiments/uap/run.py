@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,12 +99,13 @@ def _trained_on(key: JobKey) -> list[str]:
     return [] if key.training == NONE else parts(key.training)
 
 
+@cache
 def record(name: str) -> dict[str, Any]:
     """Return what config.json says of a source and its victim."""
     victim = victim_of(name)
     data: dict[str, Any] = {split: pool(name, split).dataset.record() for split in SPLITS}
-    weights = fingerprint([victim.weights.astype(float).tolist()])
-    return {**data, "victim": weights, "victim_accuracy": victim.about["accuracy"]}
+    weights = hashlib.sha256(victim.weights.tobytes()).hexdigest()
+    return {**data, "victim_sha256": weights, "victim_accuracy": victim.about["accuracy"]}
 
 
 def make_jobs(config: Config, folder: Path, reuse: Path | None = None) -> list[Job]:

@@ -16,7 +16,8 @@ HOW_TO_READ = (
     "Differences are paired over tasks. Intervals are 95 % bootstrap intervals over the pooled "
     "tasks: they speak of new tasks for the fine-tuners trained here. A claim holds if the "
     "interval and every seed say so. A task that is never fooled counts one step more than were "
-    "made. No correction is made for the number of claims."
+    "made. Less mean |θ| is a merit only beside the same success. No correction is made for the "
+    "number of claims."
 )
 HEAD = (
     "setting", "training", "testing", "method", "success: paper", "ours ± sd", "mean abs θ: paper",
@@ -139,9 +140,11 @@ def _shown_claims(claims: list[dict[str, Any]], setting: str) -> Any:
                   box=box.SIMPLE_HEAD)  # fmt: skip
     for name in ("claim", "has", "interval", "verdict"):
         table.add_column(name)
+    where = ""
     for claim in claims:
         d = claim["difference"]
         interval = f"{number(d['low'])} … {number(d['high'])}"
-        where = f"{claim['claim']}, {claim['training']} → {claim['testing']}"
-        table.add_row(where, claim["measure"], interval, claim["verdict"])
+        if where != (where := f"{claim['training']} → {claim['testing']}"):
+            table.add_row(f"[bold]{where}[/bold]")
+        table.add_row(claim["claim"], claim["measure"], interval, claim["verdict"])
     return table
