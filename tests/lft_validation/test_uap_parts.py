@@ -13,7 +13,7 @@ from lft_ref import Data, unflatten
 from lft_validation.errors import UserError
 from lft_validation.experiments.uap import tasks as tasks_module
 from lft_validation.experiments.uap.claims import claims
-from lft_validation.experiments.uap.config import FIRST, NONE, make_config
+from lft_validation.experiments.uap.config import FIRST, NONE, applicable, make_config
 from lft_validation.experiments.uap.methods import learner, make_setup, meta_task, tuned_loss
 from lft_validation.experiments.uap.metrics import (
     RAN_AWAY,
@@ -24,7 +24,9 @@ from lft_validation.experiments.uap.metrics import (
     share,
 )
 from lft_validation.experiments.uap.pgd import pgd
-from lft_validation.experiments.uap.report import read_paper
+from lft_validation.experiments.uap.plot import draw
+from lft_validation.experiments.uap.report import Cell, read_paper, summarise, union
+from lft_validation.experiments.uap.tables import markdown
 from lft_validation.experiments.uap.tasks import make_problem, pool
 
 NUMPY = get_backend("numpy", "float64")
@@ -232,3 +234,53 @@ def test_the_papers_table_is_as_printed_but_for_the_misprint():
     assert rows[both, "LFT", both]["strength"] == 0.089
     assert rows[both, "LFT", both]["printed"] == 0.89
     assert "step" not in rows["mnist", "MAML", "mnist"]
+
+
+def made_up(config, seed: int = 0) -> dict[Cell, list[np.ndarray]]:
+    """Results of every cell that applies: success grows, LFT's faster."""
+    rng, results = np.random.default_rng(seed), {}
+    steps = np.arange(config.steps + 1) / config.steps
+    for method in config.methods:
+        speed = 3.0 if method == "LFT" else 1.0
+        for training in (NONE,) if method == "PGD" else config.training:
+            for testing in config.testing:
+                if applicable(training, method, testing):
+                    shape = (6, config.test_tasks, config.steps + 1)
+                    noise = 0.1 * rng.uniform(size=shape)
+                    curves = np.minimum(speed * steps + noise, 1.0)
+                    results[Cell(FIRST, training, method, testing)] = [curves]
+    return results
+
+
+def test_the_table_has_the_paper_beside_ours_and_says_where_a_method_does_not_apply(tmp_path):
+    config = make_config(
+        "paper",
+        {"methods": ("LFT", "MAML", "PGD"), "seeds": (0,), "steps": 20, "table_step": 10,
+         "test_tasks": 8},
+    )  # fmt: skip
+    results = made_up(config)
+    summary = summarise(config, results)
+    assert len(summary["rows"]) == 6 + 1 + 3
+    by_cell = {(r["training"], r["method"], r["testing"]): r for r in summary["rows"]}
+    ours = by_cell["mnist", "LFT", "cifar10"]
+    assert ours["paper"]["success"] == 0.25
+    assert ours["at"]["10"]["val"] == pytest.approx(1.0)
+    assert 6 <= ours["first_step"] <= 7
+    assert by_cell[NONE, "PGD", "mnist"]["paper"] is None
+    assert len(summary["not_applicable"]) == 5  # MAML fits (mnist, mnist) alone
+    text = markdown(config, summary)
+    assert "| any | mnist | cifar10 | MAML | n/a |" in text
+    assert "| first order | mnist | mnist | LFT | 100 % | 100 % ± 0 % | 0.104 |" in text
+    assert "not the counts of the paper" in text
+    assert "LFT of mnist+cifar10 vs of mnist" in text
+    assert {p.name for p in draw(config, results, tmp_path)} == {
+        f"{name}.{kind}" for name in ("figure2", "figureA1") for kind in ("png", "svg")
+    }
+
+
+def test_a_unions_tasks_are_as_many_of_each_source():
+    config = make_config("smoke", {"test_tasks": 5})
+    a, b = np.zeros((6, 5, 3)), np.ones((6, 5, 3))
+    joined = union(config, {"digits": a, "mnist": b}, ["digits", "mnist"])
+    np.testing.assert_array_equal(joined[0, :, 0], [0, 0, 1, 1])
+    np.testing.assert_array_equal(union(config, {"digits": a}, ["digits"]), a)

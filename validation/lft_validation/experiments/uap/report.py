@@ -40,7 +40,7 @@ def collect(config: Config, folder: Path) -> Results:
                 seeds = [_result(config, folder / key.name / RESULT, key) for key in keys]
                 for testing in config.testing:
                     if applicable(training, method, testing):
-                        curves = [_union(config, arrays, parts(testing)) for arrays in seeds]
+                        curves = [union(config, arrays, parts(testing)) for arrays in seeds]
                         results[Cell(setting, training, method, testing)] = curves
     return results
 
@@ -52,7 +52,8 @@ def _result(config: Config, path: Path, key: JobKey) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _union(config: Config, arrays: dict[str, np.ndarray], sources: list[str]) -> np.ndarray:
+def union(config: Config, arrays: dict[str, np.ndarray], sources: list[str]) -> np.ndarray:
+    """Return the curves of equally many tasks of each source, (6, tasks, steps + 1)."""
     share = config.test_tasks // len(sources)
     return np.concatenate([arrays[name][:, :share] for name in sources], axis=1)
 
