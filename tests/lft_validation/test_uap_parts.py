@@ -28,6 +28,7 @@ from lft_validation.experiments.uap.plot import draw
 from lft_validation.experiments.uap.report import Cell, read_paper, summarise, union
 from lft_validation.experiments.uap.tables import markdown
 from lft_validation.experiments.uap.tasks import make_problem, pool
+from lft_validation.victims import shipped
 
 NUMPY = get_backend("numpy", "float64")
 CONFIG = make_config("smoke", {"dtype": "float64"})
@@ -284,3 +285,9 @@ def test_a_unions_tasks_are_as_many_of_each_source():
     joined = union(config, {"digits": a, "mnist": b}, ["digits", "mnist"])
     np.testing.assert_array_equal(joined[0, :, 0], [0, 0, 1, 1])
     np.testing.assert_array_equal(union(config, {"digits": a}, ["digits"]), a)
+
+
+def test_every_shipped_victims_source_has_a_key_and_keys_keep_their_places():
+    assert set(shipped()) <= set(tasks_module.KEYS)
+    first = ("mnist", "cifar10", "fashion-mnist", "svhn", "digits")
+    assert tasks_module.KEYS[:5] == first

@@ -70,14 +70,14 @@ class Config:
     maml_batch: int = 1
     maml_inner_steps: int = 5
     maml_learning_rate: float = 1e-3
-    maml_alpha: float = 1e-3  # α of eq. (2), in training and in testing
+    maml_alpha: float = 1e-2  # α of eq. (2), in training and in testing
     maml_zo_alpha: float = 1e-4
 
     # hand-designed fine-tuners
     pgd_rate: float = 1e-2
-    pgd_radius: float = 0.1  # of the ℓ∞ ball
-    sgd_rate: float = 1e-3
-    adam_rate: float = 1e-2
+    pgd_radius: float = 0.2  # of the ℓ∞ ball
+    sgd_rate: float = 1e-2
+    adam_rate: float = 0.1
     sgd_zo_rate: float = 1e-4
     adam_zo_rate: float = 1e-2
 
