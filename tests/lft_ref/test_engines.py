@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,9 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lft_ref import (
+    Data,
+    FineTuner,
+    Quadratic,
+    Task,
     adjoint,
     flatten,
     forward_mode,
+    from_draws,
     memory_bytes,
     size,
     sum_over_tasks,
@@ -216,3 +222,34 @@ def test_an_empty_batch_of_tasks_gives_empty_results(engine):
     result = engine(params, tuner, none, weights)
     assert result.meta_loss.shape == (0,)
     assert result.grad.W_h.shape == (0, *params.W_h.shape)
+
+
+def test_steps_that_do_not_count_cost_no_validation_gradient():
+    class Counting(NamedTuple):
+        """A quadratic that notes how many θ its validation gradient is asked for."""
+
+        asked: list[int]
+        val: Data
+
+        def value(self, theta, data):
+            return Quadratic().value(theta, data)
+
+        def grad(self, theta, data):
+            if data is self.val:
+                self.asked.append(theta.shape[0])
+            return Quadratic().grad(theta, data)
+
+        def hvp(self, theta, data, v):
+            return Quadratic().hvp(theta, data, v)
+
+    rng = np.random.default_rng(0)
+    train, val = (Data(rng.normal(size=(4, 3)), rng.normal(size=4)) for _ in range(2))
+    params = from_draws(rng.uniform(-1, 1, size(2, 3)), 2, 3)
+    task = Task(Counting([], val), train, val, rng.normal(size=3))
+    for weights, asked in (((0.0, 0.0, 2.0), 1), ((1.0, 0.0, 3.0), 2), ((1.0, 1.0, 1.0), 3)):
+        found = adjoint(params, FineTuner(), task, weights)
+        assert task.objective.asked.pop() == asked
+        expected = forward_mode(params, FineTuner(), task, weights)
+        np.testing.assert_allclose(flatten(found.grad), flatten(expected.grad), rtol=1e-9)
+    nothing = adjoint(params, FineTuner(), task, (0.0, 0.0))
+    np.testing.assert_array_equal(flatten(nothing.grad), 0.0)
