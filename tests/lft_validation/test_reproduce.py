@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from lft_ref import LogSign
 from lft_validation.cli import main
 from lft_validation.errors import UserError
 from lft_validation.experiments.figure4 import run as run_module
@@ -20,6 +21,7 @@ from lft_validation.experiments.figure4.config import (
     Config,
     make_config,
 )
+from lft_validation.experiments.figure4.methods import make_setup, meta_task, training_batches
 from lft_validation.experiments.figure4.run import JobKey, chunks, job_key
 
 TINY = (
@@ -202,6 +204,24 @@ def test_any_setting_can_be_changed_by_name():
     config = make_config("quick", {"maml.passes": 3, "adam_rate": 1, "hidden": [7]})
     assert (config.maml.passes, config.adam_rate, config.hidden) == (3, 1.0, (7,))
     assert config.maml_tuned == PRESETS["quick"].maml_tuned
+
+
+def test_a_second_pass_meets_the_same_tasks_from_other_starts():
+    config = dataclasses.replace(PRESETS["smoke"], passes=2)
+    setup = make_setup(config, FIRST, 0)
+    first, again = (meta_task(setup, "LFT", batch) for batch in (1, 1 + config.meta_tasks))
+    assert training_batches(config, "LFT") == 2 * config.meta_tasks
+    np.testing.assert_array_equal(first.train.x, again.train.x)
+    np.testing.assert_array_equal(first.val.y, again.val.y)
+    assert not np.any(first.theta_0 == again.theta_0)
+
+
+def test_the_fine_tuner_is_what_the_settings_say():
+    config = make_config("smoke", {"p": 3, "second_order": False})
+    tuner = make_setup(config, FIRST, 0).tuner
+    assert (tuner.cell.preprocess, tuner.second_order) == (LogSign(3.0), False)
+    with pytest.raises(UserError, match="p must be positive"):
+        make_config("smoke", {"p": 0})
 
 
 def test_chunks_cover_every_test_task_once_and_the_long_ones_first():

@@ -201,7 +201,7 @@ def _matlab(path: Path, call: Callable[[IO[bytes]], Any]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             return call(io.BytesIO(data))
-    except Exception as error:
+    except Exception as error:  # SciPy raises many kinds on a damaged file
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise UserError(f"{path} is no readable MATLAB 5 file ({reason}); {GET_AGAIN}") from error
 

@@ -66,12 +66,15 @@ class Config:
 
     # the fine-tuner, supplement G
     meta_tasks: int = 1000
+    passes: int = 1  # over them
     meta_batch: int = 1
     steps: int = 200
     unroll: int = 20  # K
     weighting: str = "every"  # w_k
     lstm_units: int = 10  # n
     preprocess: str = "log_sign"
+    p: float = 10.0  # of log_sign
+    second_order: bool = True  # whether ∂g/∂θ is kept
     output_scale: float = 0.1
     learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
     clip: float = 1.0
@@ -119,9 +122,10 @@ PRESETS = {
 }  # fmt: skip
 
 POSITIVE = (
-    "shots", "val_shots", "meta_tasks", "meta_batch", "steps", "unroll", "lstm_units",
-    "output_scale", "learning_rate", "clip", "directions", "mu", "sgd_rate", "adam_rate",
-    "sgd_zo_rate", "adam_zo_rate", "test_tasks", "test_points", "long_steps", "long_tasks",
+    "shots", "val_shots", "meta_tasks", "passes", "meta_batch", "p", "steps", "unroll",
+    "lstm_units", "output_scale", "learning_rate", "clip", "directions", "mu", "sgd_rate",
+    "adam_rate", "sgd_zo_rate", "adam_zo_rate", "test_tasks", "test_points", "long_steps",
+    "long_tasks",
 )  # fmt: skip
 CHOICES = {
     "weighting": ("every", "linear", "last", "mean"),

@@ -61,10 +61,10 @@ def make_setup(config: Config, setting: str, seed: int) -> Setup:
     backend = get_backend(config.backend, config.dtype, config.device)
     zeroth = setting == ZEROTH
     estimator: Estimator = ZerothOrder(config.mu) if zeroth else FirstOrder()
-    preprocess = LogSign() if config.preprocess == "log_sign" else Identity()
+    preprocess = LogSign(config.p) if config.preprocess == "log_sign" else Identity()
     cell = Cell(preprocess, config.output_scale)
     problem = SineProblem(backend, config.hidden, config.shots, config.val_shots)
-    tuner = FineTuner(cell, estimator, ops=backend.ops)
+    tuner = FineTuner(cell, estimator, config.second_order, backend.ops)
     return Setup(config, zeroth, seed, backend, problem, tuner)
 
 
@@ -73,7 +73,7 @@ def training_batches(config: Config, method: str) -> int:
     if method in MAML:
         maml = config.maml_of(method)
         return maml.passes * config.meta_tasks // maml.batch
-    return config.meta_tasks // config.meta_batch if method in LEARNED else 0
+    return config.passes * config.meta_tasks // config.meta_batch if method in LEARNED else 0
 
 
 def learner(setup: Setup, method: str) -> Learner:
@@ -94,7 +94,7 @@ def _learned(setup: Setup, method: str) -> Learner:
         return LearnerState(flat, optimizer.init(flat))
 
     def update(state: LearnerState, batch: int) -> tuple[LearnerState, Any]:
-        task = _meta_task(setup, method, batch)
+        task = meta_task(setup, method, batch)
         meta = MetaState(unflatten(state.flat, m, n), state.adam, 0)
         meta, infos = train_on(
             meta, setup.tuner, [task], weights, config.steps, optimizer, config.clip
@@ -104,10 +104,12 @@ def _learned(setup: Setup, method: str) -> Learner:
     return Learner(init, update)
 
 
-def _meta_task(setup: Setup, method: str, batch: int) -> Task:
+def meta_task(setup: Setup, method: str, batch: int) -> Task:
+    """Return the tasks of one meta-update of LFT, L2O or L2O-train."""
     config, problem, seed = setup.config, setup.problem, setup.seed
     numbers = range(batch * config.meta_batch, (batch + 1) * config.meta_batch)
-    train, val = DATA[method](*problem.data(seed, Stage.META_TASK, numbers))
+    tasks = [i % config.meta_tasks for i in numbers]  # one met again starts from another θ^(0)
+    train, val = DATA[method](*problem.data(seed, Stage.META_TASK, tasks))
     theta_0 = problem.theta_0(seed, Stage.META_INIT, numbers)
     u = None
     if setup.zeroth:

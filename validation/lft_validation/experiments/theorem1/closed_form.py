@@ -1,14 +1,14 @@
-"""Two cases of Theorem 1 in which every expectation is known: one to check the estimator, one to
-refute the statement. Neither is in the paper.
+"""Two cases of Theorem 1, not in the paper, in which every expectation is known.
 
-Both take one step, K = 1, with a linear fine-tuner, Δθ = φ ∘ g, on least squares,
-f(θ; A, b) = ‖A θ − b‖² / (2 N) with b = A θ* + noise. So with δ = θ^(0) − θ*
+One checks the estimator, the other refutes the statement as printed. Both take one step, K = 1,
+with a linear fine-tuner, Δθ = φ ∘ g, on least squares, f(θ; A, b) = ‖A θ − b‖² / (2 N) with
+b = A θ* + noise. So with δ = θ^(0) − θ*
 
     g = Â δ − η,   Â = AᵀA / N,   η = Aᵀ noise / N,   ∂θ^(1)/∂φ_j = −g_j,
     ∇_φ f(θ^(1); D_tr) = −g ∘ (g − Â (φ ∘ g)),   E ∇_φ f(θ^(1); D_val) = −g ∘ (δ − φ ∘ g).
 
 The rows of A are normal with covariance I: then E over D_tr asks for moments of Wishart matrices.
-"""  # noqa: D205
+"""
 
 from __future__ import annotations
 

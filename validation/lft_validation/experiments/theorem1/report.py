@@ -97,9 +97,11 @@ def grid_row(D_tr: int, D_val: int, point: Point) -> dict[str, Any]:
 
 
 def right_sides(D_tr: int, D_val: int, numbers: dict[str, float]) -> dict[str, float]:
-    """Return (11) with the smallest G and σ for this point, the same with a pair for each quantity,
-    and G_rms σ / √D_tr, which can be proved (docs/theorem1.md).
-    """  # noqa: D205
+    """Return the bounds at one point, with the smallest G and σ that fit it.
+
+    (11) itself; the same with a pair of G and σ for each quantity; and G_rms σ / √D_tr, which can
+    be proved (docs/theorem1.md).
+    """
     G_theta = max(numbers["G/train"], numbers[f"G/{D_val}"])
     sigma_theta = max(numbers["variance/train"], numbers[f"variance/{D_val}"]) ** 0.5
     G_Phi, sigma_Phi = numbers["G/Phi"], numbers["variance/Phi"] ** 0.5
