@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from lft_validation.errors import CheckFailed, UserError
+from lft_validation.files import write_bytes, write_json
 from lft_validation.jobs import Job, Stopped, run_jobs
 from lft_validation.runs import log, open_run
 
@@ -56,6 +57,29 @@ def run_in_folder(
         raise UserError(
             f"cannot write to --out {out} ({error.strerror}); choose another folder, or make room"
         ) from error
+
+
+def reused(reuse: Path | None) -> Path | None:
+    """Return the jobs folder of the run that finished jobs are taken over from, if any.
+
+    Raises:
+        UserError: if that is no run folder.
+    """
+    if reuse is not None and not (reuse / "jobs").is_dir():
+        raise UserError(f"--reuse {reuse} is not a run folder (it has no jobs/); check the path")
+    return None if reuse is None else reuse / "jobs"
+
+
+def write_results(out: Path, summary: dict[str, Any], table: str) -> None:
+    """Write results.json and table.md."""
+    write_json(out / "results.json", summary)
+    write_bytes(out / "table.md", table.encode())
+
+
+def say_written(out: Path, figures: Sequence[Path], console: Any) -> None:
+    """Say what the run folder holds now."""
+    names = ", ".join(path.name for path in figures)
+    console.print(f"written to {out}: results.json, table.md, {names}")
 
 
 def _run(jobs: Sequence[Job], workers: int, console: Any) -> None:

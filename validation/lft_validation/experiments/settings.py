@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any
 
 from lft_validation.errors import UserError
@@ -56,3 +57,23 @@ def check_words(name: str, values: tuple[Any, ...], known: tuple[str, ...]) -> N
     if not values or unknown or len(set(values)) < len(values):
         found = f"unknown {unknown[0]!r}" if unknown else f"found {values}"
         raise UserError(f"{name} must be some of {', '.join(known)}, each once; {found}")
+
+
+def from_preset(presets: Mapping[str, Any], preset: str, changes: Mapping[str, Any]) -> Any:
+    """Return a preset's settings with changes applied, by name.
+
+    Raises:
+        UserError: for an unknown preset, or a change that does not fit a setting.
+    """
+    if preset not in presets:
+        raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(presets)}")
+    config = presets[preset]
+    for name, value in changes.items():
+        config = changed(config, name, value)
+    return config
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """Return the settings of a frozen dataclass as JSON values."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return plain

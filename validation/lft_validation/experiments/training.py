@@ -22,6 +22,7 @@ from lft_ref.optimizers import AdamState
 from lft_validation.files import read_arrays, require, write_arrays
 from lft_validation.jobs import Monitor, Stopped
 
+CHECKPOINT = "checkpoint.npz"
 CHECKPOINT_SECONDS = 5.0
 
 
@@ -71,7 +72,7 @@ def train(
         Diverged: when the loss or the learned array is not finite; the last good state is kept.
         Stopped: when asked to stop; a checkpoint is kept.
     """
-    file = folder / "checkpoint.npz"
+    file = folder / CHECKPOINT
     state, losses = learner.init(), list[float]()
     if file.exists():
         state, losses = _resume(file, key, backend, state)

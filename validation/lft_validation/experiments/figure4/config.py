@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lft_validation.errors import UserError
+from lft_validation.experiments.learners import LEARNED, WEIGHTS
 from lft_validation.experiments.settings import (
-    changed,
+    as_json,
     check_choices,
     check_positive,
     check_whole,
     check_words,
+    from_preset,
 )
 
 FIRST, ZEROTH = "first order", "zeroth order"
-LEARNED = ("LFT", "L2O", "L2O-train")
 MAML = ("MAML", "MAML-tuned")
 METHODS = (*LEARNED, *MAML, "SGD", "Adam")
 
@@ -105,8 +105,7 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        return as_json(self)
 
 
 PRESETS = {
@@ -128,7 +127,7 @@ POSITIVE = (
     "long_tasks",
 )  # fmt: skip
 CHOICES = {
-    "weighting": ("every", "linear", "last", "mean"),
+    "weighting": tuple(WEIGHTS),
     "preprocess": ("log_sign", "identity"),
     "dtype": ("float32", "float64"),
 }
@@ -144,11 +143,7 @@ def make_config(preset: str, changes: dict[str, Any]) -> Config:
     Raises:
         UserError: for an unknown preset or a setting that makes no sense.
     """
-    if preset not in PRESETS:
-        raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    config = PRESETS[preset]
-    for name, value in changes.items():
-        config = changed(config, name, value)
+    config: Config = from_preset(PRESETS, preset, changes)
     config = replace(
         config,
         long_tasks=min(config.long_tasks, config.test_tasks),

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lft_validation.errors import UserError
 from lft_validation.experiments.figure4.config import Config, make_config
 from lft_validation.experiments.figure4.needs import check_usable
 from lft_validation.experiments.figure4.plot import draw
 from lft_validation.experiments.figure4.report import collect, markdown, summarise
 from lft_validation.experiments.figure4.run import make_jobs
-from lft_validation.experiments.running import run_in_folder
-from lft_validation.files import write_bytes, write_json
+from lft_validation.experiments.running import reused, run_in_folder, say_written, write_results
 from lft_validation.report import number
 from lft_validation.resources import cores
 
@@ -31,9 +29,8 @@ def reproduce(
         UserError: for settings, a folder or a backend that cannot be used.
     """
     config = make_config(preset, changes)
-    if reuse is not None and not (reuse / "jobs").is_dir():
-        raise UserError(f"--reuse {reuse} is not a run folder (it has no jobs/); check the path")
-    jobs = make_jobs(config, out / "jobs", None if reuse is None else reuse / "jobs")
+    source = reused(reuse)
+    jobs = make_jobs(config, out / "jobs", source)
     workers = min(workers or cores(), len(jobs))
     check_usable(config, workers)
     run_in_folder(
@@ -51,13 +48,10 @@ def reproduce(
 def _finish(config: Config, out: Path, console: Any) -> None:
     results = collect(config, out / "jobs")
     summary = summarise(config, results)
-    write_json(out / "results.json", summary)
-    table = markdown(config, summary)
-    write_bytes(out / "table.md", table.encode())
+    write_results(out, summary, markdown(config, summary))
     figures = draw(config, results, out)
     show(config, summary)
-    names = ", ".join(path.name for path in figures)
-    console.print(f"written to {out}: results.json, table.md, {names}")
+    say_written(out, figures, console)
 
 
 def show(config: Config, summary: dict[str, Any]) -> None:

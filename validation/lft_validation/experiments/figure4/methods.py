@@ -5,44 +5,22 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from lft_backends.backend import Backend, get_backend
-from lft_backends.draws import Stage, stream
-from lft_ref import (
-    Cell,
-    Estimator,
-    FineTuner,
-    FirstOrder,
-    Identity,
-    LogSign,
-    MetaState,
-    Optimizer,
-    Task,
-    ZerothOrder,
-    adam,
-    clip_by_norm,
-    flatten,
-    from_draws,
-    l2o_data,
-    l2o_train_data,
-    learned,
-    lft_data,
-    maml_gradient,
-    meta_gradient,
-    sgd,
-    size,
-    train_on,
-    unflatten,
+from lft_backends.draws import Stage
+from lft_ref import FineTuner, Optimizer, Task, adam, sgd
+from lft_validation.experiments.figure4.config import MAML, ZEROTH, Config, MAMLConfig
+from lft_validation.experiments.learners import (
+    DATA,
+    LEARNED,
+    Algorithm1,
+    MAMLSettings,
+    learned_learner,
+    learned_rule,
+    make_tuner,
+    maml_learner,
+    shared,
 )
-from lft_validation.experiments.figure4.config import LEARNED, MAML, ZEROTH, Config, MAMLConfig
 from lft_validation.experiments.sine import SineProblem
-from lft_validation.experiments.training import Learner, LearnerState, decaying
-
-DATA = {"LFT": lft_data, "L2O": l2o_data, "L2O-train": l2o_train_data}
-WEIGHTS = {
-    "every": meta_gradient.weights_every_step,
-    "linear": meta_gradient.weights_linear,
-    "last": meta_gradient.weights_last_step,
-    "mean": meta_gradient.weights_mean,
-}
+from lft_validation.experiments.training import Learner
 
 
 class Setup(NamedTuple):
@@ -60,11 +38,15 @@ def make_setup(config: Config, setting: str, seed: int) -> Setup:
     """Build what a job needs from plain settings."""
     backend = get_backend(config.backend, config.dtype, config.device)
     zeroth = setting == ZEROTH
-    estimator: Estimator = ZerothOrder(config.mu) if zeroth else FirstOrder()
-    preprocess = LogSign(config.p) if config.preprocess == "log_sign" else Identity()
-    cell = Cell(preprocess, config.output_scale)
     problem = SineProblem(backend, config.hidden, config.shots, config.val_shots)
-    tuner = FineTuner(cell, estimator, config.second_order, backend.ops)
+    tuner = make_tuner(
+        backend,
+        config.preprocess,
+        config.output_scale,
+        config.mu if zeroth else None,
+        config.p,
+        config.second_order,
+    )
     return Setup(config, zeroth, seed, backend, problem, tuner)
 
 
@@ -83,25 +65,23 @@ def learner(setup: Setup, method: str) -> Learner:
 
 def _learned(setup: Setup, method: str) -> Learner:
     """LFT, L2O and L2O-train: Algorithm 1 with one or the other choice of data."""
-    config, m, n = setup.config, setup.tuner.cell.preprocess.m, setup.config.lstm_units
-    updates = training_batches(config, method) * (config.steps // config.unroll)
-    optimizer = decaying(adam(config.learning_rate), updates)
-    weights = WEIGHTS[config.weighting](config.unroll)
-
-    def init() -> LearnerState:
-        draws = stream(setup.seed, Stage.PHI).uniform(-1, 1, size(m, n))
-        flat = flatten(from_draws(setup.backend.asarray(draws), m, n))
-        return LearnerState(flat, optimizer.init(flat))
-
-    def update(state: LearnerState, batch: int) -> tuple[LearnerState, Any]:
-        task = meta_task(setup, method, batch)
-        meta = MetaState(unflatten(state.flat, m, n), state.adam, 0)
-        meta, infos = train_on(
-            meta, setup.tuner, [task], weights, config.steps, optimizer, config.clip
-        )
-        return LearnerState(flatten(meta.params), meta.optimizer), infos[-1].meta_loss
-
-    return Learner(init, update)
+    config = setup.config
+    settings = Algorithm1(
+        batches=training_batches(config, method),
+        steps=config.steps,
+        unroll=config.unroll,
+        weighting=config.weighting,
+        lstm_units=config.lstm_units,
+        learning_rate=config.learning_rate,
+        clip=config.clip,
+    )
+    return learned_learner(
+        settings,
+        setup.tuner,
+        setup.backend,
+        setup.seed,
+        lambda batch: [meta_task(setup, method, batch)],
+    )
 
 
 def meta_task(setup: Setup, method: str, batch: int) -> Task:
@@ -119,26 +99,23 @@ def meta_task(setup: Setup, method: str, batch: int) -> Task:
 
 
 def _maml(setup: Setup, method: str) -> Learner:
-    """MAML, exact: the shared θ is updated with Adam on the mean of ∇_θ f(θ^(K); D_val)."""
-    config, maml, problem = setup.config, setup.config.maml_of(method), setup.problem
-    optimizer = adam(maml.learning_rate)
-    if maml.decay:
-        optimizer = decaying(optimizer, training_batches(config, method))
-    alpha = maml.zo_alpha if setup.zeroth else maml.alpha
-
-    def init() -> LearnerState:
-        flat = problem.theta_0(setup.seed, Stage.PHI, [0])[0]
-        return LearnerState(flat, optimizer.init(flat))
-
-    def update(state: LearnerState, batch: int) -> tuple[LearnerState, Any]:
-        xp = setup.backend.xp
-        task = _maml_task(setup, maml, state.flat, batch)
-        result = maml_gradient(task, alpha, maml.inner_steps, setup.tuner.estimator)
-        gradient = clip_by_norm(xp.mean(result.grad, axis=0), config.clip)
-        step, adam_state = optimizer.update(gradient, state.adam)
-        return LearnerState(state.flat - step, adam_state), xp.mean(result.meta_loss)
-
-    return Learner(init, update)
+    """MAML, exact."""
+    config, maml = setup.config, setup.config.maml_of(method)
+    settings = MAMLSettings(
+        batches=training_batches(config, method),
+        inner_steps=maml.inner_steps,
+        alpha=maml.zo_alpha if setup.zeroth else maml.alpha,
+        learning_rate=maml.learning_rate,
+        decay=maml.decay,
+        clip=config.clip,
+    )
+    return maml_learner(
+        settings,
+        setup.tuner.estimator,
+        setup.backend,
+        lambda: setup.problem.theta_0(setup.seed, Stage.PHI, [0])[0],
+        lambda batch, theta: [_maml_task(setup, maml, theta, batch)],
+    )
 
 
 def _maml_task(setup: Setup, maml: MAMLConfig, theta: Any, batch: int) -> Task:
@@ -150,13 +127,13 @@ def _maml_task(setup: Setup, maml: MAMLConfig, theta: Any, batch: int) -> Task:
     if setup.zeroth:
         steps, q = range(maml.inner_steps), setup.config.directions
         u = problem.directions(seed, Stage.META_DIRECTIONS, numbers, steps, q)
-    start = setup.backend.xp.broadcast_to(theta, (len(numbers), problem.d))
+    start = shared(theta, len(numbers), setup.backend)
     return Task(problem.sum_loss, train, val, start, u)
 
 
 def fine_tuner(setup: Setup, method: str, flat: Any) -> Optimizer:
     """Return the update rule that a method uses on a test task."""
-    config, cell = setup.config, setup.tuner.cell
+    config = setup.config
     if method in MAML:
         maml = config.maml_of(method)
         return sgd(maml.zo_test_alpha if setup.zeroth else maml.test_alpha)
@@ -164,5 +141,4 @@ def fine_tuner(setup: Setup, method: str, flat: Any) -> Optimizer:
         return sgd(config.sgd_zo_rate if setup.zeroth else config.sgd_rate)
     if method == "Adam":
         return adam(config.adam_zo_rate if setup.zeroth else config.adam_rate)
-    params = unflatten(setup.backend.asarray(flat), cell.preprocess.m, config.lstm_units)
-    return learned(params, cell, setup.backend.ops)
+    return learned_rule(setup.tuner, setup.backend, config.lstm_units, flat)

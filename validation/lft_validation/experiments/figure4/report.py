@@ -11,13 +11,14 @@ import numpy as np
 
 from lft_validation.experiments.figure4.config import (
     FIRST,
-    LEARNED,
     MAML,
     ZEROTH,
     Config,
     make_config,
 )
-from lft_validation.experiments.figure4.run import CURVES, RESULT, JobKey, job_key
+from lft_validation.experiments.figure4.run import CURVES, JobKey, job_key
+from lft_validation.experiments.learners import LEARNED
+from lft_validation.experiments.method_jobs import RESULT
 from lft_validation.files import read_arrays, require
 from lft_validation.report import markdown_table, number
 from lft_validation.stats import paired_difference, verdict_less

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lft_backends.draws import Stage
-from lft_ref import Data, Optimizer, unflatten
-from lft_validation.experiments.figure4.config import LEARNED, MAML, ZEROTH, Config
+from lft_ref import Data, Optimizer
+from lft_validation.experiments.figure4.config import MAML, ZEROTH, Config
 from lft_validation.experiments.figure4.methods import (
     Setup,
     fine_tuner,
@@ -18,15 +19,22 @@ from lft_validation.experiments.figure4.methods import (
     make_setup,
     training_batches,
 )
+from lft_validation.experiments.learners import LEARNED
+from lft_validation.experiments.method_jobs import (
+    Part,
+    finish,
+    folder_name,
+    is_finished,
+    longest_first,
+    run_parts,
+)
 from lft_validation.experiments.training import train
-from lft_validation.files import belongs_to, fingerprint, read_arrays, write_arrays, write_bytes
-from lft_validation.jobs import Job, Monitor, Stopped
+from lft_validation.files import fingerprint
+from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
-from lft_validation.tuners import save_tuner
 
 CHUNK = 50  # test tasks fine-tuned at once
 CURVES = "lft-figure4-curves-1"
-RESULT, PHI = "result.npz", "phi.npz"
 
 
 class JobKey(NamedTuple):
@@ -39,7 +47,7 @@ class JobKey(NamedTuple):
     @property
     def name(self) -> str:
         """Return the name of the job's folder."""
-        return f"{self.setting}-{self.method}-seed{self.seed}".replace(" ", "-").lower()
+        return folder_name(self.setting, self.method, f"seed{self.seed}")
 
 
 RATES = {"SGD": ("sgd_rate", "sgd_zo_rate"), "Adam": ("adam_rate", "adam_zo_rate")}
@@ -64,7 +72,7 @@ def job_key(config: Config, key: JobKey) -> str:
 
 
 def make_jobs(config: Config, folder: Path, reuse: Path | None = None) -> list[Job]:
-    """Return all jobs, the longest first so that no worker is left alone with one at the end.
+    """Return all jobs, the longest first.
 
     Args:
         config: the run's settings.
@@ -77,10 +85,9 @@ def make_jobs(config: Config, folder: Path, reuse: Path | None = None) -> list[J
         for setting in config.settings
         for method in config.methods
     ]
-    jobs = [
+    return longest_first(
         Job(key.name, run_job, (config, key, folder, reuse), _units(config, key)) for key in keys
-    ]
-    return sorted(jobs, key=lambda job: -job.units)
+    )
 
 
 def _units(config: Config, key: JobKey) -> float:
@@ -118,30 +125,14 @@ def chunks(config: Config) -> list[tuple[range, int]]:
 def run_job(config: Config, key: JobKey, jobs: Path, reuse: Path | None, monitor: Monitor) -> None:
     """Meta-train, then test; go on from whatever the folder holds already."""
     folder, owner = jobs / key.name, job_key(config, key)
-    if (
-        not (folder / RESULT).exists()
-        and reuse is not None
-        and (reuse / key.name / RESULT).exists()
-    ):
-        _take_over(reuse / key.name / RESULT, folder / RESULT, owner)
-    if (folder / RESULT).exists():
-        read_arrays(folder / RESULT, CURVES, owner)
+    if is_finished(folder, CURVES, owner, None if reuse is None else reuse / key.name):
         monitor.report(_units(config, key))
         return
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
         flat = _train(config, key, folder, owner, monitor)
         curves = _test(config, key, folder, owner, flat, monitor)
-    _finish(config, key, folder, owner, flat, curves)
-
-
-def _take_over(source: Path, target: Path, owner: str) -> None:
-    """Copy a finished job of another run, if it is the same job; otherwise compute it anew."""
-    if belongs_to(source) != owner:
-        return
-    phi = source.with_name(PHI)
-    if phi.exists():
-        write_bytes(target.with_name(PHI), phi.read_bytes())
-    write_arrays(target, CURVES, owner, read_arrays(source, CURVES, owner))
+    tuner = make_setup(config, key.setting, key.seed).tuner if key.method in LEARNED else None
+    finish(folder, CURVES, owner, _joined(config, curves), flat, tuner, config.lstm_units)
 
 
 def _train(config: Config, key: JobKey, folder: Path, owner: str, monitor: Monitor) -> Any:
@@ -158,23 +149,20 @@ def _train(config: Config, key: JobKey, folder: Path, owner: str, monitor: Monit
 def _test(
     config: Config, key: JobKey, folder: Path, owner: str, flat: Any, monitor: Monitor
 ) -> list[np.ndarray]:
-    """Return the test curves, chunk by chunk; chunks that are there already are read."""
+    """Return the test curves, chunk by chunk."""
     setup = make_setup(config, key.setting, key.seed)
     optimizer = fine_tuner(setup, key.method, flat)
     start = flat if key.method in MAML else None
+    parts = [
+        Part(
+            f"{index:03d}",
+            _test_units(key, len(tasks), steps),
+            partial(test_curve, setup, optimizer, start, tasks, steps),
+        )
+        for index, (tasks, steps) in enumerate(chunks(config))
+    ]
     done = training_batches(config, key.method) * _train_units(config, key)
-    curves = []
-    for index, (tasks, steps) in enumerate(chunks(config)):
-        file = folder / f"curves-{index:03d}.npz"
-        if not file.exists():
-            curve = test_curve(setup, optimizer, start, tasks, steps)
-            write_arrays(file, CURVES, owner, {"mse": curve})
-        curves.append(read_arrays(file, CURVES, owner)["mse"])
-        done += _test_units(key, len(tasks), steps)
-        monitor.report(done)
-        if monitor.check():
-            raise Stopped
-    return curves
+    return run_parts(parts, folder, CURVES, owner, monitor, done)
 
 
 def test_curve(
@@ -209,21 +197,9 @@ def _gradient(setup: Setup, problem: Any, theta: Any, train: Data, tasks: range,
     return setup.tuner.estimator.estimate(problem.sum_loss, theta, train, u)
 
 
-def _finish(
-    config: Config, key: JobKey, folder: Path, owner: str, flat: Any, curves: list[np.ndarray]
-) -> None:
-    """Join the chunks into one result; then they and the checkpoint are no longer needed."""
-    result = {
+def _joined(config: Config, curves: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Join the chunks: all tasks to the last trained step, the first ones beyond it."""
+    return {
         "short": np.concatenate([curve[:, : config.steps + 1] for curve in curves]),
         "long": np.concatenate([c for c in curves if c.shape[1] == config.long_steps + 1]),
     }
-    if flat is not None:
-        checkpoint = read_arrays(folder / "checkpoint.npz", "lft-checkpoint-1", owner)
-        result |= {"flat": flat, "losses": checkpoint["losses"]}
-    if key.method in LEARNED:
-        setup = make_setup(config, key.setting, key.seed)
-        m = setup.tuner.cell.preprocess.m
-        save_tuner(folder / PHI, unflatten(flat, m, config.lstm_units), setup.tuner.cell, owner)
-    write_arrays(folder / RESULT, CURVES, owner, result)
-    for file in [*folder.glob("curves-*.npz"), *folder.glob("checkpoint.npz")]:
-        file.unlink()

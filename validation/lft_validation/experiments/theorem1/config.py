@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from lft_validation.errors import UserError
 from lft_validation.experiments.settings import (
-    changed,
+    as_json,
     check_choices,
     check_positive,
     check_whole,
     check_words,
+    from_preset,
 )
 
 FAMILIES = ("sine", "digits")
@@ -58,8 +58,7 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        return as_json(self)
 
     def phis_of(self, family: str) -> tuple[str, ...]:
         """Return the Φ to measure, in the order of one training: half of it before all of it.
@@ -101,11 +100,7 @@ def make_config(preset: str, changes: dict[str, Any]) -> Config:
     Raises:
         UserError: for an unknown preset or a setting that makes no sense.
     """
-    if preset not in PRESETS:
-        raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    config = PRESETS[preset]
-    for name, value in changes.items():
-        config = changed(config, name, value)
+    config: Config = from_preset(PRESETS, preset, changes)
     _check(config)
     return config
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from lft_validation.errors import UserError
-from lft_validation.experiments.running import run_in_folder
+from lft_validation.experiments.running import run_in_folder, say_written, write_results
 from lft_validation.experiments.theorem1.config import Config, make_config
 from lft_validation.experiments.theorem1.needs import check_usable
 from lft_validation.experiments.theorem1.plot import draw
 from lft_validation.experiments.theorem1.report import collect, summarise
 from lft_validation.experiments.theorem1.run import make_jobs
 from lft_validation.experiments.theorem1.tables import markdown, show
-from lft_validation.files import write_bytes, write_json
 from lft_validation.resources import cores
 
 
@@ -51,9 +50,7 @@ def reproduce(
 
 def _finish(config: Config, out: Path, console: Any) -> None:
     summary = summarise(config, collect(config, out / "jobs"))
-    write_json(out / "results.json", summary)
-    write_bytes(out / "table.md", markdown(config, summary).encode())
+    write_results(out, summary, markdown(config, summary))
     figures = draw(config, summary, out)
     show(config, summary)
-    names = ", ".join(path.name for path in figures)
-    console.print(f"written to {out}: results.json, table.md, {names}")
+    say_written(out, figures, console)

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from lft_backends.backend import BackendUnavailable, get_backend
 from lft_ref import memory_bytes, mlp
-from lft_validation.errors import UserError
 from lft_validation.experiments.theorem1.config import SHIPPED, Config
 from lft_validation.experiments.theorem1.problems import digit_images
-from lft_validation.resources import free_memory
+from lft_validation.experiments.usable import check_memory, usable_backend
 from lft_validation.tuners import load_tuner
 
 
 def check_usable(config: Config, workers: int) -> None:
     """Raise ``UserError`` if backend or digits are not there, or memory does not suffice."""
-    try:
-        get_backend(config.backend)
-    except (ValueError, BackendUnavailable) as error:
-        raise UserError(str(error)) from error
+    usable_backend(config.backend)
     if "digits" in config.families:
         digit_images(config.pool)
-    needed, free = peak_bytes(config) * workers, free_memory()
-    if needed > free:
-        gib = 2.0**30
-        raise UserError(
-            f"this run needs about {needed / gib:.1f} GiB in {workers} processes, and "
-            f"{free / gib:.1f} GiB are free; use fewer --workers, or smaller --lstm-units, "
-            "--hidden, or --set jacobian_draws"
-        )
+    remedy = "smaller --lstm-units, --hidden, or --set jacobian_draws"
+    check_memory(peak_bytes(config), workers, remedy)
 
 
 def peak_bytes(config: Config) -> int:

@@ -8,38 +8,22 @@ from typing import Any
 import numpy as np
 
 from lft_backends.backend import Backend, get_backend
-from lft_backends.draws import Stage, stream
-from lft_ref import (
-    Cell,
-    Data,
-    FineTuner,
-    Identity,
-    LogSign,
-    LSTMParams,
-    MetaState,
-    Task,
-    adam,
-    flatten,
-    from_draws,
-    size,
-    train_on,
-    unflatten,
-    weights_mean,
-)
+from lft_backends.draws import Stage
+from lft_ref import Data, FineTuner, LSTMParams, Task, unflatten
+from lft_validation.experiments.learners import Algorithm1, learned_learner, make_tuner
 from lft_validation.experiments.theorem1.config import SHIPPED, Config
 from lft_validation.experiments.theorem1.problems import draw, make_tasks
-from lft_validation.experiments.training import Learner, LearnerState, decaying, train
+from lft_validation.experiments.training import Learner, train
 from lft_validation.jobs import Monitor
 from lft_validation.tuners import load_tuner
 
 
-def make_tuner(config: Config, phi: str) -> FineTuner:
+def tuner_of(config: Config, phi: str) -> FineTuner:
     """Return everything about the fine-tuner but Φ."""
-    ops = get_backend(config.backend).ops
+    backend = get_backend(config.backend)
     if phi == SHIPPED:
-        return FineTuner(load_tuner("sine")[1], ops=ops)
-    preprocess = LogSign() if config.preprocess == "log_sign" else Identity()
-    return FineTuner(Cell(preprocess, config.output_scale), ops=ops)
+        return FineTuner(load_tuner("sine")[1], ops=backend.ops)
+    return make_tuner(backend, config.preprocess, config.output_scale)
 
 
 def updates_of(config: Config, phi: str) -> int:
@@ -59,7 +43,7 @@ def make_phi(
     if phi == SHIPPED:
         return load_tuner("sine")[0]
     backend = get_backend(config.backend)
-    m, n = make_tuner(config, phi).cell.preprocess.m, config.lstm_units
+    m, n = tuner_of(config, phi).cell.preprocess.m, config.lstm_units
     start = learner(config, family, seed).init().flat
     updates = updates_of(config, phi)
     if not updates:
@@ -85,22 +69,22 @@ def _train(
 
 def learner(config: Config, family: str, seed: int) -> Learner:
     """Algorithm 1 (LFT) on fresh tasks of the family, w_k = 1/K, K steps and no more per task."""
-    tuner = make_tuner(config, "trained")
-    m, n, K = tuner.cell.preprocess.m, config.lstm_units, config.unroll
-    optimizer = decaying(adam(config.learning_rate), config.meta_updates)
-
-    def init() -> LearnerState:
-        draws = stream(seed, Stage.PHI).uniform(-1, 1, size(m, n))
-        flat = flatten(from_draws(draws, m, n))
-        return LearnerState(flat, optimizer.init(flat))
-
-    def update(state: LearnerState, batch: int) -> tuple[LearnerState, Any]:
-        task = _meta_task(config, family, seed, batch)
-        meta = MetaState(unflatten(state.flat, m, n), state.adam, 0)
-        meta, infos = train_on(meta, tuner, [task], weights_mean(K), K, optimizer, config.clip)
-        return LearnerState(flatten(meta.params), meta.optimizer), infos[-1].meta_loss
-
-    return Learner(init, update)
+    settings = Algorithm1(
+        batches=config.meta_updates,
+        steps=config.unroll,
+        unroll=config.unroll,
+        weighting="mean",
+        lstm_units=config.lstm_units,
+        learning_rate=config.learning_rate,
+        clip=config.clip,
+    )
+    return learned_learner(
+        settings,
+        tuner_of(config, "trained"),
+        get_backend(config.backend),
+        seed,
+        lambda batch: [_meta_task(config, family, seed, batch)],
+    )
 
 
 def _meta_task(config: Config, family: str, seed: int, batch: int) -> Task:

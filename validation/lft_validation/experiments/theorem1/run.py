@@ -12,7 +12,7 @@ from lft_ref import LSTMParams
 from lft_validation.experiments.theorem1.config import TRAINED, Config
 from lft_validation.experiments.theorem1.estimate import Length
 from lft_validation.experiments.theorem1.gap import reference
-from lft_validation.experiments.theorem1.phi import make_phi, make_tuner
+from lft_validation.experiments.theorem1.phi import make_phi, tuner_of
 from lft_validation.experiments.theorem1.point import Point, measure_point
 from lft_validation.experiments.theorem1.problems import make_tasks
 from lft_validation.files import fingerprint, read_arrays, write_arrays
@@ -70,7 +70,7 @@ def run_job(config: Config, key: JobKey, folder: Path, monitor: Monitor) -> None
     tasks = make_tasks(config, key.family, key.seed, stages, numbers)
     for phi in config.phis_of(key.family):
         params = _phi(config, key, phi, folder / key.name, owner, monitor)
-        tuner = make_tuner(config, phi)
+        tuner = tuner_of(config, phi)
         at = None
         for D_tr in config.train_sizes:
             file = point_file(folder, key, phi, D_tr)
@@ -93,7 +93,7 @@ def _phi(
         return load_tuner(file)[0]
     params = make_phi(config, key.family, key.seed, phi, folder, owner, monitor)
     if phi in TRAINED:
-        save_tuner(file, params, make_tuner(config, phi).cell, owner)
+        save_tuner(file, params, tuner_of(config, phi).cell, owner)
     return params
 
 

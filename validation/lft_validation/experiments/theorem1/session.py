@@ -10,7 +10,7 @@ from lft_ref import FineTuner, LSTMParams
 from lft_validation.errors import UserError
 from lft_validation.experiments.theorem1.config import TRAINED, Config
 from lft_validation.experiments.theorem1.gap import reference
-from lft_validation.experiments.theorem1.phi import make_phi, make_tuner
+from lft_validation.experiments.theorem1.phi import make_phi, tuner_of
 from lft_validation.experiments.theorem1.point import Point, measure_point
 from lft_validation.experiments.theorem1.problems import make_tasks
 from lft_validation.progress import track
@@ -49,9 +49,9 @@ def _phi(config: Config, family: str, phi: str, seed: int) -> tuple[LSTMParams, 
     if phi in TRAINED:
         with tempfile.TemporaryDirectory() as folder:
             params = make_phi(config, family, seed, phi, Path(folder), "", Quiet())
-        return params, make_tuner(config, phi)
+        return params, tuner_of(config, phi)
     if phi not in shipped() and not Path(phi).exists():
         known = ", ".join((*TRAINED, *shipped()))
         raise UserError(f"--phi must be a file or one of {known}, found {phi!r}")
     params, cell = load_tuner(phi)
-    return params, make_tuner(config, "random")._replace(cell=cell)
+    return params, tuner_of(config, "random")._replace(cell=cell)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from lft_validation.errors import UserError
+from lft_validation.experiments.learners import LEARNED, WEIGHTS
 from lft_validation.experiments.settings import (
-    changed,
+    as_json,
     check_choices,
     check_positive,
     check_whole,
     check_words,
+    from_preset,
 )
 from lft_validation.victims import shipped
 
 FIRST, ZEROTH = "first order", "zeroth order"
-LEARNED = ("LFT", "L2O", "L2O-train")
 MAML = "MAML"
 HAND = ("PGD", "SGD", "Adam")  # nothing is meta-learned
 METHODS = (*LEARNED, MAML, *HAND)
@@ -87,8 +87,7 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        return as_json(self)
 
     @property
     def sources(self) -> list[str]:
@@ -138,7 +137,7 @@ POSITIVE = (
 )  # fmt: skip
 CHOICES = {
     "images": ("correct", "all"),
-    "weighting": ("every", "linear", "last", "mean"),
+    "weighting": tuple(WEIGHTS),
     "preprocess": ("log_sign", "identity"),
     "dtype": ("float32", "float64"),
 }
@@ -150,13 +149,11 @@ def make_config(preset: str, changes: dict[str, Any]) -> Config:
     Raises:
         UserError: for an unknown preset or a setting that makes no sense.
     """
-    if preset not in PRESETS:
-        raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    config = PRESETS[preset]
-    for name, value in changes.items():
-        if name in ("training", "testing") and isinstance(value, str):
-            value = (value,)
-        config = changed(config, name, value)
+    lists = {
+        name: (value,) if name in ("training", "testing") and isinstance(value, str) else value
+        for name, value in changes.items()
+    }
+    config: Config = from_preset(PRESETS, preset, lists)
     _check(config)
     return config
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lft_validation.errors import UserError
-from lft_validation.experiments.running import run_in_folder
+from lft_validation.experiments.running import reused, run_in_folder, say_written, write_results
 from lft_validation.experiments.uap.config import Config, make_config
 from lft_validation.experiments.uap.needs import check_usable
 from lft_validation.experiments.uap.plot import draw
 from lft_validation.experiments.uap.report import collect, summarise
 from lft_validation.experiments.uap.run import make_jobs
 from lft_validation.experiments.uap.tables import markdown, show
-from lft_validation.files import write_bytes, write_json
 from lft_validation.resources import cores
 
 
@@ -31,10 +29,9 @@ def reproduce(
         UserError: for settings, a folder, data or a backend that cannot be used.
     """
     config = make_config(preset, changes)
-    if reuse is not None and not (reuse / "jobs").is_dir():
-        raise UserError(f"--reuse {reuse} is not a run folder (it has no jobs/); check the path")
+    source = reused(reuse)
     data = check_usable(config)
-    jobs = make_jobs(config, out / "jobs", None if reuse is None else reuse / "jobs")
+    jobs = make_jobs(config, out / "jobs", source)
     run_in_folder(
         "uap",
         preset,
@@ -50,9 +47,7 @@ def reproduce(
 def _finish(config: Config, out: Path, console: Any) -> None:
     results = collect(config, out / "jobs")
     summary = summarise(config, results)
-    write_json(out / "results.json", summary)
-    write_bytes(out / "table.md", markdown(config, summary).encode())
+    write_results(out, summary, markdown(config, summary))
     figures = draw(config, results, out)
     show(config, summary)
-    names = ", ".join(path.name for path in figures)
-    console.print(f"written to {out}: results.json, table.md, {names}")
+    say_written(out, figures, console)

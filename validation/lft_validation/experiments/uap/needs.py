@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lft_backends.backend import BackendUnavailable, get_backend
-from lft_validation.errors import UserError
 from lft_validation.experiments.uap.config import Config
 from lft_validation.experiments.uap.run import record
+from lft_validation.experiments.usable import usable_backend
 
 
 def check_usable(config: Config) -> dict[str, Any]:
@@ -16,8 +15,5 @@ def check_usable(config: Config) -> dict[str, Any]:
     Raises:
         UserError: if the backend is not there, or a source's files or its victim.
     """
-    try:
-        get_backend(config.backend, config.dtype, config.device)
-    except (ValueError, BackendUnavailable) as error:
-        raise UserError(str(error)) from error
+    usable_backend(config.backend, config.dtype, config.device)
     return {name: record(name) for name in config.sources}

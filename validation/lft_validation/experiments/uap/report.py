@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lft_validation.experiments.method_jobs import RESULT
 from lft_validation.experiments.uap.claims import claims
 from lft_validation.experiments.uap.config import HAND, NONE, ZEROTH, Config, applicable, parts
 from lft_validation.experiments.uap.metrics import NAMES, first_step
-from lft_validation.experiments.uap.run import CURVES, RESULT, JobKey, job_key, tested_on
+from lft_validation.experiments.uap.run import CURVES, JobKey, job_key, tested_on
 from lft_validation.files import read_arrays, require
 
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lft_backends.draws import Stage
-from lft_ref import Data, unflatten
+from lft_ref import Data
 from lft_validation.datasets import SPLITS
+from lft_validation.experiments.learners import LEARNED
+from lft_validation.experiments.method_jobs import (
+    Part,
+    finish,
+    folder_name,
+    is_finished,
+    longest_first,
+    run_parts,
+)
 from lft_validation.experiments.training import train
 from lft_validation.experiments.uap.config import (
     HAND,
-    LEARNED,
     MAML,
     NONE,
     ZEROTH,
@@ -33,14 +41,12 @@ from lft_validation.experiments.uap.methods import (
 )
 from lft_validation.experiments.uap.metrics import make_meter
 from lft_validation.experiments.uap.tasks import AttackProblem, pool, victim_of
-from lft_validation.files import belongs_to, fingerprint, read_arrays, write_arrays, write_bytes
-from lft_validation.jobs import Job, Monitor, Stopped
+from lft_validation.files import fingerprint
+from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
-from lft_validation.tuners import save_tuner
 
 CHUNK = 25  # test tasks fine-tuned at once
 CURVES = "lft-uap-curves-1"
-RESULT, PHI = "result.npz", "phi.npz"
 
 
 class JobKey(NamedTuple):
@@ -54,8 +60,7 @@ class JobKey(NamedTuple):
     @property
     def name(self) -> str:
         """Return the name of the job's folder."""
-        name = f"{self.setting}-{self.method}-{self.training}-seed{self.seed}"
-        return name.replace(" ", "-").replace("+", "-and-").lower()
+        return folder_name(self.setting, self.method, self.training, f"seed{self.seed}")
 
 
 RATES = {
@@ -109,7 +114,7 @@ def record(name: str) -> dict[str, Any]:
 
 
 def make_jobs(config: Config, folder: Path, reuse: Path | None = None) -> list[Job]:
-    """Return all jobs, the longest first so that no worker is left alone with one at the end."""
+    """Return all jobs, the longest first."""
     keys = [
         JobKey(setting, training, method, seed)
         for seed in config.seeds
@@ -118,12 +123,11 @@ def make_jobs(config: Config, folder: Path, reuse: Path | None = None) -> list[J
         for training in ((NONE,) if method in HAND else config.training)
     ]
     keys = [key for key in keys if tested_on(config, key)]
-    jobs = [
+    return longest_first(
         Job(key.name, run_job, (config, key, job_key(config, key), folder, reuse),
             _units(config, key))
         for key in keys
-    ]  # fmt: skip
-    return sorted(jobs, key=lambda job: -job.units)
+    )  # fmt: skip
 
 
 def _units(config: Config, key: JobKey) -> float:
@@ -149,10 +153,7 @@ def run_job(
 ) -> None:
     """Meta-train, then test; go on from whatever the folder holds already."""
     folder = jobs / key.name
-    if reuse is not None and not (folder / RESULT).exists():
-        _take_over(reuse / key.name, folder, owner)
-    if (folder / RESULT).exists():
-        read_arrays(folder / RESULT, CURVES, owner)
+    if is_finished(folder, CURVES, owner, None if reuse is None else reuse / key.name):
         monitor.report(_units(config, key))
         return
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
@@ -162,38 +163,30 @@ def run_job(
             method, units = learner(setup, key.method), _train_units(config, key)
             flat = train(method, batches, folder, owner, setup.backend, monitor, units)
         curves = _test(setup, key, folder, owner, flat, monitor)
-    _finish(setup, key, folder, owner, flat, curves)
-
-
-def _take_over(source: Path, target: Path, owner: str) -> None:
-    """Copy a finished job of another run, if it is the same job; otherwise compute it anew."""
-    if not (source / RESULT).exists() or belongs_to(source / RESULT) != owner:
-        return
-    if (source / PHI).exists():
-        write_bytes(target / PHI, (source / PHI).read_bytes())
-    write_arrays(target / RESULT, CURVES, owner, read_arrays(source / RESULT, CURVES, owner))
+    tuner = setup.tuner if key.method in LEARNED else None
+    finish(folder, CURVES, owner, curves, flat, tuner, config.lstm_units)
 
 
 def _test(
     setup: Setup, key: JobKey, folder: Path, owner: str, flat: Any, monitor: Monitor
 ) -> dict[str, np.ndarray]:
-    """Return the curves by source; chunks that are there already are read."""
+    """Return the curves by source, each chunk by chunk."""
     config, curves = setup.config, dict[str, np.ndarray]()
     done = training_batches(config, key.method) * _train_units(config, key)
+    firsts = range(0, config.test_tasks, CHUNK)
+    chunks = [range(first, min(first + CHUNK, config.test_tasks)) for first in firsts]
     for name in tested_on(config, key):
-        chunks = []
-        for first in range(0, config.test_tasks, CHUNK):
-            tasks = range(first, min(first + CHUNK, config.test_tasks))
-            file = folder / f"curves-{name}-{first:04d}.npz"
-            if not file.exists():
-                curve = test_curves(setup, key.method, flat, name, tasks)
-                write_arrays(file, CURVES, owner, {"curves": curve})
-            chunks.append(read_arrays(file, CURVES, owner)["curves"])
-            done += len(tasks) * _test_units(config, key)
-            monitor.report(done)
-            if monitor.check():
-                raise Stopped
-        curves[name] = np.concatenate(chunks, axis=1)
+        parts = [
+            Part(
+                f"{name}-{tasks[0]:04d}",
+                len(tasks) * _test_units(config, key),
+                partial(test_curves, setup, key.method, flat, name, tasks),
+            )
+            for tasks in chunks
+        ]
+        found = run_parts(parts, folder, CURVES, owner, monitor, done)
+        curves[name] = np.concatenate(found, axis=1)
+        done += config.test_tasks * _test_units(config, key)
     return curves
 
 
@@ -226,20 +219,3 @@ def _gradient(
     if setup.zeroth:
         u = problem.directions(setup.seed, Stage.UAP_TEST_DIRECTIONS, tasks, [k])[0, ...]
     return setup.tuner.estimator.estimate(tuned_loss(problem, method), theta, train, u)
-
-
-def _finish(
-    setup: Setup, key: JobKey, folder: Path, owner: str, flat: Any, curves: dict[str, np.ndarray]
-) -> None:
-    """Join the chunks into one result; then they and the checkpoint are no longer needed."""
-    result = dict(curves)
-    if flat is not None:
-        checkpoint = read_arrays(folder / "checkpoint.npz", "lft-checkpoint-1", owner)
-        result |= {"flat": flat, "losses": checkpoint["losses"]}
-    if key.method in LEARNED:
-        cell = setup.tuner.cell
-        params = unflatten(flat, cell.preprocess.m, setup.config.lstm_units)
-        save_tuner(folder / PHI, params, cell, owner)
-    write_arrays(folder / RESULT, CURVES, owner, result)
-    for file in [*folder.glob("curves-*.npz"), *folder.glob("checkpoint.npz")]:
-        file.unlink()

@@ -1,0 +1,120 @@
+"""What the jobs of an experiment share: one method, meta-trained and tested in a folder of its own.
+
+A job leaves ``result.npz`` (and ``phi.npz``, where a Φ was learned), which carry the fingerprint of
+all that it depends on. Until then its folder holds a checkpoint and the tested parts that are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lft_ref import FineTuner, unflatten
+from lft_validation.experiments.training import CHECKPOINT
+from lft_validation.files import belongs_to, read_arrays, write_arrays, write_bytes
+from lft_validation.jobs import Job, Monitor, Stopped
+from lft_validation.tuners import save_tuner
+
+RESULT, PHI = "result.npz", "phi.npz"
+PARTS = "curves-*.npz"
+
+
+class Part(NamedTuple):
+    """Some test tasks, which are fine-tuned at once and kept in a file of their own."""
+
+    name: str
+    units: float  # of work
+    compute: Callable[[], np.ndarray]
+
+
+def folder_name(*words: object) -> str:
+    """Return the name of a job's folder.
+
+    Example:
+        >>> folder_name("first order", "LFT", "mnist+cifar10", "seed0")
+        'first-order-lft-mnist-and-cifar10-seed0'
+    """
+    return "-".join(map(str, words)).replace(" ", "-").replace("+", "-and-").lower()
+
+
+def longest_first(jobs: Iterable[Job]) -> list[Job]:
+    """Sort jobs so that no worker is left alone with a long one at the end."""
+    return sorted(jobs, key=lambda job: -job.units)
+
+
+def is_finished(folder: Path, kind: str, owner: str, reuse: Path | None = None) -> bool:
+    """Say whether a job's result is there; take it over from the folder ``reuse`` if it is there.
+
+    Raises:
+        UserError: if the result is damaged, or belongs to another job.
+    """
+    if not (folder / RESULT).exists() and reuse is not None and (reuse / RESULT).exists():
+        _take_over(reuse, folder, kind, owner)
+    if not (folder / RESULT).exists():
+        return False
+    read_arrays(folder / RESULT, kind, owner)
+    return True
+
+
+def _take_over(source: Path, target: Path, kind: str, owner: str) -> None:
+    """Copy a finished job of another run, if it is the same job; otherwise it is computed anew."""
+    if belongs_to(source / RESULT) != owner:
+        return
+    if (source / PHI).exists():
+        write_bytes(target / PHI, (source / PHI).read_bytes())
+    write_arrays(target / RESULT, kind, owner, read_arrays(source / RESULT, kind, owner))
+
+
+def run_parts(
+    parts: Sequence[Part], folder: Path, kind: str, owner: str, monitor: Monitor, done: float
+) -> list[np.ndarray]:
+    """Return the curves of each part; those that are there already are read.
+
+    Raises:
+        Stopped: when asked to stop; the parts that are done are kept.
+    """
+    curves = []
+    for part in parts:
+        file = folder / PARTS.replace("*", part.name)
+        if not file.exists():
+            write_arrays(file, kind, owner, {"curves": part.compute()})
+        curves.append(read_arrays(file, kind, owner)["curves"])
+        done += part.units
+        monitor.report(done)
+        if monitor.check():
+            raise Stopped
+    return curves
+
+
+def finish(
+    folder: Path,
+    kind: str,
+    owner: str,
+    result: dict[str, np.ndarray],
+    flat: Any = None,
+    tuner: FineTuner | None = None,
+    lstm_units: int = 0,
+) -> None:
+    """Write a job's result, then remove its parts and its checkpoint: they are in it.
+
+    Args:
+        folder: of the job.
+        kind: of its files.
+        owner: its fingerprint.
+        result: what testing gave.
+        flat: what meta-training gave (Φ or θ), if there was any; its losses are kept with it.
+        tuner: with ``lstm_units``, says how to read a flat Φ; None if ``flat`` is none.
+        lstm_units: n.
+    """
+    if flat is not None:
+        checkpoint = read_arrays(folder / CHECKPOINT, "lft-checkpoint-1", owner)
+        result = result | {"flat": flat, "losses": checkpoint["losses"]}
+    if tuner is not None:
+        params = unflatten(flat, tuner.cell.preprocess.m, lstm_units)
+        save_tuner(folder / PHI, params, tuner.cell, owner)
+    write_arrays(folder / RESULT, kind, owner, result)
+    for file in [*folder.glob(PARTS), *folder.glob(CHECKPOINT)]:
+        file.unlink()

@@ -1,0 +1,52 @@
+"""What a run needs, found out before it starts: a backend, and memory."""
+
+from __future__ import annotations
+
+from lft_backends.backend import Backend, BackendUnavailable, get_backend
+from lft_validation.errors import UserError
+from lft_validation.resources import free_memory
+
+GIB = 2.0**30
+ARRAYS_PER_STEP = 3  # θ, g and the stacked θ of one unrolled step; h and c are counted apart
+WORKSPACE = 12  # arrays of the size of the gates that live at once in a step or its vjp
+
+
+def usable_backend(name: str, dtype: str = "float64", device: str | None = None) -> Backend:
+    """Return a backend, or say what is missing.
+
+    Raises:
+        UserError: if the backend is not there.
+    """
+    try:
+        return get_backend(name, dtype, device)
+    except (ValueError, BackendUnavailable) as error:
+        raise UserError(str(error)) from error
+
+
+def check_memory(needed: int, workers: int, remedy: str) -> None:
+    """Say how much memory is missing, and what to change.
+
+    Args:
+        needed: bytes that one process takes at most.
+        workers: processes.
+        remedy: what makes it less, after "use fewer --workers, or ".
+
+    Raises:
+        UserError: if there is not enough.
+    """
+    free = free_memory()
+    if needed * workers > free:
+        raise UserError(
+            f"this run needs about {needed * workers / GIB:.1f} GiB in {workers} processes, and "
+            f"{free / GIB:.1f} GiB are free; use fewer --workers, or {remedy}"
+        )
+
+
+def unroll_numbers(d: int, K: int, n: int) -> int:
+    """Numbers that the adjoint of one task keeps through K steps of a cell with n units."""
+    return d * (K * (ARRAYS_PER_STEP + 2 * n) + WORKSPACE * 4 * n)
+
+
+def step_numbers(d: int, n: int) -> int:
+    """Numbers that live at once in one fine-tuning step of one task."""
+    return d * WORKSPACE * 4 * n
