@@ -7,6 +7,14 @@ equation to its function and its test.
 
 from lft_ref.adjoint import adjoint, sum_over_tasks
 from lft_ref.attack import AttackLoss
+from lft_ref.classifiers import (
+    accuracy,
+    cifar_cnn,
+    cnn,
+    miniimagenet_cnn,
+    mnist_mlp,
+    omniglot_cnn,
+)
 from lft_ref.convolution import Conv2d
 from lft_ref.forward_mode import forward_mode, forward_step, memory_bytes
 from lft_ref.layers import Activation, Dense
@@ -82,9 +90,12 @@ __all__ = [
     "Task",
     "Trajectory",
     "ZerothOrder",
+    "accuracy",
     "adam",
     "adjoint",
+    "cifar_cnn",
     "clip_by_norm",
+    "cnn",
     "digits_network",
     "fine_tune",
     "flatten",
@@ -102,8 +113,11 @@ __all__ = [
     "maml_gradient",
     "memory_bytes",
     "meta_update",
+    "miniimagenet_cnn",
     "mlp",
     "mlp_from_draws",
+    "mnist_mlp",
+    "omniglot_cnn",
     "sgd",
     "size",
     "step",

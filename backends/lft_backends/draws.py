@@ -36,6 +36,13 @@ class Stage(IntEnum):
     UAP_TEST_INIT = 34
     UAP_TEST_DIRECTIONS = 35
     UAP_MAML_INIT = 36  # where MAML's shared θ starts from
+    FEWSHOT_META_TASK = 50  # few-shot classification: classes and images of meta-training tasks
+    FEWSHOT_META_INIT = 51  # their θ^(0)
+    FEWSHOT_META_DIRECTIONS = 52  # their directions of (6)
+    FEWSHOT_TEST_TASK = 53
+    FEWSHOT_TEST_INIT = 54
+    FEWSHOT_TEST_DIRECTIONS = 55
+    FEWSHOT_MAML_INIT = 56  # where MAML's shared θ starts from
 
 
 def stream(seed: int, stage: Stage, task: int = 0, step: int = 0) -> np.random.Generator:
