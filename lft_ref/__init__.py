@@ -5,7 +5,7 @@ without leading batch axes, and takes random numbers as arrays. docs/paper_map.m
 equation to its function and its test.
 """
 
-from lft_ref.adjoint import adjoint, sum_over_tasks
+from lft_ref.adjoint import adjoint, adjoint_memory_bytes, fitting_segment, sum_over_tasks
 from lft_ref.attack import AttackLoss
 from lft_ref.classifiers import (
     accuracy,
@@ -93,11 +93,13 @@ __all__ = [
     "accuracy",
     "adam",
     "adjoint",
+    "adjoint_memory_bytes",
     "cifar_cnn",
     "clip_by_norm",
     "cnn",
     "digits_network",
     "fine_tune",
+    "fitting_segment",
     "flatten",
     "forward_mode",
     "forward_step",

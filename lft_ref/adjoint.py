@@ -1,17 +1,31 @@
 """The meta-gradient by backpropagation through the unroll: the engine for training.
 
-The same number as Statement 1's, about three unrolls long, with memory in proportion to K.
+The same number as Statement 1's, about three unrolls long, with memory in proportion to K. Where
+that is too much, the unroll is cut into segments: only (θ, h) at their starts are kept, and each
+segment's steps are computed again on the way back. That costs less than one unroll more, needs
+memory in proportion to √K, and changes no bit of the result. Source: Griewank & Walther 2000.
 """
 
 from __future__ import annotations
 
+from math import ceil
+from typing import Any, NamedTuple
+
 from lft_ref._array import Array, namespace
-from lft_ref.checks import check_weights
-from lft_ref.lstm import LSTMState
+from lft_ref.checks import check_segment, check_task, check_weights
+from lft_ref.lstm import LSTMState, initial_state
 from lft_ref.meta_gradient import MetaGradient, is_boundary, weighted_sum
 from lft_ref.params import LSTMParams
 from lft_ref.tasks import Task, directions_at
-from lft_ref.unroll import FineTuner, Trajectory, unroll
+from lft_ref.unroll import FineTuner, Trajectory, fine_tune_step, steps
+
+
+class _Back(NamedTuple):
+    """What one step hands to the step before it: cotangents of θ^(k) and h_k, and Φ̄ so far."""
+
+    theta: Array  # (..., d)
+    state: LSTMState
+    params: Any  # LSTMParams; None before the first step
 
 
 def adjoint(
@@ -21,6 +35,7 @@ def adjoint(
     weights: tuple[float, ...],
     state_0: LSTMState | None = None,
     truncate: int | None = None,
+    segment: int | None = None,
 ) -> MetaGradient:
     """∇_Φ Σ_k w_k f(θ^(k); D_val), eq. (5), by reverse accumulation.
 
@@ -31,37 +46,73 @@ def adjoint(
         weights: w_1 … w_K, so K steps are unrolled.
         state_0: the cell's state to start from; zero if None.
         truncate: cut the dependence on Φ through (θ, h) every so many steps; never if None.
+        segment: keep (θ, h) every so many steps only, and compute the others again; keep all if
+            None. The result is the same, bit for bit.
 
     Returns:
         Meta-loss and gradient of each task; θ^(K) and h_K to go on from.
 
     Raises:
-        ValueError: if shapes, dtypes, weights or ``truncate`` do not fit.
+        ValueError: if shapes, dtypes, weights, ``truncate`` or ``segment`` do not fit.
     """
     check_weights(weights, truncate)
+    check_segment(segment)
     K, xp = len(weights), namespace(task.theta_0)
-    path = unroll(params, tuner, task, K, state_0)
-    thetas = xp.stack(path.theta[1:], axis=0)  # (K, ..., d): all steps are judged at once
-    val_loss = task.objective.value(thetas, task.val)
-    judged = [k for k in range(1, K + 1) if weights[k - 1] != 0.0] or [K]  # w_k = 0 takes no work
-    val_grad = task.objective.grad(xp.stack([path.theta[k] for k in judged], axis=0), task.val)
-
-    theta_bar = zero = xp.zeros_like(task.theta_0)
-    state_bar = no_state = LSTMState(*(0.0 * a for a in path.state[0]))
-    steps: list[LSTMParams] = []
-    for k in range(K, 0, -1):
-        if k in judged:
-            theta_bar = theta_bar + weights[k - 1] * val_grad[judged.index(k), ...]
-        params_bar, theta_bar, state_bar = _step_back(
-            params, tuner, task, path, k, theta_bar, state_bar
+    check_task(params, tuner.cell, tuner.estimator, task, K, state_0)
+    state = initial_state(task.theta_0, params.n) if state_0 is None else state_0
+    segments = [range(a, min(a + (segment or K), K)) for a in range(0, K, segment or K)]
+    starts = _starts(params, tuner, task, state, segments)
+    back = _Back(xp.zeros_like(task.theta_0), LSTMState(*(0.0 * a for a in state)), None)
+    losses, ends = list[Array](), list[tuple[Array, LSTMState]]()
+    for numbers in reversed(segments):
+        val_loss, end, back = _segment_back(
+            params, tuner, task, weights, truncate, numbers, starts.pop(), back
         )
-        steps.append(params_bar)
-        if is_boundary(k - 1, truncate):
-            theta_bar, state_bar = zero, no_state
-    grad = LSTMParams(*(sum(arrays[1:], start=arrays[0]) for arrays in zip(*steps, strict=True)))
-    return MetaGradient(
-        weighted_sum(weights, val_loss), val_loss, grad, path.theta[-1], path.state[-1]
-    )
+        losses.insert(0, val_loss)
+        ends.append(end)
+    val_loss = xp.concat(losses, axis=0)
+    return MetaGradient(weighted_sum(weights, val_loss), val_loss, back.params, *ends[0])
+
+
+def _starts(
+    params: LSTMParams, tuner: FineTuner, task: Task, state: LSTMState, segments: list[range]
+) -> list[tuple[Array, LSTMState]]:
+    """(θ^(k), h_k) where each segment starts."""
+    theta, f, starts = task.theta_0, task.objective, [(task.theta_0, state)]
+    for numbers in segments[:-1]:
+        for k in numbers:
+            u = directions_at(task, k)
+            theta, state, _ = fine_tune_step(params, tuner, f, task.train, theta, state, u)
+        starts.append((theta, state))
+    return starts
+
+
+def _segment_back(
+    params: LSTMParams,
+    tuner: FineTuner,
+    task: Task,
+    weights: tuple[float, ...],
+    truncate: int | None,
+    numbers: range,
+    start: tuple[Array, LSTMState],
+    back: _Back,
+) -> tuple[Array, tuple[Array, LSTMState], _Back]:
+    """Run a segment's steps and pull back through them: f(θ^(k); D_val), the end, cotangents."""
+    path, xp = steps(params, tuner, task, *start, numbers), namespace(back.theta)
+    val_loss = task.objective.value(xp.stack(path.theta[1:], axis=0), task.val)  # all at once
+    judged = [k for k in numbers if weights[k] != 0.0]  # where w is 0, no gradient is needed
+    if judged:
+        thetas = xp.stack([path.theta[k - numbers.start + 1] for k in judged], axis=0)
+        val_grad = task.objective.grad(thetas, task.val)
+    for k in reversed(numbers):
+        if k in judged:
+            at_k = weights[k] * val_grad[judged.index(k), ...]
+            back = back._replace(theta=back.theta + at_k)
+        back = _step_back(params, tuner, task, path, k, k - numbers.start, back)
+        if is_boundary(k, truncate):
+            zero = LSTMState(*(0.0 * a for a in start[1]))
+            back = back._replace(theta=xp.zeros_like(back.theta), state=zero)
+    return val_loss, (path.theta[-1], path.state[-1]), back
 
 
 def _step_back(
@@ -70,18 +121,63 @@ def _step_back(
     task: Task,
     path: Trajectory,
     k: int,
-    theta_bar: Array,
-    state_bar: LSTMState,
-) -> tuple[LSTMParams, Array, LSTMState]:
-    """Pull (θ̄^(k), h̄_k) back through step k of eq. (3): return Φ̄, θ̄^(k−1), h̄_{k−1}."""
-    theta, state, g = path.theta[k - 1], path.state[k - 1], path.g[k - 1]
+    entry: int,
+    back: _Back,
+) -> _Back:
+    """Pull back through the step of eq. (3) that leads on from θ^(k), an entry of ``path``."""
+    theta, state, g = path.theta[entry], path.state[entry], path.g[entry]
     params_bar, g_bar, state_bar = tuner.ops.vjp(
-        params, tuner.cell, g, state, -theta_bar, state_bar
+        params, tuner.cell, g, state, -back.theta, back.state
     )
+    if back.params is not None:
+        params_bar = LSTMParams(*(a + b for a, b in zip(back.params, params_bar, strict=True)))
+    theta_bar = back.theta
     if tuner.second_order:
-        u = directions_at(task, k - 1)
+        u = directions_at(task, k)
         theta_bar = theta_bar + tuner.estimator.vjp(task.objective, theta, task.train, u, g_bar)
-    return params_bar, theta_bar, state_bar
+    return _Back(theta_bar, state_bar, params_bar)
+
+
+def adjoint_memory_bytes(
+    d: int,
+    n: int,
+    K: int,
+    itemsize: int = 8,
+    tasks: int = 1,
+    segment: int | None = None,
+) -> int:
+    """Estimate the peak memory of :func:`adjoint` in bytes, but for what the objective takes.
+
+    A step of a segment leaves θ, g, h and c, and θ^(k) and ∇f(θ^(k); D_val) stand in stacks; the
+    start of a segment is θ, h and c. The vjp of a step works with about 24 n numbers a coordinate.
+
+    Example:
+        >>> whole, cut = (adjoint_memory_bytes(10**5, 10, 200, 4, segment=s) for s in (None, 15))
+        >>> whole // 2**20, cut // 2**20  # MiB
+        (1930, 341)
+    """
+    s = min(segment or K, K)
+    steps_of_one, starts = s * (2 * n + 4), ceil(K / s) * (2 * n + 1)
+    return tasks * d * (steps_of_one + starts + 24 * n) * itemsize
+
+
+def fitting_segment(
+    budget: int, d: int, n: int, K: int, itemsize: int = 8, tasks: int = 1
+) -> int | None:
+    """Return the longest segment with which :func:`adjoint` stays within ``budget`` bytes.
+
+    None if it fits without segments; otherwise the longest that fits, and √K, which takes least, if
+    none does: compare ``budget`` with :func:`adjoint_memory_bytes` to know.
+    """
+    if adjoint_memory_bytes(d, n, K, itemsize, tasks) <= budget:
+        return None
+    least = ceil(K**0.5)
+    fitting = (
+        s
+        for s in range(K - 1, least, -1)
+        if adjoint_memory_bytes(d, n, K, itemsize, tasks, s) <= budget
+    )
+    return next(fitting, least)
 
 
 def sum_over_tasks(grad: LSTMParams) -> LSTMParams:

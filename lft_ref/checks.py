@@ -83,6 +83,12 @@ def check_weights(weights: tuple[float, ...], truncate: int | None) -> None:
         raise ValueError(f"truncate must be at least 1 step, or None, found {truncate}")
 
 
+def check_segment(segment: int | None) -> None:
+    """Check that a segment is at least one step long."""
+    if segment is not None and segment < 1:
+        raise ValueError(f"segment must be at least 1 step, or None, found {segment}")
+
+
 def check_attack(f: AttackLoss, d: int, data: Data) -> None:
     """Check that victim, images and perturbation belong together, and the settings of (12)."""
     found, (low, high) = tuple(f.weights.shape), f.box

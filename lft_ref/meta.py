@@ -120,10 +120,12 @@ def train_on(
     steps: int,
     optimizer: Optimizer,
     clip: float | None = None,
+    engine: Engine = adjoint,
 ) -> tuple[MetaState, list[MetaInfo]]:
     """Run the tasks of one meta-batch for ``steps`` steps in truncated unrolls of K = len(weights).
 
-    After each unroll Φ is updated; θ and h are carried on, but not differentiated through.
+    After each unroll Φ is updated; θ and h are carried on, but not differentiated through. Where
+    memory is short, ``engine=functools.partial(adjoint, segment=s)`` gives the same bits.
 
     Raises:
         ValueError: if ``steps`` is not a multiple of K.
@@ -138,7 +140,7 @@ def train_on(
     for start in range(0, steps, K):
         segment = [_segment(task, start, K) for task in tasks]
         meta, carried, info = meta_update(
-            meta, tuner, segment, weights, optimizer, states, clip=clip
+            meta, tuner, segment, weights, optimizer, states, clip=clip, engine=engine
         )
         tasks = [t._replace(theta_0=theta) for t, (theta, _) in zip(tasks, carried, strict=True)]
         states = [state for _, state in carried]

@@ -80,8 +80,20 @@ def unroll(
     check_task(params, tuner.cell, tuner.estimator, task, K, state_0)
     theta = task.theta_0
     state = initial_state(theta, params.n) if state_0 is None else state_0
+    return steps(params, tuner, task, theta, state, range(K))
+
+
+def steps(
+    params: LSTMParams,
+    tuner: FineTuner,
+    task: Task,
+    theta: Array,
+    state: LSTMState,
+    numbers: range,
+) -> Trajectory:
+    """Fine-tune from (θ^(k), h_k) by the steps with the given numbers, counted from 0."""
     path = Trajectory([theta], [state], [])
-    for k in range(K):
+    for k in numbers:
         theta, state, g = fine_tune_step(
             params, tuner, task.objective, task.train, theta, state, directions_at(task, k)
         )
