@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
+import warnings
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,3 +72,69 @@ def write_svhn(folder: Path, train: int = 4, test: int = 2) -> tuple[Images, Ima
         X = np.transpose(data.pixels, (2, 3, 1, 0))
         savemat(folder / f"{name}_32x32.mat", {"X": X, "y": y}, do_compression=True)
     return both
+
+
+OMNIGLOT_NAME = "images_background/Latin/character{:02d}/0684_{:02d}.png"
+
+
+def png(
+    size: tuple[int, int] = (105, 105), mode: str = "1", seed: int = 0, kind: str = "PNG"
+) -> bytes:
+    """A picture of random pixels."""
+    from PIL import Image
+
+    width, height = size
+    rng = np.random.default_rng(seed)
+    if mode == "I;16":
+        image = Image.fromarray(rng.integers(2**16, size=(height, width), dtype=np.uint16))
+    else:
+        grey = Image.fromarray(rng.integers(256, size=(height, width), dtype=np.uint8))
+        image = grey.convert("RGB").convert(mode) if mode in ("P", "CMYK") else grey.convert(mode)
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write_zip(target: Any, members: Any) -> None:
+    """A compressed archive of members, by name or as pairs."""
+    pairs = members.items() if isinstance(members, dict) else members
+    with warnings.catch_warnings(), zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        warnings.simplefilter("ignore")  # of names that occur twice
+        for name, content in pairs:
+            archive.writestr(name, content)
+
+
+def write_omniglot(folder: Path, characters: int = 2, each: int = 2) -> None:
+    """Two archives as Omniglot has them; a character is a bar of 21 rows, ink is 0."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for which in ("background", "evaluation"):
+        members = {}
+        for c in range(characters):
+            paper = np.full((105, 105), 255, np.uint8)
+            paper[21 * c : 21 * c + 21] = 0
+            buffer = io.BytesIO()
+            Image.fromarray(paper).convert("1").save(buffer, "PNG")
+            for i in range(each):
+                name = f"images_{which}/Latin/character{c + 1:02d}/0684_{i + 1:02d}.png"
+                members[name] = buffer.getvalue()
+        write_zip(folder / f"images_{which}.zip", members)
+
+
+def write_miniimagenet(folder: Path, each: int = 2) -> None:
+    """Split files of 4, 2 and 3 classes, and pictures of one red and of two sizes."""
+    from PIL import Image
+
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    number = 0
+    for split, classes in (("train", 4), ("val", 2), ("test", 3)):
+        lines = ["filename,label"]
+        for c in range(classes):
+            for i in range(each):
+                name = f"{split}_{c}_{i}.jpg"
+                colour = Image.new("RGB", (84, 84) if i else (100, 60), (20 * number, 90, 120))
+                colour.save(folder / "images" / name, quality=95)
+                lines.append(f"{name},{split}_{c}")
+            number += 1
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")

@@ -23,7 +23,7 @@ def fetch(wanted: Source, root: Path) -> str:
             the files, or they cannot be written.
     """
     if not wanted.mirrors:
-        return f"{wanted.name} comes with scikit-learn; there is nothing to download"
+        return f"{wanted.name} {wanted.without_mirrors}"
     files, folder = {**wanted.train, **wanted.test}, root / wanted.folder
     missing = [name for name in files if not (folder / name).exists()]
     for name, checksum in files.items():

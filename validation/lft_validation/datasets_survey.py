@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lft_validation.datasets import DIGITS, SPLITS, Source, Split, find, load, md5, source
+from lft_validation.datasets import DIGITS, Source, Split, find, load, md5, source
 from lft_validation.errors import UserError
 
 
@@ -45,7 +45,7 @@ def survey(
         UserError: for an unknown name, or a folder to search that is none.
     """
     for wanted in [source(name) for name in names]:
-        for split in SPLITS:
+        for split in wanted.splits:
             yield _report(wanted, split, data_dir, thorough)
 
 

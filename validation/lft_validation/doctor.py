@@ -208,14 +208,17 @@ def data_sets() -> list[Finding]:
     except Exception as error:  # noqa: BLE001 - a setting or a package may be broken
         return [Finding("data", False, one_line(error), "see above, or lft data list")]
     findings = []
-    for train, test in zip(reports[::2], reports[1::2], strict=True):
-        problem = train.problem or test.problem
-        works = bool(train.place) and not problem
-        state = "official" if train.official and test.official else "not the official files"
-        detail = f"{train.images} + {test.images} images, {state}, {train.folder}"
+    for name in SOURCES:
+        found = [report for report in reports if report.name == name]
+        problem = next((report.problem for report in found if report.problem), "")
+        works = bool(found[0].place) and not problem
+        state = "official" if all(r.official for r in found) else "not the official files"
+        counts = " + ".join(str(report.images) for report in found)
+        detail = f"{counts} images, {state}, {found[0].folder}"
         missing = problem or f"not under {VARIABLE} or in the cache"
-        remedy = f"lft data fetch {train.name}"
-        findings.append(Finding(train.name, works, detail if works else missing, remedy))
+        fetched = bool(SOURCES[name].mirrors)
+        remedy = f"lft data fetch {name}" if fetched else "see lft data --help"
+        findings.append(Finding(name, works, detail if works else missing, remedy))
     return findings
 
 

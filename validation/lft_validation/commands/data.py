@@ -23,11 +23,12 @@ data_dir_option = click.option(
 
 @click.group()
 def command() -> None:
-    """List, verify or download image data: mnist, cifar10, fashion-mnist, svhn, digits.
+    """List, verify or download image data: mnist, cifar10, fashion-mnist, svhn, omniglot, digits.
 
     Files are looked for under --data-dir, then under the environment variable LFT_DATA, then in the
-    user's cache, in the folders mnist, cifar-10-batches-bin, fashion-mnist and svhn. The digits
-    come with scikit-learn.
+    user's cache, in the folders mnist, cifar-10-batches-bin, fashion-mnist, svhn, omniglot and
+    miniimagenet (images/ with train.csv, val.csv and test.csv; not to be downloaded here). The
+    digits come with scikit-learn.
     """
 
 
@@ -80,12 +81,13 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
 
 
 def _reports(names: tuple[str, ...], data_dir: Path | None, thorough: bool) -> list[Report]:
-    from lft_validation.datasets import SOURCES
+    from lft_validation.datasets import SOURCES, source
     from lft_validation.datasets_survey import survey
     from lft_validation.progress import track
 
     chosen = names or tuple(SOURCES)
-    return list(track(survey(chosen, data_dir, thorough), 2 * len(chosen), "Reading"))
+    total = sum(len(source(name).splits) for name in chosen)
+    return list(track(survey(chosen, data_dir, thorough), total, "Reading"))
 
 
 def _show(reports: list[Report], json_file: str | None) -> None:

@@ -1,0 +1,104 @@
+"""A user's own labelled images: a folder with one subfolder for each class, or an ``.npz`` file."""
+
+from __future__ import annotations
+
+import zipfile
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from lft_validation.datasets import Dataset
+from lft_validation.datasets_formats import LARGEST, Images, content
+from lft_validation.datasets_pictures import picture
+from lft_validation.datasets_sources import Split
+from lft_validation.errors import UserError
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+
+
+def own_images(path: Path, shape: tuple[int, int, int] | None = None) -> tuple[Dataset, list[str]]:
+    """Return a user's images, and the names of their classes 0, 1, 2, ….
+
+    Args:
+        path: a folder with one subfolder of PNG or JPEG pictures for each class, or an ``.npz``
+            file with ``x`` (N, H, W), (N, H, W, 3) or (N, C, H, W) of bytes and integers ``y`` (N).
+        shape: (channels, height, width) that a folder's pictures are converted and resized to; what
+            an ``.npz`` file must have. None for the first picture's own size in colour, or for
+            whatever the ``.npz`` file has.
+
+    Raises:
+        UserError: if there is no such folder or file, or something in it cannot be used.
+    """
+    images, names = _folder(path, shape) if path.is_dir() else _npz(path, shape)
+    split: Split = "train"
+    return Dataset(path.name, split, images, 255, str(path), official=False), names
+
+
+def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[str]]:
+    classes = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    if len(classes) < 2:
+        raise UserError(
+            f"{path} has {len(classes)} subfolders; put the pictures of each class, of which there "
+            "must be at least two, into a subfolder of its own"
+        )
+    files = [sorted(f for f in c.iterdir() if f.suffix.lower() in ENDINGS) for c in classes]
+    for class_, found in zip(classes, files, strict=True):
+        if not found:
+            raise UserError(f"{class_} holds no picture ({', '.join(ENDINGS)}); add some")
+    shape = shape or _shape_of(files[0][0])
+    number = sum(map(len, files))
+    if number * prod(shape) > LARGEST:
+        raise UserError(
+            f"{path} has {number} pictures, more than {LARGEST // prod(shape)} of this size; use "
+            "fewer or smaller ones"
+        )
+    pixels = [picture(content(f), str(f), shape) for found in files for f in found]
+    labels = np.repeat(np.arange(len(classes)), [len(found) for found in files])
+    return Images(np.stack(pixels), labels.astype(np.int64)), [c.name for c in classes]
+
+
+def _shape_of(file: Path) -> tuple[int, int, int]:
+    from PIL import Image
+
+    picture(content(file), str(file), (3, 1, 1))  # says what is wrong with it
+    with Image.open(file) as image:
+        return (3, image.height, image.width)
+
+
+def _npz(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[str]]:
+    content(path)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            x, y = (arrays[name] if name in arrays.files else None for name in "xy")
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{path} is no folder and no readable .npz file ({reason})") from error
+    if x is None or y is None:
+        raise UserError(f"{path} must hold the arrays x (images) and y (their classes)")
+    x = _channels_first(path, x)
+    if shape is not None and x.shape[1:] != shape:
+        raise UserError(f"{path}: x holds images of shape {x.shape[1:]}, expected {shape}")
+    if y.dtype.kind not in "ui" or y.shape != x.shape[:1]:
+        raise UserError(
+            f"{path}: y must be one integer for each of {len(x)} images, found {y.dtype} of shape "
+            f"{y.shape}; number the classes 0, 1, 2, …"
+        )
+    names, labels = np.unique(y, return_inverse=True)
+    if len(names) < 2:
+        raise UserError(f"{path} has {len(names)} classes, and at least two are needed")
+    return Images(x, labels.astype(np.int64)), [str(name) for name in names]
+
+
+def _channels_first(path: Path, x: np.ndarray) -> np.ndarray:
+    """Return images (N, C, H, W) of bytes."""
+    if x.ndim == 4 and x.shape[-1] == 3 and x.shape[1] not in (1, 3):
+        x = np.moveaxis(x, -1, 1)
+    if x.ndim == 3:
+        x = x[:, None]
+    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1] not in (1, 3) or not x.size:
+        raise UserError(
+            f"{path}: x must hold bytes (uint8) of shape (N, H, W), (N, H, W, 3) or (N, C, H, W), "
+            f"found {x.dtype} of shape {x.shape}"
+        )
+    return np.ascontiguousarray(x)

@@ -1,0 +1,208 @@
+"""Readers of pictures in files of their own: Omniglot's archives, and miniImageNet's folder.
+
+A zip archive is read in place: nothing is extracted, so a member's path leads nowhere, and none is
+unpacked before the size that it declares was checked. Pictures are decoded by Pillow after a look
+at their format, mode and size.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lft_validation.datasets_formats import GET_AGAIN, LARGEST, Images, content
+from lft_validation.errors import UserError
+
+MEMBER = re.compile(r"images_(?:background|evaluation)/([^/]+)/(character\d\d)/\d{4}_\d\d\.png")
+MEMBERS = 100_000  # and their bytes, unpacked; the real archives have 19,280 of some hundred bytes
+MEMBER_BYTES = 2**16
+OMNIGLOT_SIDE, DRAWN = 28, 105
+MINIIMAGENET_SIDE = 84
+PIXELS = 2**24  # of a picture, at most
+MODES = ("1", "L", "P", "RGB", "CMYK")  # which turn into grey or colour without loss of range
+
+
+def omniglot_images(path: Path) -> Images:
+    """Read one of Omniglot's archives; classes are characters, in the order of their names.
+
+    Pictures of 105 × 105 are resized to 28 × 28 (Lanczos, as Finn et al. 2017 did), and ink, which
+    is 0 in the files, becomes 255.
+
+    Raises:
+        UserError: if it is no such archive, or one of its pictures is damaged or of another kind.
+    """
+    with _archive(path) as archive:
+        names = sorted(_members(path, archive))
+        pixels = np.empty((len(names), 1, OMNIGLOT_SIDE, OMNIGLOT_SIDE), np.uint8)
+        for i, name in enumerate(names):
+            try:
+                with archive.open(name) as member:
+                    data = member.read(MEMBER_BYTES)  # no more, whatever it unpacks to
+            except Exception as error:  # zipfile raises many kinds on a damaged member
+                raise UserError(
+                    f"{path}: {name} is damaged ({_reason(error)}); {GET_AGAIN}"
+                ) from error
+            shape = (1, OMNIGLOT_SIDE, OMNIGLOT_SIDE)
+            pixels[i] = 255 - picture(data, f"{path}: {name}", shape, ("1",), (DRAWN, DRAWN))
+    characters = [name.rpartition("/")[0] for name in names]
+    return Images(pixels, np.unique(characters, return_inverse=True)[1].astype(np.int64))
+
+
+def omniglot_count(path: Path) -> int:
+    """Return how many pictures an archive of Omniglot lists.
+
+    Raises:
+        UserError: if it is no such archive.
+    """
+    with _archive(path) as archive:
+        return len(_members(path, archive))
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(io.BytesIO(content(path)))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise UserError(
+            f"{path} is no readable zip archive ({_reason(error)}); {GET_AGAIN}"
+        ) from error
+
+
+def _members(path: Path, archive: zipfile.ZipFile) -> list[str]:
+    """Names of the pictures that an archive lists, none of which is unpacked."""
+    members = [info for info in archive.infolist() if not info.is_dir()]
+    if not 0 < len(members) <= MEMBERS:
+        raise UserError(f"{path} lists {len(members)} pictures, which cannot be; {GET_AGAIN}")
+    for info in members:
+        if not MEMBER.fullmatch(info.filename):
+            raise UserError(
+                f"{path} lists {info.filename[:80]!r}, expected names such as "
+                f"'images_background/Latin/character01/0684_01.png'; {GET_AGAIN}"
+            )
+        if info.file_size > MEMBER_BYTES:
+            raise UserError(
+                f"{path}: {info.filename} says that it unpacks to {info.file_size} bytes, "
+                f"expected at most {MEMBER_BYTES}; {GET_AGAIN}"
+            )
+    names = [info.filename for info in members]
+    if len(set(names)) < len(names):
+        raise UserError(f"{path} lists a picture twice; {GET_AGAIN}")
+    return names
+
+
+def miniimagenet_images(path: Path) -> Images:
+    """Read the pictures that a split file names, resized to 84 × 84 colour pixels (Lanczos).
+
+    The split file has the header ``filename,label`` (Ravi & Larochelle 2017); the pictures lie in
+    the folder ``images`` beside it. Classes are the labels in order.
+
+    Raises:
+        UserError: if the file or a picture is missing, damaged or of another kind, or if another
+            split's file has a class of this one.
+    """
+    rows = split_rows(path)
+    labels = sorted({label for _, label in rows})
+    for other in ("train.csv", "val.csv", "test.csv"):
+        sibling = path.with_name(other)
+        if other != path.name and sibling.exists():
+            shared = sorted(set(labels) & {label for _, label in split_rows(sibling)})
+            if shared:
+                raise UserError(
+                    f"{path} and {other} share the class {shared[0]!r}; use the published split"
+                )
+    shape = (3, MINIIMAGENET_SIDE, MINIIMAGENET_SIDE)
+    pixels = np.empty((len(rows), *shape), np.uint8)
+    for i, (name, _) in enumerate(rows):
+        file = path.parent / "images" / name
+        pixels[i] = picture(content(file), str(file), shape)
+    number = {label: i for i, label in enumerate(labels)}
+    return Images(pixels, np.asarray([number[label] for _, label in rows], np.int64))
+
+
+def split_rows(path: Path) -> list[tuple[str, str]]:
+    """Return the file names and labels of a split file of miniImageNet.
+
+    Raises:
+        UserError: if it is missing, or no such file.
+    """
+    try:
+        lines = list(csv.reader(io.StringIO(content(path).decode())))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no readable csv file ({_reason(error)})") from error
+    if not lines or lines[0] != ["filename", "label"]:
+        found = ",".join(lines[0])[:80] if lines else "nothing"
+        raise UserError(f"{path} begins with {found!r}, expected the header 'filename,label'")
+    rows = [row for row in lines[1:] if row]
+    if not 0 < len(rows) * 3 * MINIIMAGENET_SIDE**2 <= 2 * LARGEST:
+        raise UserError(f"{path} names {len(rows)} pictures; expected 1 to 50,000")
+    for row in rows:
+        if len(row) != 2 or not row[1] or Path(row[0]).name != row[0] or row[0] in ("", ".."):
+            raise UserError(
+                f"{path} has the line {','.join(row)[:80]!r}; expected the name of a file in "
+                "images/ and a label"
+            )
+    return [(name, label) for name, label in rows]
+
+
+def picture(
+    data: bytes,
+    where: str,
+    shape: tuple[int, int, int],
+    modes: tuple[str, ...] = MODES,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Return a PNG or JPEG picture as uint8 of the given shape (C, H, W), C being 1 or 3.
+
+    Args:
+        data: what the file holds.
+        where: how an error names the file.
+        shape: what the picture is converted and resized to.
+        modes: Pillow's names of the modes that are accepted.
+        size: the (width, height) that it must have; any if None.
+
+    Raises:
+        UserError: if Pillow is missing, or the picture is damaged or of another kind.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise UserError(
+            "pictures are read with Pillow, which is not installed; "
+            "install it with: pip install 'lft-ref[images]'"
+        ) from error
+    channels, height, width = shape
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            _check_kind(image, where, modes, size)
+            grey_or_colour = image.convert("L" if channels == 1 else "RGB")
+            if grey_or_colour.size != (width, height):
+                grey_or_colour = grey_or_colour.resize((width, height), Image.Resampling.LANCZOS)
+            pixels = np.asarray(grey_or_colour, np.uint8)
+    except UserError:
+        raise
+    except Exception as error:  # Pillow raises many kinds on a damaged picture
+        raise UserError(f"{where} is no readable PNG or JPEG picture ({_reason(error)})") from error
+    return np.moveaxis(np.reshape(pixels, (height, width, channels)), -1, 0)
+
+
+def _check_kind(
+    image: Any, where: str, modes: tuple[str, ...], size: tuple[int, int] | None
+) -> None:
+    """Judge a picture by its header, before its pixels are unpacked."""
+    width, height = image.size
+    if (size is not None and image.size != size) or width * height > PIXELS:
+        wanted = "{} x {}".format(*size) if size is not None else f"at most {PIXELS} pixels"
+        raise UserError(f"{where} has {width} x {height} pixels, expected {wanted}")
+    if image.mode not in modes:
+        raise UserError(
+            f"{where} is a picture of mode {image.mode}, expected {' or '.join(modes)}; convert it"
+        )
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:100] or type(error).__name__
