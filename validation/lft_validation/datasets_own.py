@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from math import prod
 from pathlib import Path
@@ -67,9 +68,13 @@ def _shape_of(file: Path) -> tuple[int, int, int]:
 
 
 def _npz(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[str]]:
-    content(path)
+    data = content(path)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:  # looked at before anything is unpacked
+            size = sum(member.file_size for member in archive.infolist())
+        if size > LARGEST:
+            raise UserError(f"{path} unpacks to {size} bytes; use fewer or smaller images")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             x, y = (arrays[name] if name in arrays.files else None for name in "xy")
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         reason = " ".join(str(error).split())[:100]

@@ -1,0 +1,104 @@
+"""A user's own images: a folder of classes, or an .npz file; what is wrong gets one sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lft_validation import datasets_own
+from lft_validation.datasets_own import own_images
+from lft_validation.episodes import Episodes, draw_one, make_pool
+from lft_validation.errors import UserError
+from tests.lft_validation.image_files import png
+
+pytest.importorskip("PIL", reason="pictures are read with Pillow")
+
+
+def write_folder(folder, classes=("cat", "dog"), each=3):
+    for c, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for i in range(each):
+            (folder / name / f"{i}.png").write_bytes(png((12, 10), "RGB", seed=10 * c + i))
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def refused(call, *words):
+    with pytest.raises(UserError) as caught:
+        call()
+    assert "\n" not in caught.value.message
+    for word in words:
+        assert word in caught.value.message, f"{word!r} is not in: {caught.value.message}"
+
+
+def test_a_folder_of_classes(tmp_path):
+    data, names = own_images(write_folder(tmp_path / "pets"))
+    assert names == ["cat", "dog"]
+    assert data.images.pixels.shape == (6, 3, 10, 12)
+    assert data.images.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    grey, _ = own_images(tmp_path / "pets", (1, 8, 8))
+    assert grey.images.pixels.shape == (6, 1, 8, 8)
+    assert data.record()["name"] == "pets"
+    x, _ = draw_one(Episodes("", 2, 2, 1), make_pool(grey), np.random.default_rng(0))
+    assert x.shape == (4, 1, 8, 8)
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 6), (5, 8, 6, 3), (5, 1, 8, 6), (5, 3, 8, 6)])
+def test_an_npz_file(tmp_path, shape):
+    x = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x=x, y=[7, 7, -2, 7, 30])
+    data, names = own_images(tmp_path / "a.npz")
+    assert names == ["-2", "7", "30"]
+    assert data.images.labels.tolist() == [1, 1, 0, 1, 2]
+    channels = 3 if shape in ((5, 8, 6, 3), (5, 3, 8, 6)) else 1
+    assert data.images.pixels.shape == (5, channels, 8, 6)
+    assert data.images.pixels.sum() == x.sum()
+    refused(lambda: own_images(tmp_path / "a.npz", (1, 28, 28)), "expected (1, 28, 28)")
+
+
+X = np.zeros((4, 8, 8), np.uint8)
+BAD_NPZ = {
+    "labels that are no integers": ({"x": X, "y": [0.0, 1.0, 0.5, 1.0]}, "y must be one integer"),
+    "words for labels": ({"x": X, "y": ["a", "b", "a", "b"]}, "y must be one integer"),
+    "objects": ({"x": X, "y": np.asarray([0, None, 1, 1], object)}, "no readable .npz"),
+    "too few labels": ({"x": X, "y": [0, 1]}, "for each of 4 images", "(2,)"),
+    "one class": ({"x": X, "y": [1, 1, 1, 1]}, "has 1 classes"),
+    "no labels": ({"x": X}, "must hold the arrays x (images) and y"),
+    "numbers that are no bytes": ({"x": X / 255.0, "y": [0, 1, 0, 1]}, "bytes", "float64"),
+    "no images": ({"x": X[:, 0], "y": [0, 1, 0, 1]}, "found uint8 of shape (4, 8)"),
+    "nothing": ({"x": X[:0], "y": np.zeros(0, int)}, "of shape (0, 1, 8, 8)"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_NPZ)
+def test_bad_npz_files_get_one_sentence(tmp_path, kind):
+    arrays, *words = BAD_NPZ[kind]
+    np.savez(tmp_path / "a.npz", **arrays)
+    refused(lambda: own_images(tmp_path / "a.npz"), str(tmp_path / "a.npz"), *words)
+
+
+def test_what_is_neither_gets_one_sentence(tmp_path):
+    refused(lambda: own_images(tmp_path / "no"), "no is missing")
+    for content in (b"", b"hello", b"PK\x03\x04" + bytes(50)):
+        (tmp_path / "a.npz").write_bytes(content)
+        refused(lambda: own_images(tmp_path / "a.npz"), "no folder and no readable .npz file")
+    np.save(tmp_path / "a.npy", X)
+    refused(lambda: own_images(tmp_path / "a.npy"), "no folder and no readable .npz file")
+
+
+def test_an_npz_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets_own, "LARGEST", 2000)
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((99, 8, 8), np.uint8), y=np.arange(99))
+    refused(lambda: own_images(tmp_path / "a.npz"), "unpacks to", "use fewer or smaller images")
+
+
+def test_bad_folders_get_one_sentence(tmp_path, monkeypatch):
+    folder = write_folder(tmp_path / "pets")
+    monkeypatch.setattr(datasets_own, "LARGEST", 2000)
+    refused(lambda: own_images(folder), "has 6 pictures, more than 5 of this size")
+    monkeypatch.undo()
+    (folder / "dog" / "1.png").write_bytes(b"hello")
+    refused(lambda: own_images(folder), "1.png is no readable PNG or JPEG picture")
+    (folder / "emu").mkdir()
+    refused(lambda: own_images(folder), "emu holds no picture (.png, .jpg, .jpeg); add some")
+    refused(lambda: own_images(folder / "dog"), "has 0 subfolders")
