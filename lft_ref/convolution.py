@@ -15,6 +15,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from lft_ref._array import Array, namespace
+from lft_ref.layers import Kept, bare
 
 
 class Conv2d(NamedTuple):
@@ -61,24 +62,28 @@ class Conv2d(NamedTuple):
         """Return b (..., filters, 1)."""
         return p[..., self.filters * self.fan_in :, None]
 
-    def forward(self, p: Array, x: Array) -> Array:
-        """Y = W X + b, with the patches X of x."""
-        xp, joined = namespace(p, x), join_tasks(p, x)
-        y = self.weight(p) @ self.patches(joined, xp=xp) + self.bias(p)
-        return split_tasks(self._image(y, joined, xp=xp), p, x)
+    def keep(self, p: Array, x: Array) -> Array | Kept:
+        """X and its patches; x alone where tasks share p, since they are then joined first."""
+        if p.ndim == 1 and x.ndim > 4:
+            return x
+        return Kept(x, self.patches(x, xp=namespace(x)))
 
-    def jvp(self, p: Array, x: Array, p_dot: Array | None, x_dot: Array) -> Array:
+    def forward(self, p: Array, x: Array | Kept) -> Array:
+        """Y = W X + b, with the patches X of x."""
+        y = self._product(p, x)
+        y += self.bias(p)
+        return self._image(y, p, x)
+
+    def jvp(self, p: Array, x: Array | Kept, p_dot: Array | None, x_dot: Array) -> Array:
         """ẏ = W Ẋ + Ẇ X + ḃ."""
-        xp, joined = namespace(p, x_dot), join_tasks(p, x_dot)
-        y_dot = self.weight(p) @ self.patches(joined, xp=xp)
-        y_dot = split_tasks(self._image(y_dot, joined, xp=xp), p, x_dot)
+        y_dot = self._image(self._product(p, x_dot), p, x_dot)
         return y_dot if p_dot is None else y_dot + self.forward(p_dot, x)
 
-    def x_bar(self, p: Array, x: Array, y_bar: Array) -> Array:
+    def x_bar(self, p: Array, x: Array | Kept, y_bar: Array) -> Array:
         """x̄: the columns of Wᵀ ȳ, each added to the pixels that its patch came from."""
         xp, joined = namespace(p, y_bar), join_tasks(p, y_bar)
         columns = self.weight(p).mT @ _matrix(joined, xp=xp)
-        return split_tasks(self._add_patches(columns, joined, x.shape[-2:], xp=xp), p, y_bar)
+        return split_tasks(self._add_patches(columns, joined, bare(x).shape[-2:], xp=xp), p, y_bar)
 
     def p_bar(self, x: Array, y_bar: Array) -> Array:
         """W̄ = ȳ Xᵀ and b̄ = Σ ȳ over examples and pixels."""
@@ -88,8 +93,12 @@ class Conv2d(NamedTuple):
         self, p: Array, x: Array, y_bar: Array, p_dot: Array | None, x_dot: Array, y_bar_dot: Array
     ) -> Array:
         """Wᵀ ȳ̇ + Ẇᵀ ȳ, added up in the same way."""
-        linear = self.x_bar(p, x, y_bar_dot)
-        return linear if p_dot is None else linear + self.x_bar(p_dot, x, y_bar)
+        if p_dot is None:
+            return self.x_bar(p, x, y_bar_dot)
+        xp = namespace(p, y_bar)
+        columns = self.weight(p).mT @ _matrix(y_bar_dot, xp=xp)
+        columns = columns + self.weight(p_dot).mT @ _matrix(y_bar, xp=xp)
+        return self._add_patches(columns, y_bar, bare(x).shape[-2:], xp=xp)
 
     def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> Array:
         """ȳ Ẋᵀ + ȳ̇ Xᵀ and Σ ȳ̇."""
@@ -98,11 +107,27 @@ class Conv2d(NamedTuple):
     def _p_bar(self, products: list[tuple[Array, Array]], y_bar: Array) -> Array:
         """Σ ȳ Xᵀ over the products, then Σ ȳ of the last argument: (..., size)."""
         xp = namespace(y_bar)
-        terms = [_matrix(y, xp=xp) @ self.patches(x, xp=xp).mT for x, y in products]
+        terms = [_matrix(y, xp=xp) @ self._made(x).mT for x, y in products]
         W_bar = sum(terms[1:], start=terms[0])
         b_bar = xp.sum(_matrix(y_bar, xp=xp), axis=-1)
         flat = xp.reshape(W_bar, (*W_bar.shape[:-2], self.filters * self.fan_in))
         return xp.concat([flat, b_bar], axis=-1)
+
+    def _made(self, x: Array | Kept) -> Array:
+        """The patches, made already or now."""
+        return x.made if isinstance(x, Kept) else self.patches(x, xp=namespace(x))
+
+    def _product(self, p: Array, x: Array | Kept) -> Array:
+        """W X (..., filters, H' W' N), for all tasks at once where they share p."""
+        return self.weight(p) @ self._made(x if isinstance(x, Kept) else join_tasks(p, x))
+
+    def _image(self, y: Array, p: Array, x: Array | Kept) -> Array:
+        """(..., filters, H' W' N) to (..., N, filters, H', W')."""
+        xp, x = namespace(y), bare(x)
+        height, width = (self._side(n) for n in x.shape[-2:])
+        N = x.shape[-4] if p.ndim > 1 else prod(x.shape[:-3])
+        y = xp.reshape(y, (*y.shape[:-1], height, width, N))
+        return split_tasks(xp.moveaxis(y, -1, -4), p, x)
 
     def _side(self, side: int) -> int:
         """H' from H."""
@@ -136,12 +161,6 @@ class Conv2d(NamedTuple):
         for index, (rows, columns) in enumerate(self._shifts(*shape)):
             framed[..., rows, columns, :] += X_bar[..., index, :, :, :]
         return xp.moveaxis(framed[..., m : m + H, m : m + W, :], -1, -4)
-
-    def _image(self, y: Array, x: Array, *, xp: Any) -> Array:
-        """(..., filters, H' W' N) to (..., N, filters, H', W')."""
-        N, _, H, W = x.shape[-4:]
-        shape = (*y.shape[:-1], self._side(H), self._side(W), N)
-        return xp.moveaxis(xp.reshape(y, shape), -1, -4)
 
 
 def join_tasks(p: Array, x: Array) -> Array:

@@ -7,19 +7,32 @@ different parameters, or many directions at one point. A bar marks a cotangent, 
     x̄ = (∂y/∂x)ᵀ ȳ        p̄ = (∂y/∂p)ᵀ ȳ        ẏ = ∂y/∂x ẋ + ∂y/∂p ṗ
 
 and the tangents of x̄ and p̄ along (ṗ, ẋ, ȳ̇) are what the Hessian-vector product needs. Where the
-parameters stand still, as in an attack on a network, ṗ is None. Source: Pearlmutter 1994.
+parameters stand still, as in an attack on a network, ṗ is None. In p every layer is linear.
+Source: Pearlmutter 1994.
 """
 
 from __future__ import annotations
 
 from math import prod
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from lft_ref._array import Array, namespace
 
 
+class Kept(NamedTuple):
+    """An input of a layer, with what its passes make of it: made once, for all of them."""
+
+    x: Array  # (..., N, in)
+    made: Any
+
+
+def bare(x: Array | Kept) -> Array:
+    """Return the input itself."""
+    return x.x if isinstance(x, Kept) else x
+
+
 class Layer(Protocol):
-    """What a network asks of its layers."""
+    """What a network asks of its layers. Where they take an x, what they keep of it will do too."""
 
     @property
     def size(self) -> int:
@@ -32,6 +45,9 @@ class Layer(Protocol):
     @property
     def curved(self) -> bool:
         """Whether y is anything but piecewise linear in x."""
+
+    def keep(self, p: Array, x: Array) -> Array | Kept:
+        """Return x with what more than one pass needs of it; x itself if that is nothing."""
 
     def forward(self, p: Array, x: Array) -> Array:
         """Return y."""
@@ -99,6 +115,10 @@ class Dense(NamedTuple):
         flat = xp.reshape(W, (*W.shape[:-2], self.n_in * self.n_out))
         return xp.concat([flat, b], axis=-1)
 
+    def keep(self, p: Array, x: Array) -> Array:
+        """Nothing but x."""
+        return x
+
     def forward(self, p: Array, x: Array) -> Array:
         """Y = x W + b."""
         return times(x, self.weight(p)) + self.bias(p)
@@ -148,6 +168,10 @@ class Activation(NamedTuple):
     def curved(self) -> bool:
         """Whether φ is tanh."""
         return self.kind == "tanh"
+
+    def keep(self, p: Array, x: Array) -> Array:
+        """Nothing but x."""
+        return x
 
     def forward(self, p: Array, x: Array) -> Array:
         """Y = φ(x)."""

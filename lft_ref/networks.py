@@ -29,6 +29,11 @@ class Network(NamedTuple):
         """Whether y is anything but piecewise linear in x; if not, its Hessian there is zero."""
         return any(layer.curved for layer in self.layers)
 
+    @property
+    def first(self) -> int:
+        """Index of the first layer with parameters: nobody asks what comes of the data before."""
+        return next((i for i, layer in enumerate(self.layers) if layer.size), 0)
+
     def split(self, theta: Array) -> list[Array]:
         """Return the layers' parameters p_1 … p_L, each (..., size of the layer)."""
         parts, start = [], 0
@@ -37,10 +42,15 @@ class Network(NamedTuple):
             start += layer.size
         return parts
 
-    def activations(self, theta: Array, x: Array) -> list[Array]:
-        """Return the input of each layer and, last, the output."""
+    def activations(self, theta: Array, x: Array, keep: bool = False) -> list[Array]:
+        """Return the input of each layer and, last, the output.
+
+        With ``keep``, inputs stand there with what the passes below would else make of them again.
+        """
         xs = [x]
         for layer, p in zip(self.layers, self.split(theta), strict=True):
+            if keep:
+                xs[-1] = layer.keep(p, xs[-1])
             xs.append(layer.forward(p, xs[-1]))
         return xs
 
@@ -55,7 +65,7 @@ class Network(NamedTuple):
         p_bars: list[Array | None] = []
         for index, (layer, p) in self._backwards(theta):
             p_bars.append(layer.p_bar(xs[index], y_bar))
-            if index > 0:  # nobody asks for the cotangent of the data
+            if index > self.first:
                 y_bar = layer.x_bar(p, xs[index], y_bar)
         return _join(p_bars)
 
@@ -66,11 +76,15 @@ class Network(NamedTuple):
         return y_bar
 
     def jvp(self, theta: Array, xs: list[Array], theta_dot: Array) -> list[Array]:
-        """Push θ̇ forwards: return the tangents of every entry of ``xs`` (the input's is 0)."""
-        xs_dot = [namespace(theta).zeros_like(xs[0])]
-        parts = zip(self.layers, self.split(theta), self.split(theta_dot), strict=True)
-        for index, (layer, p, p_dot) in enumerate(parts):
-            xs_dot.append(layer.jvp(p, xs[index], p_dot, xs_dot[index]))
+        """Push θ̇ forwards: return the tangents of every entry of ``xs``.
+
+        Up to the first layer with parameters they are zero, and None stands for them.
+        """
+        first, xs_dot = self.first, [None] * (self.first + 1)
+        parts = list(zip(self.layers, self.split(theta), self.split(theta_dot), strict=True))
+        xs_dot.append(self.layers[first].forward(parts[first][2], xs[first]))  # linear in p
+        for layer, p, p_dot in parts[first + 1 :]:
+            xs_dot.append(layer.jvp(p, xs[len(xs_dot) - 1], p_dot, xs_dot[-1]))
         return xs_dot
 
     def x_jvp(self, theta: Array, xs: list[Array], x_dot: Array) -> list[Array]:
@@ -94,10 +108,12 @@ class Network(NamedTuple):
         p_dots = self.split(theta_dot)
         for index, (layer, p) in self._backwards(theta):
             x, x_dot = xs[index], xs_dot[index]
+            if index <= self.first:  # its x stands still, and p̄ is linear in ȳ
+                p_bar_dots.append(layer.p_bar(x, y_bar_dot))
+                continue
             p_bar_dots.append(layer.p_bar_dot(x, y_bar, x_dot, y_bar_dot))
-            if index > 0:
-                y_bar_dot = layer.x_bar_dot(p, x, y_bar, p_dots[index], x_dot, y_bar_dot)
-                y_bar = layer.x_bar(p, x, y_bar)
+            y_bar_dot = layer.x_bar_dot(p, x, y_bar, p_dots[index], x_dot, y_bar_dot)
+            y_bar = layer.x_bar(p, x, y_bar)
         return _join(p_bar_dots)
 
     def x_vjp_dot(

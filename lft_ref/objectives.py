@@ -151,12 +151,12 @@ class NetworkLoss(NamedTuple):
 
     def grad(self, theta: Array, data: Data) -> Array:
         """Return ∇_θ f by backpropagation."""
-        xs = self.network.activations(theta, data.x)
+        xs = self.network.activations(theta, data.x, keep=True)
         return self.network.vjp(theta, xs, self.loss.grad(xs[-1], data.y))
 
     def hvp(self, theta: Array, data: Data, v: Array) -> Array:
         """Return ∇²_θ f v: the tangent of backpropagation along v (Pearlmutter 1994)."""
-        xs = self.network.activations(theta, data.x)
+        xs = self.network.activations(theta, data.x, keep=True)
         xs_dot = self.network.jvp(theta, xs, v)
         y_bar = self.loss.grad(xs[-1], data.y)
         y_bar_dot = self.loss.hvp(xs[-1], data.y, xs_dot[-1])

@@ -11,6 +11,7 @@ from math import prod
 from typing import Any, Literal, NamedTuple
 
 from lft_ref._array import Array, namespace
+from lft_ref.layers import Kept, bare
 
 
 class Pool2d(NamedTuple):
@@ -45,32 +46,38 @@ class Pool2d(NamedTuple):
         """No: it is piecewise linear."""
         return False
 
-    def forward(self, p: Array, x: Array) -> Array:
+    def keep(self, p: Array, x: Array) -> Array | Kept:
+        """X, and the largest entries with the shares that say which they are."""
+        return x if self.kind == "average" else Kept(x, (self.forward(p, x), self._shares(x)))
+
+    def forward(self, p: Array, x: Array | Kept) -> Array:
         """Y = the mean or the maximum of the k² entries."""
+        if isinstance(x, Kept):
+            return x.made[0]
         entries = self._entries(x)
         if self.kind == "average":
             return sum(entries[1:], start=entries[0]) * (1.0 / len(entries))
-        xp, y = namespace(x), entries[0]
+        xp, y = namespace(entries[0]), entries[0]
         for entry in entries[1:]:
             y = xp.maximum(y, entry)
         return y
 
-    def jvp(self, p: Array, x: Array, p_dot: Array | None, x_dot: Array) -> Array:
+    def jvp(self, p: Array, x: Array | Kept, p_dot: Array | None, x_dot: Array) -> Array:
         """ẏ = Σ of the entries' shares times their ẋ."""
         terms = [
             share * x_dot_entry
-            for share, x_dot_entry in zip(self._shares(x), self._entries(x_dot), strict=True)
+            for share, x_dot_entry in zip(self._made(x), self._entries(x_dot), strict=True)
         ]
         return sum(terms[1:], start=terms[0])
 
-    def x_bar(self, p: Array, x: Array, y_bar: Array) -> Array:
+    def x_bar(self, p: Array, x: Array | Kept, y_bar: Array) -> Array:
         """x̄ = each entry's share times its window's ȳ."""
-        xp = namespace(x, y_bar)
+        xp, shares, x = namespace(y_bar), self._made(x), bare(x)
         # Filled with the examples on the last axis, which is how convolutions lay images out.
         *batch, N, C, _, _ = y_bar.shape
         x_bar = xp.zeros((*batch, C, *x.shape[-2:], N), dtype=y_bar.dtype, device=y_bar.device)
         x_bar = xp.moveaxis(x_bar, -1, -4)
-        for share, (rows, columns) in zip(self._shares(x), self._windows(x), strict=True):
+        for share, (rows, columns) in zip(shares, self._windows(x), strict=True):
             x_bar[..., rows, columns] = share * y_bar
         return x_bar
 
@@ -85,6 +92,10 @@ class Pool2d(NamedTuple):
 
     def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> None:
         """No parameters."""
+
+    def _made(self, x: Array | Kept) -> list[Any]:
+        """The shares, made already or now."""
+        return x.made[1] if isinstance(x, Kept) else self._shares(x)
 
     def _windows(self, x: Array) -> list[tuple[slice, slice]]:
         """For each entry of a window, where it lies in all windows."""
@@ -101,14 +112,16 @@ class Pool2d(NamedTuple):
         entries = self._entries(x)
         if self.kind == "average":
             return [1.0 / len(entries)] * len(entries)
-        xp, y = namespace(x), self.forward(x, x)
-        open_windows = xp.ones_like(y, dtype=xp.bool)
-        shares = []
-        for entry in entries:
-            won = (entry == y) & open_windows
-            open_windows = open_windows & ~won
-            shares.append(xp.astype(won, x.dtype))
-        return shares
+        xp, y = namespace(x), entries[0]
+        larger = []  # than all entries before
+        for entry in entries[1:]:
+            larger.append(entry > y)
+            y = xp.maximum(y, entry)
+        shares, not_later = list[Any](), xp.ones_like(y, dtype=xp.bool)
+        for is_larger in larger[::-1]:
+            shares.append(xp.astype(is_larger & not_later, x.dtype))
+            not_later = not_later & ~is_larger
+        return [xp.astype(not_later, x.dtype), *shares[::-1]]
 
 
 class Flatten(NamedTuple):
@@ -128,6 +141,10 @@ class Flatten(NamedTuple):
     def curved(self) -> bool:
         """No: it is linear."""
         return False
+
+    def keep(self, p: Array, x: Array) -> Array:
+        """Nothing but x."""
+        return x
 
     def forward(self, p: Array, x: Array) -> Array:
         """Y = the entries of x in a row."""

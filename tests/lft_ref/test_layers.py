@@ -141,3 +141,38 @@ def test_many_directions_broadcast_against_one_point(name):
     for j in range(5):
         alone = layer.x_bar_dot(p, x, y_bar, p_dot[j], x_dot[j], y_bar_dot[j])
         assert_close(together[j], alone, 1e-13)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("batch", BATCHES)
+def test_what_is_kept_of_an_input_changes_no_bit(name, batch):
+    layer = LAYERS[name]
+    p, x, y_bar, p_dot, x_dot, y_bar_dot = point(layer, batch)
+    bare, kept = (
+        [
+            layer.forward(p, at),
+            layer.jvp(p, at, p_dot, x_dot),
+            layer.x_bar(p, at, y_bar),
+            layer.p_bar(at, y_bar),
+            layer.x_bar_dot(p, at, y_bar, p_dot, x_dot, y_bar_dot),
+            layer.p_bar_dot(at, y_bar, x_dot, y_bar_dot),
+        ]
+        for at in (x, layer.keep(p, x))
+    )
+    for a, b in zip(bare, kept, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nothing_is_kept_where_tasks_that_share_weights_are_joined():
+    layer = LAYERS["conv"]
+    x = point(layer, (2,))[1]
+    assert layer.keep(np.zeros(layer.size), x) is x
+    assert layer.keep(np.zeros((2, layer.size)), x) is not x
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_are_linear_in_their_parameters(name):
+    layer = LAYERS[name]
+    p, x, _, p_dot, x_dot, _ = point(layer)
+    still = layer.jvp(p, x, p_dot, 0.0 * x_dot)
+    assert_close(still, layer.forward(p_dot, x) if layer.size else 0.0 * still, 1e-13)

@@ -118,6 +118,17 @@ class LargestByAbsoluteValue(Pool2d):
         return super()._shares(np.abs(x))
 
 
+class KeepsAnotherImage(Conv2d):
+    def keep(self, p, x):
+        return super().keep(p, x[..., ::-1])
+
+
+class KeepsTheWrongWinners(Pool2d):
+    def keep(self, p, x):
+        kept = super().keep(p, x)
+        return kept._replace(made=(kept.made[0], kept.made[1][::-1]))
+
+
 def with_layer(old, new):
     return tuple(new(*layer) if isinstance(layer, old) else layer for layer in LAYERS)
 
@@ -132,6 +143,8 @@ IN_LAYERS = {
     "Ẇᵀ ȳ is dropped from the Hessian": (Conv2d, NoMixedTerm),
     "every entry of a window gets the cotangent": (Pool2d, CotangentToAll),
     "the window's largest is taken by absolute value": (Pool2d, LargestByAbsoluteValue),
+    "patches are kept of another image": (Conv2d, KeepsAnotherImage),
+    "winners are kept in the wrong order": (Pool2d, KeepsTheWrongWinners),
 }
 
 
