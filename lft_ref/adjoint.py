@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from lft_ref._array import Array, namespace
-from lft_ref.checks import check_segment, check_task, check_weights
+from lft_ref.checks import check_steps, check_task, check_weights
 from lft_ref.lstm import LSTMState, initial_state
 from lft_ref.meta_gradient import MetaGradient, is_boundary, weighted_sum
 from lft_ref.params import LSTMParams
@@ -36,6 +36,7 @@ def adjoint(
     state_0: LSTMState | None = None,
     truncate: int | None = None,
     segment: int | None = None,
+    at_once: int | None = None,
 ) -> MetaGradient:
     """∇_Φ Σ_k w_k f(θ^(k); D_val), eq. (5), by reverse accumulation.
 
@@ -48,15 +49,17 @@ def adjoint(
         truncate: cut the dependence on Φ through (θ, h) every so many steps; never if None.
         segment: keep (θ, h) every so many steps only, and compute the others again; keep all if
             None. The result is the same, bit for bit.
+        at_once: how many θ^(k) are judged on D_val together: all of a segment if None. Few need
+            less memory, and are faster where one already keeps the processor busy.
 
     Returns:
         Meta-loss and gradient of each task; θ^(K) and h_K to go on from.
 
     Raises:
-        ValueError: if shapes, dtypes, weights, ``truncate`` or ``segment`` do not fit.
+        ValueError: if shapes, dtypes, weights, ``truncate``, ``segment`` or ``at_once`` do not fit.
     """
     check_weights(weights, truncate)
-    check_segment(segment)
+    check_steps(segment=segment, at_once=at_once)
     K, xp = len(weights), namespace(task.theta_0)
     check_task(params, tuner.cell, tuner.estimator, task, K, state_0)
     state = initial_state(task.theta_0, params.n) if state_0 is None else state_0
@@ -66,7 +69,7 @@ def adjoint(
     losses, ends = list[Array](), list[tuple[Array, LSTMState]]()
     for numbers in reversed(segments):
         val_loss, end, back = _segment_back(
-            params, tuner, task, weights, truncate, numbers, starts.pop(), back
+            params, tuner, task, weights, truncate, at_once, numbers, starts.pop(), back
         )
         losses.insert(0, val_loss)
         ends.append(end)
@@ -93,26 +96,41 @@ def _segment_back(
     task: Task,
     weights: tuple[float, ...],
     truncate: int | None,
+    at_once: int | None,
     numbers: range,
     start: tuple[Array, LSTMState],
     back: _Back,
 ) -> tuple[Array, tuple[Array, LSTMState], _Back]:
     """Run a segment's steps and pull back through them: f(θ^(k); D_val), the end, cotangents."""
     path, xp = steps(params, tuner, task, *start, numbers), namespace(back.theta)
-    val_loss = task.objective.value(xp.stack(path.theta[1:], axis=0), task.val)  # all at once
-    judged = [k for k in numbers if weights[k] != 0.0]  # where w is 0, no gradient is needed
-    if judged:
-        thetas = xp.stack([path.theta[k - numbers.start + 1] for k in judged], axis=0)
-        val_grad = task.objective.grad(thetas, task.val)
+    val_loss, val_grad = _judge(task, weights, path.theta[1:], numbers, at_once)
     for k in reversed(numbers):
-        if k in judged:
-            at_k = weights[k] * val_grad[judged.index(k), ...]
-            back = back._replace(theta=back.theta + at_k)
+        if k in val_grad:
+            back = back._replace(theta=back.theta + weights[k] * val_grad[k])
         back = _step_back(params, tuner, task, path, k, k - numbers.start, back)
         if is_boundary(k, truncate):
             zero = LSTMState(*(0.0 * a for a in start[1]))
             back = back._replace(theta=xp.zeros_like(back.theta), state=zero)
     return val_loss, (path.theta[-1], path.state[-1]), back
+
+
+def _judge(
+    task: Task, weights: tuple[float, ...], thetas: list[Array], numbers: range, at_once: int | None
+) -> tuple[Array, dict[int, Array]]:
+    """f(θ; D_val) after each step (steps, ...), and its gradient where w is not 0, by step."""
+    xp, f, size = namespace(thetas[0]), task.objective, at_once or len(numbers)
+    at = dict(zip(numbers, thetas, strict=True))
+    losses, grads = list[Array](), dict[int, Array]()
+    for some in _cut(list(numbers), size):
+        losses.append(f.value(xp.stack([at[k] for k in some], axis=0), task.val))
+    for some in _cut([k for k in numbers if weights[k] != 0.0], size):
+        grad = f.grad(xp.stack([at[k] for k in some], axis=0), task.val)
+        grads |= {k: grad[i, ...] for i, k in enumerate(some)}
+    return xp.concat(losses, axis=0), grads
+
+
+def _cut(numbers: list[int], size: int) -> list[list[int]]:
+    return [numbers[a : a + size] for a in range(0, len(numbers), size)]
 
 
 def _step_back(

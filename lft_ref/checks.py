@@ -83,10 +83,11 @@ def check_weights(weights: tuple[float, ...], truncate: int | None) -> None:
         raise ValueError(f"truncate must be at least 1 step, or None, found {truncate}")
 
 
-def check_segment(segment: int | None) -> None:
-    """Check that a segment is at least one step long."""
-    if segment is not None and segment < 1:
-        raise ValueError(f"segment must be at least 1 step, or None, found {segment}")
+def check_steps(**counts: int | None) -> None:
+    """Check that what is counted in steps is at least one step long, or None."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} must be at least 1 step, or None, found {count}")
 
 
 def check_attack(f: AttackLoss, d: int, data: Data) -> None:

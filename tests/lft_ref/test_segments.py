@@ -14,12 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lft_ref import (
+    CrossEntropy,
     Data,
     FineTuner,
+    NetworkLoss,
     Task,
     adam,
     adjoint,
     adjoint_memory_bytes,
+    cnn,
     fitting_segment,
     flatten,
     from_draws,
@@ -42,10 +45,15 @@ def assert_same_bits(got, want):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_segments_change_no_bit(objective):
     @examples(10)
-    @given(settings=settings_of_cases(), segment=st.integers(1, 6))
-    def check(settings, segment):
+    @given(
+        settings=settings_of_cases(),
+        segment=st.none() | st.integers(1, 6),
+        at_once=st.none() | st.integers(1, 6),
+    )
+    def check(settings, segment, at_once):
         case = random_case(objective=objective, **settings)
-        assert_same_bits(adjoint(*case, segment=segment), adjoint(*case))
+        found = adjoint(*case, segment=segment, at_once=at_once)
+        assert_same_bits(found, adjoint(*case))
 
     check()
 
@@ -95,7 +103,20 @@ def test_meta_training_in_segments_is_the_same():
     assert not np.array_equal(flatten(found[0]), flatten(params))
 
 
+def test_judging_a_step_at_a_time_takes_less_memory():
+    rng = np.random.default_rng(0)
+    network = cnn((1, 8, 8), 2, 8, 3)
+    data = Data(rng.normal(size=(40, 1, 8, 8)), rng.integers(3, size=40))
+    loss = NetworkLoss(network, CrossEntropy())
+    task = Task(loss, Data(data.x[:2], data.y[:2]), data, rng.normal(size=network.size))
+    params = from_draws(rng.uniform(-1, 1, size(2, 2)), 2, 2)
+    peaks = [_peak(adjoint, params, FineTuner(), task, (1.0,) * 8, at_once=n) for n in (1, None)]
+    assert peaks[1] > 4.0 * peaks[0]
+
+
 def test_a_segment_must_be_a_step_long():
+    with pytest.raises(ValueError, match="at_once must be at least 1 step, or None, found 0"):
+        adjoint(*random_case(0), at_once=0)
     with pytest.raises(ValueError, match="segment must be at least 1 step, or None, found 0"):
         adjoint(*random_case(0), segment=0)
 
@@ -118,11 +139,14 @@ def peak(K, segment, d=600, n=8):
     params = from_draws(rng.uniform(-1, 1, size(2, n)), 2, n)
     none = Data(np.zeros((1, 1)), np.zeros(1))
     task = Task(Nothing(), none, none, rng.normal(size=d))
-    run = partial(adjoint, params, FineTuner(), task, (1.0,) * K, segment=segment)
-    run()  # what is made once is not counted
+    return _peak(adjoint, params, FineTuner(), task, (1.0,) * K, segment=segment)
+
+
+def _peak(function, *arguments, **options):
+    function(*arguments, **options)  # what is made once is not counted
     tracemalloc.start()
     try:
-        run()
+        function(*arguments, **options)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
