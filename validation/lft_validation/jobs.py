@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import Any, NamedTuple
 
+from lft_validation.resources import keep_freed_memory
+
 
 class Stopped(Exception):
     """The job was asked to stop; it left a checkpoint."""
@@ -56,6 +58,7 @@ def _initialise(done: Any, stop: Any, parent: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent decides what they mean
     _SHARED[:] = [done, stop, parent]
+    keep_freed_memory()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
