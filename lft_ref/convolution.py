@@ -15,7 +15,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from lft_ref._array import Array, namespace
-from lft_ref.layers import Kept, bare
+from lft_ref.layers import Kept, bare, examples_first, examples_last
 
 
 class Conv2d(NamedTuple):
@@ -96,8 +96,10 @@ class Conv2d(NamedTuple):
         if p_dot is None:
             return self.x_bar(p, x, y_bar_dot)
         xp = namespace(p, y_bar)
-        columns = self.weight(p).mT @ _matrix(y_bar_dot, xp=xp)
-        columns = columns + self.weight(p_dot).mT @ _matrix(y_bar, xp=xp)
+        pairs = (self.weight(p), self.weight(p_dot)), (y_bar_dot, y_bar)
+        W, y = (xp.broadcast_arrays(*pair) for pair in pairs)
+        matrices = [_matrix(a, xp=xp) for a in y]
+        columns = xp.concat(W, axis=-2).mT @ xp.concat(matrices, axis=-2)  # both products in one
         return self._add_patches(columns, y_bar, bare(x).shape[-2:], xp=xp)
 
     def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> Array:
@@ -127,7 +129,7 @@ class Conv2d(NamedTuple):
         height, width = (self._side(n) for n in x.shape[-2:])
         N = x.shape[-4] if p.ndim > 1 else prod(x.shape[:-3])
         y = xp.reshape(y, (*y.shape[:-1], height, width, N))
-        return split_tasks(xp.moveaxis(y, -1, -4), p, x)
+        return split_tasks(examples_first(y), p, x)
 
     def _side(self, side: int) -> int:
         """H' from H."""
@@ -145,7 +147,7 @@ class Conv2d(NamedTuple):
         *batch, N, C, H, W = x.shape
         m, shape = self.padding, (self._side(H), self._side(W))
         framed = xp.zeros((*batch, C, H + 2 * m, W + 2 * m, N), dtype=x.dtype, device=x.device)
-        framed[..., m : m + H, m : m + W, :] = xp.moveaxis(x, -4, -1)
+        framed[..., m : m + H, m : m + W, :] = examples_last(x)
         shifted = [framed[..., rows, columns, :] for rows, columns in self._shifts(*shape)]
         X = xp.stack(shifted, axis=-4)  # (..., C, k², H', W', N)
         return xp.reshape(X, (*batch, self.fan_in, prod(shape) * N))
@@ -160,7 +162,7 @@ class Conv2d(NamedTuple):
         )
         for index, (rows, columns) in enumerate(self._shifts(*shape)):
             framed[..., rows, columns, :] += X_bar[..., index, :, :, :]
-        return xp.moveaxis(framed[..., m : m + H, m : m + W, :], -1, -4)
+        return examples_first(framed[..., m : m + H, m : m + W, :])
 
 
 def join_tasks(p: Array, x: Array) -> Array:
@@ -180,4 +182,4 @@ def split_tasks(y: Array, p: Array, x: Array) -> Array:
 def _matrix(y: Array, *, xp: Any) -> Array:
     """(..., N, filters, H', W') to (..., filters, H' W' N)."""
     *batch, N, filters, H, W = y.shape
-    return xp.reshape(xp.moveaxis(y, -4, -1), (*batch, filters, H * W * N))
+    return xp.reshape(examples_last(y), (*batch, filters, H * W * N))

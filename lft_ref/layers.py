@@ -70,6 +70,18 @@ class Layer(Protocol):
         """Return the tangent of p̄, or None without parameters."""
 
 
+def examples_last(x: Array) -> Array:
+    """Images (..., N, C, H, W) as (..., C, H, W, N), without a copy."""
+    n = x.ndim
+    return namespace(x).permute_dims(x, (*range(n - 4), n - 3, n - 2, n - 1, n - 4))
+
+
+def examples_first(x: Array) -> Array:
+    """Images (..., C, H, W, N) as (..., N, C, H, W), without a copy."""
+    n = x.ndim
+    return namespace(x).permute_dims(x, (*range(n - 4), n - 1, n - 4, n - 3, n - 2))
+
+
 def times(x: Array, W: Array) -> Array:
     """X W (..., N, out); a W (in, out) that all tasks share makes it one large matrix product."""
     if W.ndim > 2 or x.ndim == 2:

@@ -11,7 +11,7 @@ from math import prod
 from typing import Any, Literal, NamedTuple
 
 from lft_ref._array import Array, namespace
-from lft_ref.layers import Kept, bare
+from lft_ref.layers import Kept, bare, examples_first
 
 
 class Pool2d(NamedTuple):
@@ -76,7 +76,7 @@ class Pool2d(NamedTuple):
         # Filled with the examples on the last axis, which is how convolutions lay images out.
         *batch, N, C, _, _ = y_bar.shape
         x_bar = xp.zeros((*batch, C, *x.shape[-2:], N), dtype=y_bar.dtype, device=y_bar.device)
-        x_bar = xp.moveaxis(x_bar, -1, -4)
+        x_bar = examples_first(x_bar)
         for share, (rows, columns) in zip(shares, self._windows(x), strict=True):
             x_bar[..., rows, columns] = share * y_bar
         return x_bar
