@@ -20,6 +20,17 @@ from lft_ref.tasks import Task, directions_at
 from lft_ref.unroll import FineTuner, Trajectory, fine_tune_step, steps
 
 
+class _Unroll(NamedTuple):
+    """What all steps have in common."""
+
+    params: LSTMParams
+    tuner: FineTuner
+    task: Task
+    weights: tuple[float, ...]
+    truncate: int | None
+    at_once: int | None
+
+
 class _Back(NamedTuple):
     """What one step hands to the step before it: cotangents of θ^(k) and h_k, and Φ̄ so far."""
 
@@ -64,13 +75,12 @@ def adjoint(
     check_task(params, tuner.cell, tuner.estimator, task, K, state_0)
     state = initial_state(task.theta_0, params.n) if state_0 is None else state_0
     segments = [range(a, min(a + (segment or K), K)) for a in range(0, K, segment or K)]
-    starts = _starts(params, tuner, task, state, segments)
+    unroll = _Unroll(params, tuner, task, weights, truncate, at_once)
+    starts = _starts(unroll, state, segments)
     back = _Back(xp.zeros_like(task.theta_0), LSTMState(*(0.0 * a for a in state)), None)
     losses, ends = list[Array](), list[tuple[Array, LSTMState]]()
     for numbers in reversed(segments):
-        val_loss, end, back = _segment_back(
-            params, tuner, task, weights, truncate, at_once, numbers, starts.pop(), back
-        )
+        val_loss, end, back = _segment_back(unroll, numbers, starts.pop(), back)
         losses.insert(0, val_loss)
         ends.append(end)
     val_loss = xp.concat(losses, axis=0)
@@ -78,9 +88,10 @@ def adjoint(
 
 
 def _starts(
-    params: LSTMParams, tuner: FineTuner, task: Task, state: LSTMState, segments: list[range]
+    unroll: _Unroll, state: LSTMState, segments: list[range]
 ) -> list[tuple[Array, LSTMState]]:
     """(θ^(k), h_k) where each segment starts."""
+    params, tuner, task, *_ = unroll
     theta, f, starts = task.theta_0, task.objective, [(task.theta_0, state)]
     for numbers in segments[:-1]:
         for k in numbers:
@@ -91,40 +102,31 @@ def _starts(
 
 
 def _segment_back(
-    params: LSTMParams,
-    tuner: FineTuner,
-    task: Task,
-    weights: tuple[float, ...],
-    truncate: int | None,
-    at_once: int | None,
-    numbers: range,
-    start: tuple[Array, LSTMState],
-    back: _Back,
+    unroll: _Unroll, numbers: range, start: tuple[Array, LSTMState], back: _Back
 ) -> tuple[Array, tuple[Array, LSTMState], _Back]:
     """Run a segment's steps and pull back through them: f(θ^(k); D_val), the end, cotangents."""
+    params, tuner, task, weights, truncate, _ = unroll
     path, xp = steps(params, tuner, task, *start, numbers), namespace(back.theta)
-    val_loss, val_grad = _judge(task, weights, path.theta[1:], numbers, at_once)
+    val_loss, val_grad = _judge(unroll, path.theta[1:], numbers)
     for k in reversed(numbers):
         if k in val_grad:
             back = back._replace(theta=back.theta + weights[k] * val_grad[k])
-        back = _step_back(params, tuner, task, path, k, k - numbers.start, back)
+        back = _step_back(unroll, path, k, k - numbers.start, back)
         if is_boundary(k, truncate):
             zero = LSTMState(*(0.0 * a for a in start[1]))
             back = back._replace(theta=xp.zeros_like(back.theta), state=zero)
     return val_loss, (path.theta[-1], path.state[-1]), back
 
 
-def _judge(
-    task: Task, weights: tuple[float, ...], thetas: list[Array], numbers: range, at_once: int | None
-) -> tuple[Array, dict[int, Array]]:
+def _judge(unroll: _Unroll, thetas: list[Array], numbers: range) -> tuple[Array, dict[int, Array]]:
     """f(θ; D_val) after each step (steps, ...), and its gradient where w is not 0, by step."""
-    xp, f, size = namespace(thetas[0]), task.objective, at_once or len(numbers)
-    at = dict(zip(numbers, thetas, strict=True))
+    f, val, xp = unroll.task.objective, unroll.task.val, namespace(thetas[0])
+    at, size = dict(zip(numbers, thetas, strict=True)), unroll.at_once or len(numbers)
     losses, grads = list[Array](), dict[int, Array]()
     for some in _cut(list(numbers), size):
-        losses.append(f.value(xp.stack([at[k] for k in some], axis=0), task.val))
-    for some in _cut([k for k in numbers if weights[k] != 0.0], size):
-        grad = f.grad(xp.stack([at[k] for k in some], axis=0), task.val)
+        losses.append(f.value(xp.stack([at[k] for k in some], axis=0), val))
+    for some in _cut([k for k in numbers if unroll.weights[k] != 0.0], size):
+        grad = f.grad(xp.stack([at[k] for k in some], axis=0), val)
         grads |= {k: grad[i, ...] for i, k in enumerate(some)}
     return xp.concat(losses, axis=0), grads
 
@@ -133,16 +135,9 @@ def _cut(numbers: list[int], size: int) -> list[list[int]]:
     return [numbers[a : a + size] for a in range(0, len(numbers), size)]
 
 
-def _step_back(
-    params: LSTMParams,
-    tuner: FineTuner,
-    task: Task,
-    path: Trajectory,
-    k: int,
-    entry: int,
-    back: _Back,
-) -> _Back:
+def _step_back(unroll: _Unroll, path: Trajectory, k: int, entry: int, back: _Back) -> _Back:
     """Pull back through the step of eq. (3) that leads on from θ^(k), an entry of ``path``."""
+    params, tuner, task, *_ = unroll
     theta, state, g = path.theta[entry], path.state[entry], path.g[entry]
     params_bar, g_bar, state_bar = tuner.ops.vjp(
         params, tuner.cell, g, state, -back.theta, back.state
