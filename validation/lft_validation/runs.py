@@ -18,6 +18,8 @@ from lft_validation.files import read_json, write_json
 
 VERSIONED = ("numpy", "scipy", "numba", "cupy-cuda12x", "cupy-cuda13x")
 SOURCES = ("*.py", "*.cu", "*.cuh")
+# What else some experiments' numbers come from.
+ALSO = {"fewshot": ("episodes.py",)}
 # What shows numbers, and makes none.
 PRESENTATION = ("main.py", "needs.py", "plot.py", "report.py", "claims.py", "tables.py")
 
@@ -34,6 +36,7 @@ def sources(experiment: str) -> str:
     files = [sorted(f for kind in SOURCES for f in room.rglob(kind)) for room in rooms]
     own = sorted((shared / experiment).rglob("*.py"))
     files += [sorted(shared.glob("*.py")), [f for f in own if f.name not in PRESENTATION]]
+    files.append([shared.parent / name for name in ALSO.get(experiment, ())])
     digest = hashlib.sha256()
     for file in itertools.chain(*files):
         digest.update(file.read_bytes())

@@ -32,22 +32,55 @@ def paired_difference(a: list[np.ndarray], b: list[np.ndarray]) -> Difference:
         a: one array per seed, one entry per task.
         b: the same tasks under the other method; at least two in all.
     """
-    from scipy.stats import bootstrap
-
     by_seed = [x - y for x, y in zip(a, b, strict=True)]
     pooled = np.concatenate(by_seed)
     means = [float(d.mean()) for d in by_seed]
-    if np.ptp(pooled) == 0.0:
-        return Difference(float(pooled.mean()), float(pooled.mean()), float(pooled.mean()), means)
+    return Difference(float(pooled.mean()), *mean_interval(pooled), means)
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the ends of a BCa bootstrap interval of the mean, at 95 %, from at least two values.
+
+    Example:
+        >>> mean_interval(np.ones(5))
+        (1.0, 1.0)
+    """
+    from scipy.stats import bootstrap
+
+    if np.ptp(values) == 0.0:
+        return float(values.mean()), float(values.mean())
     interval = bootstrap(
-        (pooled,),
+        (values,),
         np.mean,
         confidence_level=CONFIDENCE,
         n_resamples=RESAMPLES,
         batch=500,
         rng=stream(0, Stage.BOOTSTRAP),
     ).confidence_interval
-    return Difference(float(pooled.mean()), float(interval.low), float(interval.high), means)
+    return float(interval.low), float(interval.high)
+
+
+def seeds_interval(means: list[float]) -> tuple[float, float] | None:
+    """Return Student's 95 % interval of the mean over seeds; None for a single seed.
+
+    Where :func:`mean_interval` speaks of new tasks, this speaks of new trainings as well.
+
+    Example:
+        >>> tuple(round(x, 3) for x in seeds_interval([0.5, 0.6, 0.7]))
+        (0.352, 0.848)
+    """
+    from scipy.stats import t
+
+    if len(means) < 2:
+        return None
+    width = t.ppf(0.5 + CONFIDENCE / 2, len(means) - 1) * np.std(means, ddof=1) / len(means) ** 0.5
+    return float(np.mean(means) - width), float(np.mean(means) + width)
+
+
+def verdict_more(difference: Difference) -> str:
+    """Judge the claim a > b in the same way as :func:`verdict_less`."""
+    mean, low, high, by_seed = difference
+    return verdict_less(Difference(-mean, -high, -low, [-d for d in by_seed]))
 
 
 def verdict_less(difference: Difference) -> str:

@@ -13,6 +13,7 @@ from lft_validation.errors import UserError
 
 # By name, the folder of lft_validation.experiments that it is in.
 EXPERIMENTS = {"figure4": "figure4", "table1": "uap", "theorem1": "theorem1"}
+EXPERIMENTS |= dict.fromkeys(("table2", "figure3", "tableA1", "tableA2"), "fewshot")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,7 +56,10 @@ EXPERIMENTS = {"figure4": "figure4", "table1": "uap", "theorem1": "theorem1"}
     help="Any setting of config.json, for example --set maml.passes=3 (again for more).",
 )
 def command(experiment: str, preset: str, out: Path | None, resume: bool, **options: Any) -> None:
-    """Run EXPERIMENT (figure4, table1 or theorem1): tables, figures and trained Φ in a folder."""
+    """Run EXPERIMENT: tables, figures and trained Φ in a folder.
+
+    It is one of table1, table2, figure3, figure4, tableA1, tableA2 and theorem1.
+    """
     if experiment not in EXPERIMENTS:
         raise UserError(
             f"unknown experiment {experiment!r}; choose one of {', '.join(EXPERIMENTS)}"
@@ -70,9 +74,11 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
     folder = out or default_folder(experiment, preset)
     room = f"lft_validation.experiments.{EXPERIMENTS[experiment]}"
     presets = importlib.import_module(f"{room}.config").PRESETS
+    presets = presets.get(experiment, presets)  # rooms with several tables have some for each
     seeds = presets[preset].seeds if preset in presets else ()
     main = importlib.import_module(f"{room}.main")
-    main.reproduce(preset, _changes(options, seeds), folder, resume, workers, reuse)
+    run = getattr(main, "BY_NAME", {}).get(experiment) or main.reproduce
+    run(preset, _changes(options, seeds), folder, resume, workers, reuse)
 
 
 def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str, Any]:

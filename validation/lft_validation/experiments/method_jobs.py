@@ -51,21 +51,36 @@ def is_finished(folder: Path, kind: str, owner: str, reuse: Path | None = None) 
     Raises:
         UserError: if the result is damaged, or belongs to another job.
     """
-    if not (folder / RESULT).exists() and reuse is not None and (reuse / RESULT).exists():
-        _take_over(reuse, folder, kind, owner)
-    if not (folder / RESULT).exists():
+    phi = None if reuse is None else reuse / PHI
+    if phi is not None and phi.exists() and belongs_to(phi) == owner:
+        write_bytes(folder / PHI, phi.read_bytes())
+    return is_there(folder / RESULT, kind, owner, [] if reuse is None else [reuse / RESULT])
+
+
+def is_there(file: Path, kind: str, owner: str, elsewhere: Iterable[Path] = ()) -> bool:
+    """Say whether a file of a job is there; take it over from another run if it is there.
+
+    Args:
+        file: where it must be.
+        kind: of the file.
+        owner: fingerprint of all that it depends on: a file of another one is not taken over.
+        elsewhere: where it may be.
+
+    Raises:
+        UserError: if a file is damaged, or the one in its place belongs to another job.
+    """
+    for other in elsewhere:
+        if not file.exists() and other.exists() and belongs_to(other) == owner:
+            write_arrays(file, kind, owner, read_arrays(other, kind, owner))
+    if not file.exists():
         return False
-    read_arrays(folder / RESULT, kind, owner)
+    read_arrays(file, kind, owner)
     return True
 
 
-def _take_over(source: Path, target: Path, kind: str, owner: str) -> None:
-    """Copy a finished job of another run, if it is the same job; otherwise it is computed anew."""
-    if belongs_to(source / RESULT) != owner:
-        return
-    if (source / PHI).exists():
-        write_bytes(target / PHI, (source / PHI).read_bytes())
-    write_arrays(target / RESULT, kind, owner, read_arrays(source / RESULT, kind, owner))
+def part_file(folder: Path, part: Part) -> Path:
+    """Return where a part's curves are until all are there."""
+    return folder / PARTS.replace("*", part.name)
 
 
 def run_parts(
@@ -78,7 +93,7 @@ def run_parts(
     """
     curves = []
     for part in parts:
-        file = folder / PARTS.replace("*", part.name)
+        file = part_file(folder, part)
         if not file.exists():
             write_arrays(file, kind, owner, {"curves": part.compute()})
         curves.append(read_arrays(file, kind, owner)["curves"])
@@ -110,11 +125,20 @@ def finish(
         lstm_units: n.
     """
     if flat is not None:
-        checkpoint = read_arrays(folder / CHECKPOINT, "lft-checkpoint-1", owner)
-        result = result | {"flat": flat, "losses": checkpoint["losses"]}
+        result = result | learned_arrays(folder, owner, flat)
     if tuner is not None:
-        params = unflatten(flat, tuner.cell.preprocess.m, lstm_units)
-        save_tuner(folder / PHI, params, tuner.cell, owner)
+        save_phi(folder / PHI, owner, flat, tuner, lstm_units)
     write_arrays(folder / RESULT, kind, owner, result)
     for file in [*folder.glob(PARTS), *folder.glob(CHECKPOINT)]:
         file.unlink()
+
+
+def learned_arrays(folder: Path, owner: str, flat: Any) -> dict[str, np.ndarray]:
+    """Return what was learned, and the meta-losses on the way, from the job's checkpoint."""
+    checkpoint = read_arrays(folder / CHECKPOINT, "lft-checkpoint-1", owner)
+    return {"flat": flat, "losses": checkpoint["losses"]}
+
+
+def save_phi(file: Path, owner: str, flat: Any, tuner: FineTuner, lstm_units: int) -> None:
+    """Write a flat Φ as the file of a fine-tuner."""
+    save_tuner(file, unflatten(flat, tuner.cell.preprocess.m, lstm_units), tuner.cell, owner)

@@ -1,0 +1,106 @@
+"""The claims of section 5 and supplement F, each a difference paired over tasks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lft_validation.experiments.fewshot.config import HAND, MAML, NONE, Config, measured_steps
+from lft_validation.experiments.fewshot.metrics import NAMES
+from lft_validation.experiments.learners import LEARNED
+from lft_validation.stats import paired_difference, verdict_more
+
+EARLY = (1, 2, 5, 10, 20)  # "a smaller number of fine-tuning steps"
+MARGIN = 0.01  # LFT matches MAML if it is less than so much worse
+
+
+class Cell(NamedTuple):
+    """One cell of a table: what was trained, how, and where it is tested."""
+
+    training: str
+    method: str
+    testing: str
+    shots: int
+
+
+Results = dict[Cell, list[np.ndarray]]  # of each seed (3, tasks, measured steps): metrics.NAMES
+
+
+def metric(config: Config, curves: list[np.ndarray], step: int, name: str) -> list[np.ndarray]:
+    """Return one of :data:`metrics.NAMES` after a measured step, for each seed (tasks,)."""
+    at = measured_steps(config).index(step)
+    return [c[NAMES.index(name), :, at] for c in curves]
+
+
+def claims(config: Config, results: Results) -> list[dict[str, Any]]:
+    """Judge LFT against every other method in every cell; then what each table adds."""
+    judged = []
+    for cell in results:
+        if cell.method == "LFT":
+            for other in config.methods:
+                judged += _against(config, results, cell, other)
+    if config.table == "tableA1":
+        judged += _gain_grows(config, results)
+    return judged
+
+
+def _against(config: Config, results: Results, cell: Cell, other: str) -> list[dict[str, Any]]:
+    """LFT is more accurate than another method; than MAML less the margin."""
+    rival = cell._replace(method=other, training=NONE if other in HAND else cell.training)
+    if other == "LFT" or rival not in results:
+        return []
+    steps = [config.table_step]
+    if config.table == "figure3" and other in LEARNED:
+        steps = [s for s in EARLY if s < config.table_step] + steps
+    margin = MARGIN if other in MAML else 0.0
+    name = f"LFT matches {other}" if margin else f"LFT > {other}"
+    judged = []
+    for step in steps:
+        ours, theirs = (metric(config, results[c], step, "accuracy") for c in (cell, rival))
+        less = [accuracy - margin for accuracy in theirs]
+        judged.append(_judged(name, cell, step, ours, less) | {"margin": margin})
+    return judged
+
+
+def _gain_grows(config: Config, results: Results) -> list[dict[str, Any]]:
+    """The gain of LFT over L2O is larger with fewer shots; tasks are paired by their number."""
+    judged, k = list[dict[str, Any]](), sorted(config.shots)
+    pairs = [*pairwise(k), *([(k[0], k[-1])] if len(k) > 2 else [])]
+    for other in (m for m in config.methods if m in LEARNED[1:]):
+        for cell in (c for c in results if c.method == "LFT" and c.shots == k[0]):
+            for few, many in pairs:
+                gains = [_gains(config, results, cell, other, shots) for shots in (few, many)]
+                if all(gains):
+                    name = f"gain over {other}: {few} > {many} shots"
+                    judged.append(_judged(name, cell, config.table_step, *gains) | {"margin": 0.0})
+    return judged
+
+
+def _gains(
+    config: Config, results: Results, cell: Cell, other: str, shots: int
+) -> list[np.ndarray]:
+    """Accuracy of LFT less that of another method with so many shots, for each seed."""
+    cells = [cell._replace(shots=shots, method=m) for m in ("LFT", other)]
+    if not all(c in results for c in cells):
+        return []
+    pairs = (metric(config, results[c], config.table_step, "accuracy") for c in cells)
+    return [ours - theirs for ours, theirs in zip(*pairs, strict=True)]
+
+
+def _judged(
+    name: str, cell: Cell, step: int, a: list[np.ndarray], b: list[np.ndarray]
+) -> dict[str, Any]:
+    difference = paired_difference(a, b)
+    other = name.rsplit(maxsplit=1)[-1]
+    return {
+        "claim": name,
+        "training": cell.training,
+        "testing": cell.testing,
+        "shots": cell.shots,
+        "step": step,
+        "of_the_paper": other not in ("FOMAML", *HAND),
+        "difference": difference._asdict(),
+        "verdict": verdict_more(difference),
+    }

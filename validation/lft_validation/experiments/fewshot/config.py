@@ -1,0 +1,283 @@
+"""All settings of few-shot classification. What the paper leaves open is in docs/deviations.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lft_validation.datasets import SOURCES
+from lft_validation.errors import UserError
+from lft_validation.experiments.learners import LEARNED, WEIGHTS
+from lft_validation.experiments.settings import (
+    as_json,
+    check_choices,
+    check_positive,
+    check_whole,
+    check_words,
+    from_preset,
+)
+
+TABLES = ("table2", "figure3", "tableA1", "tableA2")
+MAML = ("MAML", "FOMAML")
+HAND = ("SGD", "Adam")  # nothing is meta-learned
+METHODS = (*LEARNED, *MAML, *HAND)
+NONE = "none"  # what a hand-designed method is meta-trained on
+
+# The network that a source's tasks train, unless another is named: section 5 and supplement F.
+NETWORKS = {
+    "digits": "mlp", "mnist": "mlp", "fashion-mnist": "mlp", "cifar10": "cnn4", "svhn": "cnn4",
+    "omniglot": "cnn2", "miniimagenet": "cnn4",
+}  # fmt: skip
+LAYERS = {"mlp": 3, "cnn2": 2, "cnn4": 4}  # dense ones, or convolutions
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run of one table. A source may name its network, ``digits:cnn2``; "a+b" is a union."""
+
+    table: str = "table2"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    methods: tuple[str, ...] = METHODS
+    training: tuple[str, ...] = ("mnist", "cifar10", "mnist+cifar10")
+    testing: tuple[str, ...] = ("mnist", "cifar10", "mnist+cifar10")
+    backend: str = "numpy"
+    device: str | None = None
+    dtype: str = "float32"
+
+    # the tasks
+    ways: int = 2
+    shots: tuple[int, ...] = (5,)  # images of each class in D_tr; one training for each
+    query: int = 15  # and in D_val of meta-training
+    test_query: int = 15  # and among those that accuracy is measured on
+    rotations: bool = False  # whether Omniglot's characters, turned, are further classes
+
+    # the networks
+    hidden: tuple[int, ...] = (32, 32)  # of the MLP
+    filters: int = 32  # of every convolution
+
+    # the fine-tuner
+    meta_tasks: int = 1000
+    passes: int = 1  # over them
+    meta_batch: int = 1
+    steps: int = 100
+    unroll: int = 20  # K
+    weighting: str = "every"  # w_k
+    lstm_units: int = 10  # n
+    preprocess: str = "log_sign"
+    p: float = 10.0  # of log_sign
+    second_order: bool = True  # whether ∂g/∂θ is kept
+    output_scale: float = 0.1
+    learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
+    clip_norm: float = 1.0
+
+    # MAML and its first-order variant
+    maml_batch: int = 4
+    maml_inner_steps: int = 5
+    maml_alpha: float = 0.05  # α of eq. (2), in training and in testing
+    maml_learning_rate: float = 1e-3
+
+    # hand-designed fine-tuners
+    sgd_rate: float = 0.05
+    adam_rate: float = 3e-3
+
+    # testing
+    test_tasks: int = 500
+    table_step: int = 100  # what the tables compare after so many steps
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        return as_json(self)
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources that this run touches, each once."""
+        return list(dict.fromkeys(s for u in (*self.training, *self.testing) for s in parts(u)))
+
+
+def parts(name: str) -> list[str]:
+    """Return the sources of a union.
+
+    Example:
+        >>> parts("mnist+cifar10")
+        ['mnist', 'cifar10']
+    """
+    return name.split("+")
+
+
+def images_of(source: str) -> str:
+    """Return the name of a source's images, without its network.
+
+    Example:
+        >>> images_of("digits:cnn2")
+        'digits'
+    """
+    return source.partition(":")[0]
+
+
+def network_of(source: str) -> str:
+    """Return the name of the network that a source's tasks train.
+
+    Example:
+        >>> network_of("cifar10"), network_of("digits:cnn2")
+        ('cnn4', 'cnn2')
+    """
+    name, _, network = source.partition(":")
+    return network or NETWORKS[name]
+
+
+def applicable(training: str, method: str, testing: str) -> bool:
+    """Say whether a method can be tested there: MAML's θ belongs to one network of one source."""
+    if method in HAND:
+        return training == NONE
+    if method in MAML:
+        return training == testing and len(parts(training)) == 1
+    return training != NONE
+
+
+def measured_steps(config: Config) -> list[int]:
+    """Return the steps at which test tasks are measured: the first ones all, then every fifth."""
+    known = {*range(min(10, config.steps) + 1), *range(0, config.steps + 1, 5)}
+    return sorted(known | {config.table_step, config.steps})
+
+
+PAPER = {
+    "table2": Config(),
+    "figure3": Config(
+        table="figure3", methods=(*LEARNED, *HAND), training=("mnist+cifar10",),
+        testing=("mnist", "cifar10"),
+    ),
+    "tableA1": Config(
+        table="tableA1", seeds=(0,), methods=(*LEARNED, *HAND), training=("cifar10",),
+        testing=("cifar10",), shots=(1, 3, 5, 10),
+    ),
+    "tableA2": Config(
+        table="tableA2", seeds=(0,), ways=5,
+        training=("omniglot", "miniimagenet", "omniglot+miniimagenet"),
+        testing=("omniglot", "miniimagenet", "omniglot+miniimagenet"),
+    ),
+}  # fmt: skip
+DIGITS = {"mnist": "digits", "omniglot": "digits:cnn2", "cifar10": "digits:cnn4",
+          "miniimagenet": "digits:cnn4"}  # fmt: skip
+
+
+def _smoke(paper: Config) -> Config:
+    """The same table on the bundled digits: other images, the same incongruous networks."""
+    unions: dict[str, Any] = {
+        name: tuple("+".join(DIGITS[s] for s in parts(u)) for u in getattr(paper, name))
+        for name in ("training", "testing")
+    }
+    return replace(
+        paper, **unions, seeds=(0,), ways=2, shots=paper.shots[::3], query=3, test_query=4,
+        hidden=(8, 8), filters=4, meta_tasks=4, steps=10, unroll=5, lstm_units=4, maml_batch=2,
+        maml_inner_steps=2, test_tasks=6, table_step=10,
+    )  # fmt: skip
+
+
+def _quick(paper: Config) -> Config:
+    return replace(
+        paper, seeds=(0,), methods=tuple(m for m in paper.methods if m != "L2O-train"),
+        meta_tasks=40, steps=40, table_step=40, filters=16, query=5, test_tasks=40,
+    )  # fmt: skip
+
+
+PRESETS = {
+    table: {"smoke": _smoke(paper), "quick": _quick(paper), "paper": paper}
+    for table, paper in PAPER.items()
+}
+
+POSITIVE = (
+    "query", "test_query", "filters", "meta_tasks", "passes", "meta_batch", "steps", "unroll",
+    "lstm_units", "p", "output_scale", "learning_rate", "clip_norm", "maml_batch",
+    "maml_inner_steps", "maml_alpha", "maml_learning_rate", "sgd_rate", "adam_rate", "test_tasks",
+    "table_step",
+)  # fmt: skip
+CHOICES = {
+    "weighting": tuple(WEIGHTS),
+    "preprocess": ("log_sign", "identity"),
+    "dtype": ("float32", "float64"),
+}
+
+
+def make_config(table: str, preset: str, changes: dict[str, Any]) -> Config:
+    """Return the preset of a table with changes applied and everything checked.
+
+    Raises:
+        UserError: for an unknown preset or a setting that makes no sense.
+    """
+    lists = dict(changes)
+    for name in ("training", "testing", "shots"):
+        if isinstance(lists.get(name), str | int):
+            lists[name] = (lists[name],)
+    config: Config = from_preset(PRESETS[table], preset, lists)
+    _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    check_positive((name, getattr(config, name)) for name in POSITIVE)
+    check_choices(config, CHOICES)
+    for name in ("training", "testing"):
+        unions = getattr(config, name)
+        check_words(name, unions, unions)
+        for union in unions:
+            _check_union(name, union)
+    check_whole("seeds", config.seeds, 0, distinct=True)
+    check_whole("shots", config.shots, 1, distinct=True)
+    check_whole("hidden", config.hidden, 1, distinct=False)
+    check_words("methods", config.methods, METHODS)
+    _check_sizes(config)
+    _check_fit(config)
+
+
+def _check_union(name: str, union: Any) -> None:
+    what, sources = f"the sources of {name} {union!r}", tuple(parts(str(union)))
+    known = tuple(n for n in NETWORKS if n in SOURCES)
+    check_words(what, sources, sources)
+    for source in sources:
+        check_words(what, (images_of(source),), known)
+        if network_of(source) not in LAYERS:
+            raise UserError(
+                f"the network of {source!r} must be one of {', '.join(LAYERS)}, "
+                f"found {network_of(source)!r}"
+            )
+
+
+def _check_sizes(config: Config) -> None:
+    if len(config.hidden) != LAYERS["mlp"] - 1:
+        raise UserError(f"hidden must be two widths, since the MLP has three layers, found "
+                        f"{config.hidden}")  # fmt: skip
+    for whole, part in (("steps", "unroll"), ("meta_tasks", "meta_batch"),
+                        ("meta_tasks", "maml_batch")):  # fmt: skip
+        of, by = getattr(config, whole), getattr(config, part)
+        if of % by:
+            raise UserError(
+                f"{whole} must be a multiple of {part}, found {whole}={of} and {part}={by}; "
+                f"use for example --set {whole}={by * max(of // by, 1)}"
+            )
+    if config.table_step > config.steps:
+        raise UserError(
+            f"table_step must be at most steps, found {config.table_step} and {config.steps}; "
+            f"use for example --set table_step={config.steps}"
+        )
+    most = max(len(parts(name)) for name in config.testing)
+    if config.test_tasks < 2 * most:
+        raise UserError(
+            f"test_tasks must be at least 2 for each source of a union, found {config.test_tasks}; "
+            f"use for example --test-tasks {4 * most}"
+        )
+
+
+def _check_fit(config: Config) -> None:
+    """Say that there is nothing to do, before data are looked for."""
+    sources = {source for union in config.testing for source in parts(union)}
+    if not any(
+        applicable(training, method, source)
+        for method in config.methods
+        for training in ((NONE,) if method in HAND else config.training)
+        for source in sources
+    ):
+        raise UserError(
+            f"none of the methods {', '.join(config.methods)} can be tested on "
+            f"{', '.join(config.testing)} after training on {', '.join(config.training)}; "
+            "choose other --methods, or another training or testing"
+        )

@@ -1,0 +1,148 @@
+"""Accuracy against fine-tuning steps (Figure 3), and against shots (Table A1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lft_validation.experiments.fewshot.claims import Cell, Results, metric
+from lft_validation.experiments.fewshot.config import (
+    HAND,
+    NONE,
+    Config,
+    measured_steps,
+    parts,
+)
+from lft_validation.experiments.fewshot.metrics import NAMES
+from lft_validation.experiments.figures import save
+
+COLOURS = {
+    "LFT": "#d62728",
+    "L2O": "#1f77b4",
+    "L2O-train": "#17becf",
+    "MAML": "#2ca02c",
+    "FOMAML": "#98df8a",
+    "SGD": "#7f7f7f",
+    "Adam": "#bcbd22",
+}
+DASHES = {
+    "L2O-train": (0, (4, 2)),
+    "FOMAML": (0, (4, 2)),
+    "SGD": (0, (1, 1.5)),
+    "Adam": (0, (5, 1, 1, 1)),
+}
+BANDS = ("LFT", "L2O")  # whose standard deviation is shown, as in the paper
+
+
+def draw(config: Config, results: Results, folder: Path) -> list[Path]:
+    """Write the figures as PNG and SVG.
+
+    Lines are means over the tasks of all seeds; the bands of LFT and L2O are ± one standard
+    deviation over tasks. Hand-designed methods, which are trained on nothing, stand in every panel.
+    """
+    written = _curves(config, results, folder)
+    if len(config.shots) > 1:
+        written += _over_shots(config, results, folder)
+    return written
+
+
+def _style(method: str) -> dict[str, Any]:
+    return {"color": COLOURS[method], "linestyle": DASHES.get(method, "-"), "linewidth": 1.3,
+            "label": method, "zorder": 3 if method == "LFT" else 2}  # fmt: skip
+
+
+def _canvas(shape: tuple[int, int]) -> tuple[Any, Any]:
+    """Return a figure and its panels, all on the same axes."""
+    from matplotlib.figure import Figure
+
+    size = (max(2.7 * shape[1] + 0.5, 5.2), 2.3 * shape[0] + 1.0)
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
+
+
+def _settings(name: str) -> Any:
+    import matplotlib as mpl
+
+    return mpl.rc_context({"svg.hashsalt": name, "font.size": 8, "axes.spines.top": False,
+                           "axes.spines.right": False})  # fmt: skip
+
+
+def _legend(config: Config, figure: Any, panels: Any) -> None:
+    lines = {
+        label: handle
+        for panel in panels.flat
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    known = [method for method in config.methods if method in lines]
+    figure.legend([lines[m] for m in known], known, loc="outside lower center",
+                  ncols=min(len(known), 7), frameon=False)  # fmt: skip
+
+
+def _grid(config: Config) -> list[list[tuple[str, str, int]]]:
+    """Panels by row: a training (or a number of shots) against what is tested on."""
+    singles = [u for u in config.testing if len(parts(u)) == 1] or list(config.testing)
+    if len(config.shots) > 1 and len(config.training) * len(singles) == 1:
+        return [[(config.training[0], singles[0], k) for k in config.shots]]
+    return [[(training, testing, k) for testing in singles]
+            for training in config.training for k in config.shots]  # fmt: skip
+
+
+def _curves(config: Config, results: Results, folder: Path) -> list[Path]:
+    grid = _grid(config)
+    with _settings(config.table):
+        figure, panels = _canvas((len(grid), len(grid[0])))
+        for row, line in zip(panels, grid, strict=True):
+            for panel, where in zip(row, line, strict=True):
+                _panel(panel, config, results, where)
+            row[0].set_ylabel("test accuracy, %")
+        for panel in panels[-1]:
+            panel.set_xlabel("fine-tuning step")
+        _legend(config, figure, panels)
+        return [save(figure, folder / f"{config.table}.{kind}", kind) for kind in ("png", "svg")]
+
+
+def _panel(panel: Any, config: Config, results: Results, where: tuple[str, str, int]) -> None:
+    training, testing, shots = where
+    steps, accuracy = measured_steps(config), NAMES.index("accuracy")
+    for method in config.methods:
+        cell = Cell(NONE if method in HAND else training, method, testing, shots)
+        if cell not in results:
+            continue
+        curves = 100.0 * np.concatenate([c[accuracy] for c in results[cell]])
+        mean, sd = curves.mean(axis=0), curves.std(axis=0)
+        panel.plot(steps, mean, **_style(method))
+        if method in BANDS:
+            band = {"color": COLOURS[method], "alpha": 0.08, "linewidth": 0}
+            panel.fill_between(steps, mean - sd, mean + sd, **band)
+    panel.axhline(100.0 / config.ways, color="0.7", linewidth=0.7, linestyle=":")
+    title = f"{training} → {testing}"
+    panel.set_title(f"{title}, {shots} shots" if len(config.shots) > 1 else title, fontsize=8)
+    panel.set_xlim(0, config.steps)
+    panel.set_ylim(0.0, 101.0)
+
+
+def _over_shots(config: Config, results: Results, folder: Path) -> list[Path]:
+    """Accuracy after the table's step against shots, with the intervals of the mean over tasks."""
+    name = f"{config.table}-shots"
+    with _settings(name):
+        figure, panels = _canvas((1, 1))
+        panel, width = panels[0][0], np.arange(len(config.shots))
+        for index, method in enumerate(config.methods):
+            cells = [c for k in config.shots for c in results if (c.method, c.shots) == (method, k)]
+            if len(cells) != len(config.shots):
+                continue
+            at = [np.concatenate(metric(config, results[c], config.table_step, "accuracy"))
+                  for c in cells]  # fmt: skip
+            mean = [100.0 * a.mean() for a in at]
+            error = [196.0 * a.std() / a.size**0.5 for a in at]
+            x = width + 0.06 * (index - len(config.methods) / 2)
+            panel.errorbar(x, mean, yerr=error, marker="o", markersize=3, capsize=2,
+                           **_style(method))  # fmt: skip
+        panel.set_xticks(width, [str(k) for k in config.shots])
+        panel.axhline(100.0 / config.ways, color="0.7", linewidth=0.7, linestyle=":")
+        panel.set_xlabel("shots")
+        panel.set_ylabel("test accuracy, %")
+        _legend(config, figure, panels)
+        return [save(figure, folder / f"{name}.{kind}", kind) for kind in ("png", "svg")]

@@ -1,0 +1,140 @@
+"""What the jobs add up to: numbers, the paper beside them, claims with verdicts."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lft_validation.experiments.fewshot.claims import Cell, Results, claims, metric
+from lft_validation.experiments.fewshot.config import (
+    HAND,
+    NONE,
+    Config,
+    applicable,
+    measured_steps,
+    parts,
+)
+from lft_validation.experiments.fewshot.metrics import NAMES
+from lft_validation.experiments.fewshot.run import CURVES, JobKey, job_keys, owners, test_file
+from lft_validation.files import read_arrays, require
+from lft_validation.stats import mean_interval, seeds_interval
+
+
+def collect(config: Config, folder: Path) -> Results:
+    """Read the results of all jobs; a union's tasks are equal numbers of its sources' first."""
+    results: Results = {}
+    for key in job_keys(config):
+        arrays = _read(config, folder / key.name, key)
+        for testing in config.testing:
+            if applicable(key.training, key.method, testing):
+                cell = Cell(key.training, key.method, testing, key.shots)
+                curves = union(config, arrays, parts(testing))
+                results.setdefault(cell, []).append(curves)
+    return results
+
+
+def _read(config: Config, folder: Path, key: JobKey) -> dict[str, np.ndarray]:
+    shape = (len(NAMES), config.test_tasks, len(measured_steps(config)))
+    found = {}
+    for source, owner in owners(config, key).tests.items():
+        file = test_file(folder, source)
+        found[source] = read_arrays(file, CURVES, owner).get("curves", np.zeros(0))
+        require(file, {"curves": found[source]}, {"curves": shape})
+    return found
+
+
+def union(config: Config, arrays: dict[str, np.ndarray], sources: list[str]) -> np.ndarray:
+    """Return the curves of equally many tasks of each source, (3, tasks, measured steps)."""
+    share = config.test_tasks // len(sources)
+    return np.concatenate([arrays[name][:, :share] for name in sources], axis=1)
+
+
+def summarise(config: Config, results: Results, stand_in: dict[str, str]) -> dict[str, Any]:
+    """Return everything that goes into results.json.
+
+    Args:
+        config: the run's settings.
+        results: its curves.
+        stand_in: sources that were not there, and what took their place.
+    """
+    paper = read_paper(config.table)
+    cells = sorted(results, key=lambda cell: _place(config, cell))
+    return {
+        "rows": [_row(config, cell, results[cell], paper, stand_in) for cell in cells],
+        "not_applicable": _not_applicable(config),
+        "claims": claims(config, results),
+        "paper": paper,
+        "stand_in": stand_in,
+    }
+
+
+def _place(config: Config, cell: Cell) -> tuple[int, ...]:
+    """Where a row stands: those of one cell of the paper's table are together."""
+    return (
+        (*config.training, NONE).index(cell.training),
+        config.testing.index(cell.testing),
+        config.shots.index(cell.shots),
+        config.methods.index(cell.method),
+    )
+
+
+def read_paper(table: str) -> dict[str, Any]:
+    """Return what the paper says of a table."""
+    text = files("lft_validation").joinpath(f"paper/{table}.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def _not_applicable(config: Config) -> list[dict[str, str]]:
+    """The cells of methods that are run, but do not fit there: MAML's, of other networks."""
+    return [
+        {"training": training, "method": method, "testing": testing}
+        for method in config.methods
+        for training in ((NONE,) if method in HAND else config.training)
+        for testing in config.testing
+        if not applicable(training, method, testing)
+    ]
+
+
+def _row(
+    config: Config,
+    cell: Cell,
+    curves: list[np.ndarray],
+    paper: dict[str, Any],
+    stand_in: dict[str, str],
+) -> dict[str, Any]:
+    """Means over the tasks of all seeds at the measured steps, and how sure they are."""
+    at = metric(config, curves, config.table_step, "accuracy")
+    pooled, by_seed = np.concatenate(at), [float(a.mean()) for a in at]
+    every = np.concatenate(curves, axis=1)
+    return {
+        **cell._asdict(),
+        "tasks": int(pooled.size),
+        "at": {str(s): _at(every[..., i]) for i, s in enumerate(measured_steps(config))},
+        "interval_tasks": mean_interval(pooled),
+        "interval_seeds": seeds_interval(by_seed),
+        "by_seed": by_seed,
+        "paper": _of_paper(cell, paper, stand_in),
+    }
+
+
+def _at(values: np.ndarray) -> dict[str, float]:
+    """Means over tasks, and the standard deviation of the accuracy."""
+    means = {name: float(values[i].mean()) for i, name in enumerate(NAMES)}
+    return means | {"sd": float(values[NAMES.index("accuracy")].std())}
+
+
+def _of_paper(cell: Cell, paper: dict[str, Any], stand_in: dict[str, str]) -> dict[str, Any] | None:
+    """Return the paper's row of a cell, under the names of what stands in for its sources."""
+    for row in paper["rows"]:
+        names = {
+            side: "+".join(stand_in.get(s, s) for s in parts(row[side]))
+            for side in ("training", "testing")
+        }
+        same = Cell(names["training"], row["method"], names["testing"], cell.shots) == cell
+        if same and row.get("shots", cell.shots) == cell.shots:
+            return {name: row[name] for name in ("accuracy", "sd") if name in row}
+    return None

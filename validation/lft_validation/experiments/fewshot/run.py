@@ -1,0 +1,273 @@
+"""One job: meta-train one method with one seed, and test it on every source that it fits.
+
+What was learned and what came out on each source are files of their own, each with the fingerprint
+of what it depends on. So tables that share a training share it, whatever else they test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lft_backends.draws import Stage
+from lft_validation.datasets import Split
+from lft_validation.episodes import pool
+from lft_validation.experiments.fewshot.config import (
+    HAND,
+    MAML,
+    NONE,
+    Config,
+    applicable,
+    images_of,
+    measured_steps,
+    network_of,
+    parts,
+)
+from lft_validation.experiments.fewshot.methods import (
+    Setup,
+    fine_tuner,
+    learner,
+    make_setup,
+    training_batches,
+)
+from lft_validation.experiments.fewshot.metrics import measure
+from lft_validation.experiments.learners import LEARNED, shared
+from lft_validation.experiments.method_jobs import (
+    PHI,
+    Part,
+    folder_name,
+    is_there,
+    learned_arrays,
+    longest_first,
+    part_file,
+    run_parts,
+    save_phi,
+)
+from lft_validation.experiments.training import CHECKPOINT, train
+from lft_validation.files import fingerprint, read_arrays, write_arrays
+from lft_validation.jobs import Job, Monitor
+from lft_validation.runs import versions
+
+CHUNK = 10  # test tasks fine-tuned at once
+CURVES, LEARNT = "lft-fewshot-curves-1", "lft-fewshot-learned-1"
+COST = {"mlp": 1.0, "cnn2": 4.0, "cnn4": 6.0}  # of a step of one task, roughly
+
+
+class JobKey(NamedTuple):
+    """What tells one job from another."""
+
+    training: str
+    method: str
+    shots: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Return the name of the job's folder."""
+        name = folder_name(self.method, self.training, f"{self.shots}shot", f"seed{self.seed}")
+        return name.replace(":", "-")
+
+
+class Owners(NamedTuple):
+    """The fingerprints of a job's files: of what is learned, and of each source tested on."""
+
+    learned: str
+    tests: dict[str, str]
+
+
+# What a method's training depends on, beside the tasks and the networks.
+CELL = (
+    "meta_tasks", "passes", "clip_norm", "query", "meta_batch", "steps", "unroll", "weighting",
+    "lstm_units", "preprocess", "p", "second_order", "output_scale", "learning_rate",
+)  # fmt: skip
+MAML_SETTINGS = (
+    "meta_tasks", "passes", "clip_norm", "query", "maml_batch", "maml_inner_steps", "maml_alpha",
+    "maml_learning_rate",
+)  # fmt: skip
+RATES = {"SGD": ("sgd_rate",), "Adam": ("adam_rate",)}
+EVERYWHERE = ("backend", "device", "dtype", "ways")
+
+
+def tested_on(config: Config, key: JobKey) -> list[str]:
+    """The sources that a job's method is tested on. A union's tasks are those of its sources."""
+    wanted = {source for union in config.testing for source in parts(union)}
+    return [s for s in config.sources if s in wanted and applicable(key.training, key.method, s)]
+
+
+def owners(config: Config, key: JobKey) -> Owners:
+    """Fingerprints of all that a job's files depend on, data included, and of nothing else."""
+    settings = config.to_json()
+
+    def some(names: Sequence[str], sources: Sequence[str]) -> dict[str, Any]:
+        nets = {network_of(source) for source in sources}
+        more = ["hidden"] * ("mlp" in nets) + ["filters"] * bool(nets - {"mlp"})
+        more += ["rotations"] * ("omniglot" in map(images_of, sources))
+        return {name: settings[name] for name in (*EVERYWHERE, *names, *more)}
+
+    sources = [] if key.training == NONE else parts(key.training)
+    names = CELL if key.method in LEARNED else MAML_SETTINGS if key.method in MAML else ()
+    checks = [record(name, "train") for name in sources]
+    learned = fingerprint([some(names, sources), key, checks, versions("fewshot")])
+    names = ("test_tasks", "test_query", *RATES.get(key.method, ()))
+    steps = measured_steps(config)
+    tests = {
+        source: fingerprint([learned, source, some(names, [source]), steps, record(source, "test")])
+        for source in tested_on(config, key)
+    }
+    return Owners(learned, tests)
+
+
+@cache
+def record(source: str, split: Split) -> dict[str, Any]:
+    """Return what config.json says of a source's images."""
+    return pool(images_of(source), split).dataset.record()
+
+
+def job_keys(config: Config) -> list[JobKey]:
+    """Return the jobs that have something to be tested on."""
+    keys = [
+        JobKey(training, method, shots, seed)
+        for seed in config.seeds
+        for shots in config.shots
+        for method in config.methods
+        for training in ((NONE,) if method in HAND else config.training)
+    ]
+    return [key for key in keys if tested_on(config, key)]
+
+
+def make_jobs(config: Config, folder: Path, reuse: Sequence[Path] = ()) -> list[Job]:
+    """Return all jobs, the longest first.
+
+    Args:
+        config: the run's settings.
+        folder: where each job gets a folder.
+        reuse: such folders of other runs; what is finished there is taken over.
+    """
+    return longest_first(
+        Job(
+            key.name,
+            run_job,
+            (config, key, owners(config, key), folder, tuple(reuse)),
+            _units(config, key),
+        )
+        for key in job_keys(config)
+    )
+
+
+def _units(config: Config, key: JobKey) -> float:
+    testing = sum(_test_units(config, source) for source in tested_on(config, key))
+    return _train_units(config, key) * training_batches(config, key.method) + testing
+
+
+def _train_units(config: Config, key: JobKey) -> float:
+    """Rough cost of one meta-batch, in fine-tuning steps of one task with the MLP."""
+    sources = [] if key.training == NONE else parts(key.training)
+    cost = sum(COST[network_of(s)] for s in sources) / max(len(sources), 1)
+    if key.method in MAML:
+        return 3.0 * cost * config.maml_batch * config.maml_inner_steps
+    return 5.0 * cost * config.meta_batch * config.steps
+
+
+def _test_units(config: Config, source: str) -> float:
+    return COST[network_of(source)] * config.steps * config.test_tasks
+
+
+def run_job(
+    config: Config,
+    key: JobKey,
+    owner: Owners,
+    jobs: Path,
+    reuse: tuple[Path, ...],
+    monitor: Monitor,
+) -> None:
+    """Meta-train, then test; go on from whatever the folder holds already."""
+    folder, elsewhere = jobs / key.name, [other / key.name for other in reuse]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
+        setup = make_setup(config, key.training, key.shots, key.seed)
+        flat = _learned(setup, key, folder, elsewhere, owner.learned, monitor)
+        _test(setup, key, folder, elsewhere, owner.tests, flat, monitor)
+
+
+def _learned(
+    setup: Setup, key: JobKey, folder: Path, elsewhere: list[Path], owner: str, monitor: Monitor
+) -> Any:
+    """Return Φ or θ as one flat array, trained here or in another run; None if nothing is."""
+    config, file = setup.config, folder / "learned.npz"
+    batches, units = training_batches(config, key.method), _train_units(config, key)
+    if not batches:
+        return None
+    if not is_there(file, LEARNT, owner, [other / file.name for other in elsewhere]):
+        flat = train(
+            learner(setup, key.method), batches, folder, owner, setup.backend, monitor, units
+        )
+        write_arrays(file, LEARNT, owner, learned_arrays(folder, owner, flat))
+        (folder / CHECKPOINT).unlink()
+    flat = read_arrays(file, LEARNT, owner)["flat"]
+    if key.method in LEARNED and not (folder / PHI).exists():
+        save_phi(folder / PHI, owner, flat, setup.tuner, config.lstm_units)
+    monitor.report(batches * units)
+    return flat
+
+
+def _test(
+    setup: Setup,
+    key: JobKey,
+    folder: Path,
+    elsewhere: list[Path],
+    owner: dict[str, str],
+    flat: Any,
+    monitor: Monitor,
+) -> None:
+    """Leave the curves of each source, (3, tasks, measured steps)."""
+    config = setup.config
+    done = training_batches(config, key.method) * _train_units(config, key)
+    firsts = range(0, config.test_tasks, CHUNK)
+    chunks = [range(first, min(first + CHUNK, config.test_tasks)) for first in firsts]
+    for source in tested_on(config, key):
+        file, units = test_file(folder, source), _test_units(config, source)
+        if not is_there(file, CURVES, owner[source], [o / file.name for o in elsewhere]):
+            some = [
+                Part(
+                    f"{file.stem}-{tasks[0]:04d}",
+                    units * len(tasks) / config.test_tasks,
+                    partial(test_curves, setup, key.method, flat, source, tasks),
+                )
+                for tasks in chunks
+            ]
+            found = run_parts(some, folder, CURVES, owner[source], monitor, done)
+            write_arrays(file, CURVES, owner[source], {"curves": np.concatenate(found, axis=1)})
+            for part in some:
+                part_file(folder, part).unlink()
+        done += units
+        monitor.report(done)
+
+
+def test_file(folder: Path, source: str) -> Path:
+    """Return where a job's curves on a source are."""
+    return folder / f"test-{source.replace(':', '-')}.npz"
+
+
+def test_curves(setup: Setup, method: str, flat: Any, source: str, tasks: range) -> np.ndarray:
+    """Fine-tune on D_tr of each task and measure: (3, tasks, measured steps) float64.
+
+    ``flat`` is Φ, or the θ^(0) that MAML learned, or None.
+    """
+    config, seed, problem = setup.config, setup.seed, setup.problems[source]
+    sets = problem.data(seed, Stage.FEWSHOT_TEST_TASK, tasks, setup.shots, "test")
+    theta = problem.theta_0(seed, Stage.FEWSHOT_TEST_INIT, tasks)
+    if method in MAML:
+        theta = shared(setup.backend.asarray(flat), len(tasks), setup.backend)
+    optimizer = fine_tuner(setup, method, flat)
+    state, curve = optimizer.init(theta), []
+    wanted = set(measured_steps(config))
+    for k in range(config.steps + 1):
+        if k in wanted:
+            curve.append(measure(setup.backend, problem.loss, theta, sets))
+        if k < config.steps:
+            delta, state = optimizer.update(problem.loss.grad(theta, sets[0]), state)
+            theta = theta - delta
+    return np.stack(curve, axis=-1)

@@ -1,0 +1,191 @@
+"""Tables 2, A1 and A2 and Figure 3 as text: the paper beside our numbers, then the claims."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lft_validation.experiments.fewshot.claims import EARLY
+from lft_validation.experiments.fewshot.config import PAPER, Config
+from lft_validation.report import markdown_table
+
+TITLES = {
+    "table2": "Table 2: few-shot classifiers of different architecture",
+    "figure3": "Figure 3: accuracy against fine-tuning steps",
+    "tableA1": "Table A1: few-shot classifiers with 1 to 10 shots",
+    "tableA2": "Table A2: few-shot classifiers with two and four convolutions",
+}
+HOW_TO_READ = (
+    "Accuracy is measured on images of the task that fine-tuning did not see; ± is the standard "
+    "deviation over tasks (the paper does not say over what its own is, and it is too small for "
+    "tasks). The intervals are 95 %: of tasks, a bootstrap over the tasks of all seeds, for the "
+    "fine-tuners trained here; of seeds, Student's over the means of seeds, for new trainings as "
+    "well. Every method but MAML and FOMAML starts from a random network, the same for all of "
+    "them. n/a: MAML's shared θ belongs to one network and cannot start another.\n\n"
+    "Differences are paired over tasks, in percentage points. A claim holds if the interval and "
+    "every seed say so; LFT matches MAML if it is less than a point worse. No correction is made "
+    "for the number of claims."
+)
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage.
+
+    Example:
+        >>> percent(0.2571)
+        '25.7 %'
+    """
+    return f"{100.0 * share:.1f} %"
+
+
+def points(share: float) -> str:
+    """Return a difference of shares in percentage points.
+
+    Example:
+        >>> points(-0.0123)
+        '-1.2'
+    """
+    return f"{100.0 * share:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
+
+
+def stand_ins(summary: dict[str, Any]) -> list[str]:
+    """Say which source stands in another's place."""
+    return [
+        f"{other} stands in the place of {name}, which was not found; the paper's numbers beside "
+        f"it are those of {name}."
+        for name, other in summary["stand_in"].items()
+    ]
+
+
+def markdown(config: Config, summary: dict[str, Any]) -> str:
+    """Return table.md."""
+    paper = PAPER[config.table]
+    counts = ("meta_tasks", "test_tasks", "ways", "shots", "training")
+    same = all(getattr(config, n) == getattr(paper, n) for n in counts) or summary["stand_in"]
+    text = (
+        f"{config.ways}-way, {config.meta_tasks} meta-training tasks, {config.test_tasks} test "
+        f"tasks for each of {len(config.seeds)} seeds, backend {config.backend}, {config.dtype}: "
+        f"{'' if same else 'not '}the counts of the paper."
+    )
+    text = " ".join([text, *stand_ins(summary)])
+    parts = [f"# {TITLES[config.table]}", text, _results(config, summary), _early(config, summary),
+             _claims(summary), HOW_TO_READ]  # fmt: skip
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _results(config: Config, summary: dict[str, Any]) -> str:
+    ours = f"ours after {config.table_step} steps"
+    head = ("training", "testing", "shots", "method", "paper", ours, "interval of tasks",
+            "of seeds", "of each seed", "on D_tr")  # fmt: skip
+    rows: list[tuple[str, ...]] = [head]
+    for row in summary["rows"]:
+        at, seeds = row["at"][str(config.table_step)], row["interval_seeds"]
+        rows.append((
+            row["training"], row["testing"], str(row["shots"]), row["method"],
+            _paper(row["paper"]), f"{percent(at['accuracy'])} ± {percent(at['sd'])}",
+            _interval(row["interval_tasks"]), "–" if seeds is None else _interval(seeds),
+            ", ".join(percent(x) for x in row["by_seed"]), percent(at["train_accuracy"]),
+        ))  # fmt: skip
+    for row in summary["not_applicable"]:
+        empty = ("n/a",) * (len(head) - 4)
+        rows.append((row["training"], row["testing"], "any", row["method"], *empty))
+    return markdown_table(rows)
+
+
+def _early(config: Config, summary: dict[str, Any]) -> str:
+    """Accuracy after few steps: what Figure 3 shows."""
+    steps = [s for s in EARLY if s < config.table_step] + [config.table_step]
+    rows: list[tuple[str, ...]] = [
+        ("training", "testing", "shots", "method", *(f"step {s}" for s in steps))
+    ]
+    for row in summary["rows"]:
+        found = (percent(row["at"][str(s)]["accuracy"]) for s in steps)
+        rows.append((row["training"], row["testing"], str(row["shots"]), row["method"], *found))
+    return markdown_table(rows)
+
+
+def _paper(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    sd = f" ± {100.0 * row['sd']:.1f} %" if "sd" in row else ""
+    return f"{100.0 * row['accuracy']:.0f} %{sd}"
+
+
+def _interval(ends: list[float]) -> str:
+    return f"{100.0 * ends[0]:.1f} … {100.0 * ends[1]:.1f}"
+
+
+def _claims(summary: dict[str, Any]) -> str:
+    rows = [("claim", "training", "testing", "shots", "step", "paired difference", "95 % interval",
+             "of each seed", "verdict")]  # fmt: skip
+    for claim in summary["claims"]:
+        d = claim["difference"]
+        whose = "" if claim["of_the_paper"] else " (not claimed by the paper)"
+        margin = f" less {points(claim['margin'])[1:]}" if claim["margin"] else ""
+        rows.append((
+            claim["claim"] + margin + whose, claim["training"], claim["testing"],
+            str(claim["shots"]), str(claim["step"]), points(d["mean"]),
+            f"{points(d['low'])} … {points(d['high'])}",
+            " ".join(points(x) for x in d["by_seed"]), claim["verdict"],
+        ))  # fmt: skip
+    return markdown_table(rows) if len(rows) > 1 else ""
+
+
+def show(config: Config, summary: dict[str, Any]) -> None:
+    """Print the table and the paper's claims, readable in 80 columns."""
+    from rich.console import Console
+
+    out = Console()
+    out.print(_shown_results(config, summary))
+    for sentence in stand_ins(summary):
+        out.print(sentence)
+    if summary["claims"]:
+        out.print(_shown_claims(config, summary))
+        out.print("A claim holds or fails if the interval and every seed say so.", style="dim")
+
+
+def _where(config: Config, row: dict[str, Any]) -> str:
+    shots = f", {row['shots']} shots" if len(config.shots) > 1 else ""
+    return f"{row['training']} → {row['testing']}{shots}"
+
+
+def _shown_results(config: Config, summary: dict[str, Any]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    title = f"{TITLES[config.table]}, {config.ways}-way, after {config.table_step} steps"
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table.add_column("method")
+    for name in ("ours ± sd", "95 % of tasks", "95 % of seeds", "paper"):
+        table.add_column(name, justify="right")
+    where = ""
+    for row in summary["rows"]:
+        at, before, seeds = row["at"][str(config.table_step)], where, row["interval_seeds"]
+        if (where := _where(config, row)) != before:
+            table.add_row(f"[bold]{where}[/bold]")
+        ours = f"{percent(at['accuracy'])[:-2]} ± {percent(at['sd'])[:-2]}"
+        over = "–" if seeds is None else _interval(seeds)
+        table.add_row(row["method"], ours, _interval(row["interval_tasks"]), over,
+                      _paper(row["paper"]))  # fmt: skip
+    if summary["not_applicable"]:
+        methods = ", ".join(dict.fromkeys(row["method"] for row in summary["not_applicable"]))
+        table.caption = f"{methods}: not applicable across networks"
+    return table
+
+
+def _shown_claims(config: Config, summary: dict[str, Any]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    title = "Claims (points, paired over tasks, 95 % bootstrap)"
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    for name in ("claim", "difference", "interval", "verdict"):
+        table.add_column(name)
+    where = ""
+    for claim in (c for c in summary["claims"] if c["of_the_paper"]):
+        d, before = claim["difference"], where
+        if (where := _where(config, claim)) != before:
+            table.add_row(f"[bold]{where}[/bold]")
+        step = f", step {claim['step']}" if claim["step"] != config.table_step else ""
+        interval = f"{points(d['low'])} … {points(d['high'])}"
+        table.add_row(claim["claim"] + step, points(d["mean"]), interval, claim["verdict"])
+    return table

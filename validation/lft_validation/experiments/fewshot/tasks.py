@@ -1,0 +1,81 @@
+"""Few-shot tasks of section 5 and supplement F: the optimizee is the whole of a small network.
+
+Images of one source are classified by one architecture; tasks of other sources have other
+architectures, and no parameter in common with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from lft_backends.backend import Backend
+from lft_backends.draws import Stage
+from lft_ref import Conv2d, CrossEntropy, Data, Network, NetworkLoss, cnn, mnist_mlp
+from lft_validation.datasets import source as source_of
+from lft_validation.episodes import Episodes, draw, initial_weights
+from lft_validation.experiments.fewshot.config import LAYERS, Config, images_of, network_of
+
+Goal = Literal["train", "test"]  # meta-training or testing
+
+
+class FewShotProblem(NamedTuple):
+    """One source with its network: where tasks come from, and the loss on them."""
+
+    source: str  # its images, without the network
+    backend: Backend
+    config: Config
+    network: Network
+    loss: NetworkLoss  # the mean cross-entropy
+
+    @property
+    def d(self) -> int:
+        """Number of parameters of the network."""
+        return self.network.size
+
+    def data(
+        self, seed: int, stage: Stage, tasks: Sequence[int], shots: int, goal: Goal
+    ) -> tuple[Data, Data]:
+        """Return (D_tr, D_val): images (tasks, N, C, H, W) and classes (tasks, N)."""
+        config = self.config
+        query = config.query if goal == "train" else config.test_query
+        episodes = Episodes(
+            self.source, config.ways, shots, query, goal, rotations=self.turns(goal)
+        )
+        return draw(episodes, self.backend, seed, stage, tasks)
+
+    def turns(self, goal: Goal) -> bool:
+        """Whether turned images are further classes: of Omniglot's characters, in meta-training."""
+        return self.config.rotations and self.source == "omniglot" and goal == "train"
+
+    def theta_0(self, seed: int, stage: Stage, tasks: Sequence[int]) -> Any:
+        """Return random initial parameters for each task, (tasks, d)."""
+        return initial_weights(self.network, self.source, self.backend, seed, stage, tasks)
+
+
+def make_network(config: Config, source: str) -> Network:
+    """Return the network that a source's tasks train."""
+    shape, name = source_of(images_of(source)).shape, network_of(source)
+    if name == "mlp":
+        return mnist_mlp(config.ways, shape, (config.hidden[0], config.hidden[1]))
+    return cnn(shape, LAYERS[name], config.filters, config.ways)
+
+
+def make_problem(config: Config, backend: Backend, source: str) -> FewShotProblem:
+    """Return the tasks of one source."""
+    network = make_network(config, source)
+    loss = NetworkLoss(network, CrossEntropy("mean"))
+    return FewShotProblem(images_of(source), backend, config, network, loss)
+
+
+def numbers_per_image(network: Network, shape: tuple[int, int, int]) -> int:
+    """Return how many numbers one image takes on its way through: activations and patches."""
+    xs = network.activations(np.zeros(network.size), np.zeros((1, *shape)))
+    patches = [
+        layer.fan_in * y.shape[-2] * y.shape[-1]
+        for layer, y in zip(network.layers, xs[1:], strict=True)
+        if isinstance(layer, Conv2d)
+    ]
+    return int(sum(x.size for x in xs) + sum(patches))
