@@ -11,13 +11,25 @@ import time
 import numpy as np
 import pytest
 
-KILLS = 10
 COMMAND = "from lft_validation.cli import main; main(prog_name='lft')"
-SMOKE = ["reproduce", "figure4", "--preset", "smoke", "--workers", "2"]
+RUNS = {  # kills, settings, files
+    "figure4": (10, [], ("results.json", "table.md", "figure4.svg")),
+    # one Φ trained on tasks with an MLP and tasks with a CNN
+    "table2": (
+        4,
+        ["--methods", "LFT,Adam", "--set", "training=digits+digits:cnn4", "--meta-tasks", "16"],
+        (
+            "results.json",
+            "table2.svg",
+            "jobs/lft-digits-and-digits-cnn4-5shot-seed0/phi.npz",
+        ),
+    ),
+}
 
 
-def _start(out, resume: bool) -> subprocess.Popen[bytes]:
-    arguments = [*SMOKE, "--out", str(out), *(["--resume"] if resume else [])]
+def _start(experiment: str, out, resume: bool) -> subprocess.Popen[bytes]:
+    arguments = ["reproduce", experiment, "--preset", "smoke", "--workers", "2", "--out", str(out)]
+    arguments += [*RUNS[experiment][1], *(["--resume"] if resume else [])]
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -28,16 +40,18 @@ def _start(out, resume: bool) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments_leave_the_results_as_they_are(tmp_path):
+@pytest.mark.parametrize("experiment", RUNS)
+def test_kills_at_random_moments_leave_the_results_as_they_are(experiment, tmp_path):
+    kills, _, files = RUNS[experiment]
     begin = time.monotonic()
-    whole = _start(tmp_path / "whole", resume=False)
+    whole = _start(experiment, tmp_path / "whole" / "run", resume=False)
     assert whole.communicate(timeout=300)[1] is not None
     assert whole.returncode == 0
     duration = time.monotonic() - begin
 
-    out, rng, killed = tmp_path / "killed", np.random.default_rng(0), 0
-    for _ in range(KILLS):
-        process = _start(out, resume=(out / "config.json").exists())
+    out, rng, killed = tmp_path / "killed" / "run", np.random.default_rng(0), 0
+    for _ in range(kills):
+        process = _start(experiment, out, resume=(out / "config.json").exists())
         try:
             process.communicate(timeout=float(rng.uniform(0.1, 0.7)) * duration)
         except subprocess.TimeoutExpired:
@@ -47,9 +61,9 @@ def test_ten_kills_at_random_moments_leave_the_results_as_they_are(tmp_path):
         if process.poll() is None:
             kill(process.pid, signal.SIGKILL)
         process.communicate()
-    last = _start(out, resume=True)
+    last = _start(experiment, out, resume=True)
     errors = last.communicate(timeout=300)[1]
     assert last.returncode == 0, errors.decode()
-    assert killed >= KILLS // 2
-    for name in ("results.json", "table.md", "figure4.svg"):
-        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert killed >= kills // 2
+    for name in files:
+        assert (out / name).read_bytes() == (tmp_path / "whole" / "run" / name).read_bytes()

@@ -1,0 +1,264 @@
+"""``lft reproduce table2``, ``figure3``, ``tableA1``, ``tableA2``: from the command to a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("sklearn")  # the digits
+
+from lft_validation.cli import main
+from lft_validation.experiments.fewshot import needs
+from lft_validation.experiments.fewshot import run as run_module
+from lft_validation.experiments.fewshot.config import METHODS, NONE, TABLES, make_config
+from lft_validation.experiments.fewshot.run import JobKey, owners
+from lft_validation.tuners import load_tuner
+
+BOTH = "digits+digits:cnn2"
+TINY = (
+    "--preset", "smoke", "--workers", "1", "--meta-tasks", "2", "--test-tasks", "4",
+    "--lstm-units", "3", "--steps", "4", "--unroll", "2", "--set", "table_step=4",
+    "--set", f'training=["digits","{BOTH}"]', "--set", f'testing=["digits","{BOTH}"]',
+)  # fmt: skip
+LEARNT = "lft-digits-and-digits-cnn2-5shot-seed0"
+
+
+def lft(*arguments: str):
+    return CliRunner().invoke(main, ["reproduce", *arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    result = lft("table2", *TINY, "--out", str(out))
+    assert result.exit_code == 0, result.output
+    return out, result.output
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The methods that were meta-trained, in this order."""
+    seen = []
+    original = run_module.learner
+    monkeypatch.setattr(run_module, "learner", lambda *a: seen.append(a[1]) or original(*a))
+    return seen
+
+
+def rows_of(out) -> list[dict]:
+    return json.loads((out / "results.json").read_text())["rows"]
+
+
+def test_a_run_leaves_everything_that_was_promised(finished):
+    out, output = finished
+    wanted = {"config.json", "results.json", "table.md", "log.txt", "jobs"}
+    assert wanted | {"table2.png", "table2.svg"} <= {p.name for p in out.iterdir()}
+    rows = rows_of(out)
+    assert {r["method"] for r in rows} == set(METHODS)
+    # three learned in four cells, MAML's where they fit, two by hand on two sources
+    assert len(rows) == 3 * 4 + 2 + 2 * 2
+    assert all(row["tasks"] == 4 for row in rows)
+    assert all(row["paper"] is None for row in rows)  # the paper has no digits
+    assert "Table 2" in output
+    assert "not applicable across networks" in output
+    table = (out / "table.md").read_text()
+    assert all(f"| {method} |" in table for method in METHODS)
+    assert f"| digits | {BOTH} | any | MAML | n/a |" in table
+    data = json.loads((out / "config.json").read_text())["config"]["data"]
+    assert len(data["digits:cnn2"]["test"]["sha256"]) == 64
+    params, _ = load_tuner(out / "jobs" / LEARNT / "phi.npz")
+    assert params.n == 3
+
+
+def test_every_method_but_maml_starts_from_the_same_tasks_and_networks(finished):
+    rows = [r for r in rows_of(finished[0]) if r["testing"] == "digits"]
+    starts = {tuple(r["at"]["0"].values()) for r in rows if "MAML" not in r["method"]}
+    assert len(starts) == 1
+    maml = {tuple(r["at"]["0"].values()) for r in rows if "MAML" in r["method"]}
+    assert not maml & starts
+
+
+def test_the_output_fits_eighty_columns(finished):
+    assert max(len(line) for line in finished[1].splitlines() if "runs" not in line) <= 80
+
+
+def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_path, monkeypatch):
+    looks = 0
+
+    def stop_sometimes(self):
+        nonlocal looks
+        looks += 1
+        return looks in (2, 5, 11)
+
+    out = tmp_path / "stopped"
+    monkeypatch.setattr("lft_validation.jobs.Monitor.check", stop_sometimes)
+    codes = [lft("table2", *TINY, "--out", str(out)).exit_code]
+    while codes[-1] == 130:
+        codes.append(lft("table2", *TINY, "--out", str(out), "--resume").exit_code)
+    assert codes == [130, 130, 130, 0]
+    for name in ("results.json", "table.md", "table2.svg", f"jobs/{LEARNT}/phi.npz"):
+        assert (out / name).read_bytes() == (finished[0] / name).read_bytes()
+    assert not list(out.glob("jobs/*/curves-*"))
+    assert not list(out.glob("jobs/*/checkpoint.npz"))
+
+
+@pytest.mark.parametrize("workers", ["2", "4"])
+def test_incongruous_meta_training_gives_the_same_bits_on_more_processes(
+    finished, tmp_path, workers
+):
+    more = [*TINY, "--methods", "LFT,L2O,Adam", "--out", str(tmp_path / "r")]
+    more[more.index("--workers") + 1] = workers
+    assert lft("table2", *more).exit_code == 0
+    for file in ("phi.npz", "learned.npz", "test-digits.npz", "test-digits-cnn2.npz"):
+        one, other = (out / "jobs" / LEARNT / file for out in (finished[0], tmp_path / "r"))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_table_takes_over_the_trainings_of_the_runs_beside_it(finished, tmp_path, trained):
+    out = finished[0].parent / "figure3"
+    arguments = [*TINY, "--set", f"training={BOTH}", "--set", 'testing=["digits","digits:cnn2"]']
+    assert lft("figure3", *arguments, "--out", str(out)).exit_code == 0
+    assert trained == []
+    assert (out / "figure3.png").exists()
+    same = f"jobs/{LEARNT}/phi.npz"
+    assert (out / same).read_bytes() == (finished[0] / same).read_bytes()
+
+
+def test_a_training_is_shared_even_where_the_tests_differ(finished, tmp_path, trained):
+    other = lft("table2", *TINY, "--methods", "LFT,MAML", "--set", "test_query=3",
+                "--out", str(tmp_path / "r"), "--reuse", str(finished[0]))  # fmt: skip
+    assert other.exit_code == 0
+    assert trained == []
+    again = lft("table2", *TINY, "--methods", "LFT,MAML", "--learning-rate", "0.01",
+                "--out", str(tmp_path / "rate"), "--reuse", str(finished[0]))  # fmt: skip
+    assert again.exit_code == 0
+    assert trained == ["LFT", "LFT"]  # Adam's rate on Φ is not MAML's
+
+
+@pytest.mark.parametrize("table", ["tableA1", "tableA2"])
+def test_the_tables_of_the_supplement_run_on_digits(table, tmp_path):
+    small = TINY[: TINY.index("--set") + 2]
+    result = lft(table, *small, "--methods", "LFT,L2O,SGD", "--out", str(tmp_path / "r"))
+    assert result.exit_code == 0, result.output
+    names = {p.name for p in (tmp_path / "r").iterdir()}
+    assert {f"{table}.png", f"{table}.svg"} <= names
+    assert (f"{table}-shots.png" in names) == (table == "tableA1")
+    summary = json.loads((tmp_path / "r" / "results.json").read_text())
+    gains = [c for c in summary["claims"] if c["claim"].startswith("gain")]
+    assert len(gains) == (1 if table == "tableA1" else 0)
+    assert summary["stand_in"] == {}
+
+
+def test_cifar10_stands_in_the_place_of_miniimagenet_and_it_is_said(monkeypatch):
+    paper = make_config("tableA2", "paper", {})
+    monkeypatch.setattr(needs, "_is_there", lambda name: False)
+    config, stand_in = needs.with_stand_in(paper, asked=False)
+    assert stand_in == {"miniimagenet": "cifar10"}
+    assert config.training == ("omniglot", "cifar10", "omniglot+cifar10")
+    assert needs.with_stand_in(paper, asked=True) == (paper, {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "huge"], "unknown preset 'huge'; choose one of smoke"),
+        (["--backend", "fortran"], "unknown backend 'fortran'"),
+        (["--directions", "4"], "unknown setting 'directions'"),
+        (["--set", "training=imagenet"], "the sources of training 'imagenet' must be some of"),
+        (["--set", "training=digits:rnn"], "the network of 'digits:rnn' must be one of mlp"),
+        (["--set", "testing=digits+digits"], "each once"),
+        (["--set", "testing=[]"], "testing must be some of"),
+        (["--set", "training=[3]"], "the sources of training 3 must be some of"),
+        (["--set", "ways=1"], "ways must be at least 2, found 1"),
+        (["--set", "ways=11"], "a task needs 11 classes, but digits (train) has 10"),
+        (["--shots", "500"], "a task needs 500 + 3 images of a class"),
+        (["--shots", "0"], "shots must be distinct whole numbers of at least 1"),
+        (["--hidden", "4"], "hidden must be two widths"),
+        (["--unroll", "7"], "steps must be a multiple of unroll"),
+        (["--set", "maml_batch=3"], "meta_tasks must be a multiple of maml_batch"),
+        (["--set", "table_step=11"], "table_step must be at most steps, found 11 and 10"),
+        (["--test-tasks", "1"], "test_tasks must be at least 2 for each source of a union"),
+        (["--methods", "LFT,Reptile"], "unknown 'Reptile'"),
+        (["--set", "val_shots=3"], "unknown setting 'val_shots'"),
+        (["--reuse", "nowhere"], "--reuse nowhere is not a run folder"),
+        (
+            ["--methods", "MAML", "--set", "training=digits", "--set", "testing=digits:cnn2"],
+            "none of the methods MAML can be tested on digits:cnn2 after training on digits",
+        ),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = lft("table2", "--preset", "smoke", *arguments)
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.output.split())
+    assert not list(tmp_path.iterdir())  # nothing was started
+
+
+def test_data_that_are_not_there_are_said_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LFT_DATA", str(tmp_path))
+    monkeypatch.setattr("lft_validation.datasets.cache_folder", lambda: tmp_path / "none")
+    result = lft("table2", "--preset", "smoke", "--set", "testing=svhn")
+    assert result.exit_code == 2
+    assert "no svhn in" in " ".join(result.output.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_does_not_fit_into_memory_says_so_before_it_starts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lft_validation.experiments.usable.free_memory", lambda: 2**20)
+    result = lft("table2", "--preset", "smoke")
+    assert result.exit_code == 2
+    message = " ".join(result.output.split())
+    assert "GiB are free; use fewer --workers, or a smaller --unroll" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_memory_of_an_unroll_grows_with_its_length_the_batch_and_the_network():
+    config = make_config("table2", "smoke", {})
+    least = needs.memory_bytes(config)
+    for change in ({"unroll": 10}, {"filters": 16}, {"dtype": "float64"}, {"lstm_units": 40}):
+        assert needs.memory_bytes(make_config("table2", "smoke", change)) > least
+    large = make_config("table2", "smoke", {"meta_tasks": 64, "meta_batch": 64})
+    assert needs.memory_bytes(large) > 4 * least
+
+
+def test_fingerprints_cover_what_a_file_depends_on_and_nothing_else():
+    config = make_config("table2", "smoke", {})
+    key = JobKey("digits", "LFT", 5, 0)
+    known = owners(config, key)
+    other = {"seeds": (5,), "methods": ("LFT",), "maml_alpha": 1.0, "adam_rate": 1.0, "filters": 9,
+             "testing": ("digits",), "training": ("digits",), "table": "figure3"}  # fmt: skip
+    same = owners(dataclasses.replace(config, **other), key)
+    assert same.learned == known.learned
+    assert same.tests == {"digits": known.tests["digits"]}
+    assert owners(dataclasses.replace(config, test_tasks=8), key).learned == known.learned
+    assert owners(dataclasses.replace(config, test_tasks=8), key).tests != known.tests
+    for change in ({"query": 9}, {"hidden": (3, 3)}, {"p": 3.0}, {"ways": 3}):
+        assert owners(dataclasses.replace(config, **change), key).learned != known.learned
+    hand = JobKey(NONE, "Adam", 5, 0)
+    assert owners(dataclasses.replace(config, adam_rate=1.0), hand) != owners(config, hand)
+    assert owners(dataclasses.replace(config, sgd_rate=1.0), hand) == owners(config, hand)
+
+
+def test_the_presets_are_valid_and_the_papers_counts_are_the_papers():
+    for table in TABLES:
+        for preset in ("smoke", "quick"):
+            config = make_config(table, preset, {})
+            assert config.table == table
+    paper = make_config("table2", "paper", {})
+    assert (paper.ways, paper.shots, paper.test_tasks, paper.lstm_units) == (2, (5,), 500, 10)
+    assert len(paper.seeds) >= 3
+    assert make_config("figure3", "paper", {}).seeds == paper.seeds
+    assert make_config("tableA1", "paper", {}).shots == (1, 3, 5, 10)
+    assert make_config("tableA2", "smoke", {}).ways == 2
+
+
+def test_training_that_diverges_ends_with_exit_code_1(tmp_path):
+    wild = ["--methods", "LFT", "--learning-rate", "1e38"]
+    result = lft("table2", *TINY, *wild, "--out", str(tmp_path / "r"))
+    assert result.exit_code == 1
+    assert "diverged" in result.output

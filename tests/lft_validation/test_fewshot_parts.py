@@ -1,0 +1,270 @@
+"""The parts of few-shot classification: tasks, learners, measurement, claims, tables, figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")  # the digits
+
+from lft_backends.backend import get_backend
+from lft_backends.draws import Stage
+from lft_ref import Data
+from lft_validation.experiments.fewshot.claims import Cell, claims
+from lft_validation.experiments.fewshot.config import (
+    METHODS,
+    NONE,
+    applicable,
+    make_config,
+    measured_steps,
+    network_of,
+    parts,
+)
+from lft_validation.experiments.fewshot.methods import fine_tuner, learner, make_setup, meta_groups
+from lft_validation.experiments.fewshot.metrics import RAN_AWAY, measure
+from lft_validation.experiments.fewshot.plot import draw
+from lft_validation.experiments.fewshot.report import read_paper, summarise, union
+from lft_validation.experiments.fewshot.tables import markdown
+from lft_validation.experiments.fewshot.tasks import make_network, make_problem, numbers_per_image
+
+NUMPY = get_backend("numpy", "float64")
+BOTH = "digits+digits:cnn2"
+
+
+def setup_of(training: str = BOTH, **changes):
+    union = {"training": (training,), "testing": (training,), "dtype": "float64"}
+    config = make_config("table2", "smoke", union | changes)
+    return make_setup(config, training, 5, 0)
+
+
+def test_a_source_has_its_own_network():
+    config = make_config("table2", "paper", {})
+    sizes = {s: make_network(config, s).size for s in ("mnist", "cifar10", "digits:cnn2")}
+    assert sizes == {"mnist": 26_242, "cifar10": 28_898, "digits:cnn2": 9_826}
+    assert [network_of(s) for s in ("omniglot", "miniimagenet", "svhn")] == ["cnn2", "cnn4", "cnn4"]
+
+
+def test_tasks_of_a_union_take_turns_between_networks_of_different_size():
+    one = setup_of(meta_batch=1)
+    sizes = [[t.theta_0.shape for t in meta_groups(one, "LFT", batch)] for batch in range(3)]
+    mlp, cnn = (make_network(one.config, s).size for s in parts(BOTH))
+    assert sizes == [[(1, mlp)], [(1, cnn)], [(1, mlp)]]
+    assert mlp != cnn
+
+
+def test_a_meta_batch_of_a_union_has_a_group_for_each_network():
+    two = setup_of(meta_batch=4)
+    mlp, cnn = (make_network(two.config, s).size for s in parts(BOTH))
+    assert [t.theta_0.shape for t in meta_groups(two, "LFT", 0)] == [(2, mlp), (2, cnn)]
+
+
+@pytest.mark.parametrize("meta_batch", [1, 2])
+def test_one_phi_is_trained_on_networks_of_different_size(meta_batch):
+    method = learner(setup_of(meta_batch=meta_batch), "LFT")
+    state = method.init()
+    flats = [state.flat]
+    for batch in range(2):
+        state, loss = method.update(state, batch)
+        assert np.isfinite(loss)
+        flats.append(state.flat)
+    assert not np.array_equal(flats[0], flats[1])
+    assert not np.array_equal(flats[1], flats[2])
+
+
+def test_l2o_is_judged_on_what_it_is_fine_tuned_on():
+    setup = setup_of("digits")
+    lft, l2o, only = (meta_groups(setup, m, 0)[0] for m in ("LFT", "L2O", "L2O-train"))
+    assert [t.train.x.shape[1] for t in (lft, l2o, only)] == [10, 16, 10]
+    assert [t.val.x.shape[1] for t in (lft, l2o, only)] == [6, 16, 10]
+    np.testing.assert_array_equal(l2o.train.x, l2o.val.x)
+    np.testing.assert_array_equal(only.val.x, lft.train.x)
+
+
+def test_a_task_met_again_has_its_data_and_another_start():
+    setup = setup_of("digits", passes=2)
+    first, again = (meta_groups(setup, "LFT", batch)[0] for batch in (1, 5))
+    np.testing.assert_array_equal(first.train.x, again.train.x)
+    assert not np.array_equal(first.theta_0, again.theta_0)
+
+
+def test_maml_and_fomaml_learn_a_start_for_one_network():
+    starts = {}
+    for name in ("MAML", "FOMAML"):
+        method = learner(setup_of("digits", maml_learning_rate=0.1), name)
+        state = method.init()
+        first = state.flat
+        for batch in range(2):
+            state, _ = method.update(state, batch)
+        starts[name] = state.flat
+        assert not np.array_equal(state.flat, first)
+    assert not np.array_equal(starts["MAML"], starts["FOMAML"])
+
+
+def test_methods_are_tested_where_they_fit():
+    for method in ("MAML", "FOMAML"):
+        assert applicable("mnist", method, "mnist")
+        assert not applicable("mnist", method, "cifar10")
+        assert not applicable("mnist+cifar10", method, "mnist+cifar10")
+    assert applicable("mnist", "LFT", "cifar10")
+    assert applicable(NONE, "Adam", "mnist+cifar10")
+    assert not applicable("mnist", "Adam", "mnist")
+
+
+def test_fine_tuning_lowers_the_loss_of_both_networks():
+    config = make_config("table2", "smoke", {"dtype": "float64", "testing": (BOTH,)})
+    setup = make_setup(config, NONE, 5, 0)
+    for name in parts(BOTH):
+        problem = setup.problems[name]
+        train, _ = problem.data(0, Stage.FEWSHOT_TEST_TASK, range(3), 5, "test")
+        theta = problem.theta_0(0, Stage.FEWSHOT_TEST_INIT, range(3))
+        rule, before = fine_tuner(setup, "SGD", None), problem.loss.value(theta, train)
+        state = rule.init(theta)
+        for _ in range(5):
+            delta, state = rule.update(problem.loss.grad(theta, train), state)
+            theta = theta - delta
+        assert (problem.loss.value(theta, train) < before).all()
+
+
+def test_accuracy_is_the_share_of_images_whose_largest_logit_is_right():
+    config = make_config("table2", "smoke", {})
+    problem = make_problem(config, NUMPY, "digits:cnn2")
+    sets = problem.data(0, Stage.FEWSHOT_TEST_TASK, range(3), 5, "test")
+    theta = problem.theta_0(0, Stage.FEWSHOT_TEST_INIT, range(3))
+    found = measure(NUMPY, problem.loss, theta, sets)
+    for row, data in ((0, sets[1]), (2, sets[0])):
+        z = problem.network.activations(theta, data.x)[-1]
+        expected = [np.mean([np.argmax(a) == c for a, c in zip(z[i], data.y[i], strict=True)])
+                    for i in range(3)]  # fmt: skip
+        np.testing.assert_allclose(found[row], expected)
+    np.testing.assert_allclose(found[1], problem.loss.value(theta, sets[1]))
+    with np.errstate(all="ignore"):
+        gone = measure(NUMPY, problem.loss, np.full_like(theta, np.nan), sets)
+    np.testing.assert_array_equal(gone[[0, 2]], 0.0)
+    np.testing.assert_array_equal(gone[1], RAN_AWAY)
+
+
+def test_an_image_takes_its_activations_and_the_patches_of_every_convolution():
+    config = make_config("table2", "smoke", {})
+    shape = (1, 8, 8)
+    mlp, cnn = (numbers_per_image(make_network(config, s), shape) for s in parts(BOTH))
+    assert mlp == 64 + 64 + 8 + 8 + 8 + 8 + 2  # image, flattened, hidden, ReLU, hidden, ReLU, out
+    patches = 9 * 64 + 4 * 9 * 16
+    assert cnn == patches + 64 + 4 * (64 + 16 + 16) + 4 * (16 + 4 + 4) + 16 + 2
+
+
+def made_up(config, better: float = 0.2, seed: int = 0):
+    """Results of every cell that applies: LFT's accuracy is higher, the more so the fewer shots."""
+    rng, results = np.random.default_rng(seed), {}
+    shape = (3, config.test_tasks, len(measured_steps(config)))
+    for shots in config.shots:
+        for method in config.methods:
+            gain = better / shots if method == "LFT" else 0.0
+            for training in (NONE,) if method in ("SGD", "Adam") else config.training:
+                for testing in config.testing:
+                    if applicable(training, method, testing):
+                        curves = 0.5 + gain + 0.01 * rng.uniform(size=shape)
+                        results[Cell(training, method, testing, shots)] = [curves]
+    return results
+
+
+def test_claims_are_judged_in_the_direction_that_is_better():
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
+    judged = claims(config, made_up(config))
+    assert {c["verdict"] for c in judged} == {"holds"}
+    # nine cells: two kinds of L2O and two rules by hand; in two of them MAML and FOMAML besides
+    assert len(judged) == 9 * 4 + 2 * 2
+    assert {c["margin"] for c in judged if "matches" in c["claim"]} == {0.01}
+    assert [c["of_the_paper"] for c in judged if c["claim"] == "LFT > Adam"] == [False] * 9
+    assert {c["verdict"] for c in claims(config, made_up(config, -0.5))} == {"fails"}
+
+
+def test_lft_matches_maml_within_a_margin_of_one_point():
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 40})
+    results = made_up(config, better=-0.005 * 5)
+    verdicts = {c["claim"]: c["verdict"] for c in claims(config, results)}
+    assert verdicts["LFT matches MAML"] == "holds"
+    assert verdicts["LFT > L2O"] == "fails"
+
+
+def test_the_gain_over_l2o_is_compared_between_numbers_of_shots():
+    config = make_config("tableA1", "paper", {"test_tasks": 20})
+    judged = [c for c in claims(config, made_up(config)) if c["claim"].startswith("gain")]
+    names = [c["claim"] for c in judged if "L2O:" in c["claim"]]
+    assert names == [
+        f"gain over L2O: {a} > {b} shots" for a, b in ((1, 3), (3, 5), (5, 10), (1, 10))
+    ]
+    assert {c["verdict"] for c in judged} == {"holds"}
+    against = [c for c in claims(config, made_up(config, -0.2)) if c["claim"].startswith("gain")]
+    assert {c["verdict"] for c in against} == {"fails"}
+
+
+def test_figure_3_judges_the_early_steps_too():
+    config = make_config("figure3", "paper", {"seeds": (0,), "test_tasks": 20})
+    judged = claims(config, made_up(config))
+    steps = [c["step"] for c in judged if c["claim"] == "LFT > L2O" and c["testing"] == "mnist"]
+    assert steps == [1, 2, 5, 10, 20, config.table_step]
+    assert {c["step"] for c in judged if c["claim"] == "LFT > Adam"} == {config.table_step}
+
+
+def test_the_papers_tables_are_as_printed():
+    counts = {table: len(read_paper(table)["rows"]) for table in ("table2", "tableA1", "tableA2")}
+    assert counts == {"table2": 13, "tableA1": 8, "tableA2": 13}
+    rows = {(r["training"], r["method"], r["testing"]): r for r in read_paper("table2")["rows"]}
+    assert rows["mnist+cifar10", "LFT", "mnist+cifar10"]["accuracy"] == 0.72
+    assert rows["cifar10", "MAML", "cifar10"]["sd"] == 0.008
+    assert read_paper("figure3")["rows"] == []
+
+
+def test_the_table_has_the_paper_beside_ours_and_says_where_a_method_does_not_apply(tmp_path):
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 8})
+    results = made_up(config)
+    summary = summarise(config, results, {})
+    assert len(summary["rows"]) == 3 * 9 + 2 * 2 + 2 * 3
+    by_cell = {(r["training"], r["method"], r["testing"]): r for r in summary["rows"]}
+    assert by_cell["cifar10", "LFT", "mnist"]["paper"] == {"accuracy": 0.35, "sd": 0.019}
+    assert by_cell["mnist", "LFT", "mnist"]["paper"] is None
+    assert by_cell["mnist", "LFT", "mnist"]["interval_seeds"] is None
+    low, high = by_cell["mnist", "LFT", "mnist"]["interval_tasks"]
+    assert low < by_cell["mnist", "LFT", "mnist"]["by_seed"][0] < high
+    text = markdown(config, summary)
+    assert "| cifar10 | mnist | 5 | LFT | 35 % ± 1.9 % | 54." in text
+    assert "| mnist+cifar10 | mnist | any | MAML | n/a |" in text
+    assert "not the counts of the paper" in text
+    assert {p.name for p in draw(config, results, tmp_path)} == {"table2.png", "table2.svg"}
+
+
+def test_what_stands_in_is_compared_with_what_it_stands_for():
+    unions = dict.fromkeys(("training", "testing"), ("omniglot", "cifar10", "omniglot+cifar10"))
+    config = make_config("tableA2", "paper", {"test_tasks": 8, "methods": ("LFT", "L2O")} | unions)
+    summary = summarise(config, made_up(config), {"miniimagenet": "cifar10"})
+    by_cell = {(r["training"], r["method"], r["testing"]): r for r in summary["rows"]}
+    assert by_cell["omniglot+cifar10", "LFT", "cifar10"]["paper"]["accuracy"] == 0.45
+    assert by_cell["cifar10", "LFT", "omniglot"]["paper"] is None
+    assert "cifar10 stands in the place of miniimagenet" in markdown(config, summary)
+
+
+def test_a_unions_tasks_are_as_many_of_each_source():
+    config = make_config("table2", "smoke", {"test_tasks": 5})
+    a, b = np.zeros((3, 5, 4)), np.ones((3, 5, 4))
+    joined = union(config, {"digits": a, "mnist": b}, ["digits", "mnist"])
+    np.testing.assert_array_equal(joined[0, :, 0], [0, 0, 1, 1])
+    np.testing.assert_array_equal(union(config, {"digits": a}, ["digits"]), a)
+
+
+def test_every_method_has_a_colour_and_measured_steps_include_what_tables_show():
+    from lft_validation.experiments.fewshot.plot import COLOURS
+
+    assert set(COLOURS) == set(METHODS)
+    config = make_config("table2", "paper", {"table_step": 73})
+    steps = measured_steps(config)
+    assert {0, 1, 2, 5, 10, 20, 73, config.steps} <= set(steps)
+    assert steps == sorted(set(steps))
+
+
+def test_d_tr_and_d_val_of_a_test_task_are_of_the_test_images():
+    problem = make_problem(make_config("table2", "smoke", {}), NUMPY, "digits")
+    train, test = (problem.data(0, Stage.FEWSHOT_TEST_TASK, [0], 5, goal)[0]
+                   for goal in ("train", "test"))  # fmt: skip
+    assert isinstance(train, Data)
+    assert train.x.shape == test.x.shape == (1, 10, 1, 8, 8)
+    assert not np.array_equal(train.x, test.x)
