@@ -43,6 +43,8 @@ class Stage(IntEnum):
     FEWSHOT_TEST_INIT = 54
     FEWSHOT_TEST_DIRECTIONS = 55
     FEWSHOT_MAML_INIT = 56  # where MAML's shared θ starts from
+    FINETUNE_TASK = 60  # lft finetune: images to tune on and to judge by
+    FINETUNE_INIT = 61  # initial networks
 
 
 def stream(seed: int, stage: Stage, task: int = 0, step: int = 0) -> np.random.Generator:

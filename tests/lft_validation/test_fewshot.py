@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +15,7 @@ from lft_validation.cli import main
 from lft_validation.experiments.fewshot import needs
 from lft_validation.experiments.fewshot import run as run_module
 from lft_validation.experiments.fewshot.config import METHODS, NONE, TABLES, make_config
+from lft_validation.experiments.fewshot.methods import learner, make_setup
 from lft_validation.experiments.fewshot.run import JobKey, owners
 from lft_validation.tuners import load_tuner
 
@@ -213,16 +215,34 @@ def test_a_run_that_does_not_fit_into_memory_says_so_before_it_starts(tmp_path, 
     result = lft("table2", "--preset", "smoke")
     assert result.exit_code == 2
     message = " ".join(result.output.split())
-    assert "GiB are free; use fewer --workers, or a smaller --unroll" in message
+    assert "GiB are free; use fewer --workers, or smaller --lstm-units" in message
     assert not list(tmp_path.iterdir())
 
 
+def test_where_memory_is_short_the_unroll_is_computed_again_in_segments(monkeypatch):
+    config = make_config("table2", "paper", {})
+    needed = {s: needs.memory_bytes(config, s) for s in (None, 12, 5)}
+    assert needed[None] > needed[12] > needed[5]
+    for segment, free in ((None, needed[None]), (12, needed[12])):
+        monkeypatch.setattr("lft_validation.experiments.usable.free_memory", lambda f=free: 2 * f)
+        assert needs.fitting_segment(config, 2) == segment
+
+
+def test_segments_change_no_bit_of_what_is_learned():
+    config = make_config("table2", "smoke", {"dtype": "float64"})
+    flats = []
+    for segment in (None, 2):
+        method = learner(make_setup(config, BOTH, 5, 0, segment), "LFT")
+        flats.append(method.update(method.init(), 0)[0].flat)
+    np.testing.assert_array_equal(*flats)
+
+
 def test_the_memory_of_an_unroll_grows_with_its_length_the_batch_and_the_network():
-    config = make_config("table2", "smoke", {})
-    least = needs.memory_bytes(config)
-    for change in ({"unroll": 10}, {"filters": 16}, {"dtype": "float64"}, {"lstm_units": 40}):
-        assert needs.memory_bytes(make_config("table2", "smoke", change)) > least
-    large = make_config("table2", "smoke", {"meta_tasks": 64, "meta_batch": 64})
+    least = needs.memory_bytes(make_config("table2", "paper", {"maml_batch": 1}))
+    for change in ({"unroll": 40}, {"filters": 64}, {"dtype": "float64"}, {"lstm_units": 40}):
+        more = make_config("table2", "paper", {"maml_batch": 1} | change)
+        assert needs.memory_bytes(more) > least
+    large = make_config("table2", "paper", {"maml_batch": 1, "meta_batch": 8})
     assert needs.memory_bytes(large) > 4 * least
 
 

@@ -11,6 +11,10 @@ import lft_ref
 COMMANDS = {
     "data": ("lft_validation.commands.data", "List, verify or download image data."),
     "doctor": ("lft_validation.commands.doctor", "Say what works on this machine."),
+    "finetune": (
+        "lft_validation.commands.finetune",
+        "Fine-tune a network on few images of yours.",
+    ),
     "gradcheck": (
         "lft_validation.commands.gradcheck",
         "Check a meta-gradient, ours or yours, term by term.",

@@ -25,6 +25,7 @@ from lft_ref import (
     Task,
     ZerothOrder,
     adam,
+    adjoint,
     clip_by_norm,
     flatten,
     from_draws,
@@ -38,6 +39,7 @@ from lft_ref import (
     train_on,
     unflatten,
 )
+from lft_ref.meta import Engine
 from lft_validation.experiments.training import Learner, LearnerState, decaying
 
 LEARNED = ("LFT", "L2O", "L2O-train")
@@ -94,6 +96,7 @@ def learned_learner(
     backend: Backend,
     seed: int,
     groups: Callable[[int], list[Task]],
+    engine: Engine = adjoint,
 ) -> Learner:
     """LFT, L2O and L2O-train: Algorithm 1. What they differ in is the data of ``groups``.
 
@@ -103,6 +106,7 @@ def learned_learner(
         backend: where to compute.
         seed: of the initial Φ.
         groups: the groups of tasks of the meta-batch of a given number.
+        engine: what gives ∇_Φ; where memory is short, ``partial(adjoint, segment=s)``.
     """
     m, n = tuner.cell.preprocess.m, settings.lstm_units
     updates = settings.batches * (settings.steps // settings.unroll)
@@ -117,7 +121,7 @@ def learned_learner(
     def update(state: LearnerState, batch: int) -> tuple[LearnerState, Any]:
         meta = MetaState(unflatten(state.flat, m, n), state.adam, 0)
         meta, infos = train_on(
-            meta, tuner, groups(batch), weights, settings.steps, optimizer, settings.clip
+            meta, tuner, groups(batch), weights, settings.steps, optimizer, settings.clip, engine
         )
         return LearnerState(flatten(meta.params), meta.optimizer), infos[-1].meta_loss
 

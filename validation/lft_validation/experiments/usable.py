@@ -23,6 +23,11 @@ def usable_backend(name: str, dtype: str = "float64", device: str | None = None)
         raise UserError(str(error)) from error
 
 
+def fits(needed: int, workers: int) -> bool:
+    """Say whether so many processes of so many bytes have the memory that they need."""
+    return needed * workers <= free_memory()
+
+
 def check_memory(needed: int, workers: int, remedy: str) -> None:
     """Say how much memory is missing, and what to change.
 
@@ -34,11 +39,10 @@ def check_memory(needed: int, workers: int, remedy: str) -> None:
     Raises:
         UserError: if there is not enough.
     """
-    free = free_memory()
-    if needed * workers > free:
+    if not fits(needed, workers):
         raise UserError(
             f"this run needs about {needed * workers / GIB:.1f} GiB in {workers} processes, and "
-            f"{free / GIB:.1f} GiB are free; use fewer --workers, or {remedy}"
+            f"{free_memory() / GIB:.1f} GiB are free; use fewer --workers, or {remedy}"
         )
 
 

@@ -59,14 +59,14 @@ class Config:
     meta_tasks: int = 1000
     passes: int = 1  # over them
     meta_batch: int = 1
-    steps: int = 100
+    steps: int = 40
     unroll: int = 20  # K
     weighting: str = "every"  # w_k
     lstm_units: int = 10  # n
     preprocess: str = "log_sign"
     p: float = 10.0  # of log_sign
     second_order: bool = True  # whether ∂g/∂θ is kept
-    output_scale: float = 0.1
+    output_scale: float = 0.03
     learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
     clip_norm: float = 1.0
 
@@ -82,7 +82,7 @@ class Config:
 
     # testing
     test_tasks: int = 500
-    table_step: int = 100  # what the tables compare after so many steps
+    table_step: int = 40  # what the tables compare after so many steps
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
@@ -176,7 +176,7 @@ def _smoke(paper: Config) -> Config:
 def _quick(paper: Config) -> Config:
     return replace(
         paper, seeds=(0,), methods=tuple(m for m in paper.methods if m != "L2O-train"),
-        meta_tasks=40, steps=40, table_step=40, filters=16, query=5, test_tasks=40,
+        meta_tasks=80, filters=16, query=5, test_tasks=40,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lft_validation.experiments.fewshot.config import TABLES, Config, make_config
-from lft_validation.experiments.fewshot.needs import check_usable, with_stand_in
+from lft_validation.experiments.fewshot.needs import check_usable, fitting_segment, with_stand_in
 from lft_validation.experiments.fewshot.plot import draw
 from lft_validation.experiments.fewshot.report import collect, summarise
 from lft_validation.experiments.fewshot.run import make_jobs
@@ -42,8 +42,10 @@ def reproduce(
     source = reused(reuse)
     known = len(config.seeds) * len(config.shots) * len(config.methods) * len(config.training)
     workers = min(workers or cores(), known)
-    data = check_usable(config, workers)
-    jobs = make_jobs(config, out / "jobs", siblings(out) if source is None else [source])
+    data = check_usable(config)
+    segment = fitting_segment(config, workers)
+    others = siblings(out) if source is None else [source]
+    jobs = make_jobs(config, out / "jobs", others, segment)
     run_in_folder(
         "fewshot",
         preset,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from lft_backends.backend import Backend, get_backend
 from lft_backends.draws import Stage
-from lft_ref import FineTuner, Optimizer, Task, adam, sgd
+from lft_ref import FineTuner, Optimizer, Task, adam, adjoint, sgd
 from lft_validation.experiments.fewshot.config import MAML, NONE, Config, parts
 from lft_validation.experiments.fewshot.tasks import FewShotProblem, make_problem
 from lft_validation.experiments.learners import (
@@ -33,9 +34,12 @@ class Setup(NamedTuple):
     problems: dict[str, FewShotProblem]  # by source
     training: tuple[str, ...]  # the sources that tasks of meta-training alternate between
     tuner: FineTuner
+    segment: int | None  # of the unroll, where memory is short
 
 
-def make_setup(config: Config, training: str, shots: int, seed: int) -> Setup:
+def make_setup(
+    config: Config, training: str, shots: int, seed: int, segment: int | None = None
+) -> Setup:
     """Build what a job needs from plain settings."""
     backend = get_backend(config.backend, config.dtype, config.device)
     tuner = make_tuner(
@@ -47,7 +51,7 @@ def make_setup(config: Config, training: str, shots: int, seed: int) -> Setup:
     )
     trained_on = () if training == NONE else tuple(parts(training))
     problems = {name: make_problem(config, backend, name) for name in config.sources}
-    return Setup(config, seed, shots, backend, problems, trained_on, tuner)
+    return Setup(config, seed, shots, backend, problems, trained_on, tuner, segment)
 
 
 def training_batches(config: Config, method: str) -> int:
@@ -81,6 +85,7 @@ def _learned(setup: Setup, method: str) -> Learner:
         setup.backend,
         setup.seed,
         lambda batch: meta_groups(setup, method, batch),
+        partial(adjoint, segment=setup.segment),
     )
 
 

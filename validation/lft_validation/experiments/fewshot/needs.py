@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
+from lft_ref import adjoint_memory_bytes
 from lft_validation.datasets import SOURCES, SPLITS, find
 from lft_validation.datasets import source as source_of
 from lft_validation.episodes import Episodes, check_episodes, pool
@@ -14,8 +16,8 @@ from lft_validation.experiments.fewshot.tasks import make_network, numbers_per_i
 from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.usable import (
     check_memory,
+    fits,
     step_numbers,
-    unroll_numbers,
     usable_backend,
 )
 
@@ -49,12 +51,11 @@ def _is_there(name: str) -> bool:
     return find(source_of(name)) is not None
 
 
-def check_usable(config: Config, workers: int) -> dict[str, Any]:
+def check_usable(config: Config) -> dict[str, Any]:
     """Return the record of all data.
 
     Raises:
-        UserError: if the backend is not there, or a source's files or enough images in them, or
-            memory does not suffice.
+        UserError: if the backend is not there, or a source's files or enough images in them.
     """
     usable_backend(config.backend, config.dtype, config.device)
     for name in config.sources:
@@ -62,28 +63,46 @@ def check_usable(config: Config, workers: int) -> dict[str, Any]:
             for split, query in zip(SPLITS, (config.query, config.test_query), strict=True):
                 some = Episodes(images_of(name), config.ways, shots, query, split)
                 check_episodes(some, pool(images_of(name), split))
-    remedy = "a smaller --unroll, --lstm-units, --set query or --set filters"
-    check_memory(memory_bytes(config), workers, remedy)
     return {name: {split: record(name, split) for split in SPLITS} for name in config.sources}
 
 
-def memory_bytes(config: Config) -> int:
+def fitting_segment(config: Config, workers: int) -> int | None:
+    """Return how many steps of the unroll are kept at once: all (None), or what memory allows.
+
+    Raises:
+        UserError: if memory does not suffice even for √K of them, which takes least.
+    """
+    K = config.unroll
+    least: int = ceil(K**0.5)
+    segments: tuple[int | None, ...] = (None, *range(K - 1, least, -1))
+    for segment in segments:
+        if fits(memory_bytes(config, segment), workers):
+            return segment
+    remedy = "smaller --lstm-units, --set query or --set filters"
+    check_memory(memory_bytes(config, least), workers, remedy)
+    return least
+
+
+def memory_bytes(config: Config, segment: int | None = None) -> int:
     """Estimate the peak memory of one process: meta-training or testing, whichever is more.
 
-    Meta-training goes back through K steps (the adjoint: forward mode would keep ∂h/∂Φ, which is
-    some hundred times more at this d), and values all K classifiers on D_val at once.
+    Meta-training goes back through K steps (the adjoint: forward mode would keep ∂θ/∂Φ and ∂h/∂Φ,
+    some hundred times more at this d), and judges all classifiers of a segment on D_val at once.
     """
     item, n, K = (4 if config.dtype == "float32" else 8), config.lstm_units, config.unroll
+    learned = config.meta_batch if set(config.methods) & set(LEARNED) else 0
+    maml = config.maml_batch if set(config.methods) & set(MAML) else 0
     most = 0
-    learned = any(m in LEARNED for m in config.methods)
-    batch = config.meta_batch if learned else 0
-    batch = max(batch, config.maml_batch if set(config.methods) & set(MAML) else 0)
     for source in config.sources:
-        network = make_network(config, source)
-        image = numbers_per_image(network, source_of(images_of(source)).shape)
-        shots, d = max(config.shots), network.size
-        query = config.query + shots  # L2O is judged on both
-        training = unroll_numbers(d, K, n) + image * config.ways * (K * query + PASSES * shots)
-        testing = step_numbers(d, n) + image * config.ways * (config.test_query + PASSES * shots)
-        most = max(most, batch * training, CHUNK * testing)
-    return most * item
+        network, shots = make_network(config, source), max(config.shots)
+        image = numbers_per_image(network, source_of(images_of(source)).shape) * item
+        judged = (segment or K) * (config.query + shots)  # L2O is judged on both
+        tuned = PASSES * shots
+        training = adjoint_memory_bytes(network.size, n, K, item, segment=segment)
+        training += image * config.ways * (judged + tuned)
+        shared = network.size * item * config.maml_inner_steps
+        shared += image * config.ways * (config.query + tuned)
+        testing = step_numbers(network.size, n) * item
+        testing += image * config.ways * (config.test_query + tuned)
+        most = max(most, learned * training, maml * shared, CHUNK * testing)
+    return most

@@ -139,19 +139,22 @@ def job_keys(config: Config) -> list[JobKey]:
     return [key for key in keys if tested_on(config, key)]
 
 
-def make_jobs(config: Config, folder: Path, reuse: Sequence[Path] = ()) -> list[Job]:
+def make_jobs(
+    config: Config, folder: Path, reuse: Sequence[Path] = (), segment: int | None = None
+) -> list[Job]:
     """Return all jobs, the longest first.
 
     Args:
         config: the run's settings.
         folder: where each job gets a folder.
         reuse: such folders of other runs; what is finished there is taken over.
+        segment: steps of the unroll that are kept at once; it changes no result.
     """
     return longest_first(
         Job(
             key.name,
             run_job,
-            (config, key, owners(config, key), folder, tuple(reuse)),
+            (config, key, owners(config, key), folder, tuple(reuse), segment),
             _units(config, key),
         )
         for key in job_keys(config)
@@ -182,12 +185,13 @@ def run_job(
     owner: Owners,
     jobs: Path,
     reuse: tuple[Path, ...],
+    segment: int | None,
     monitor: Monitor,
 ) -> None:
     """Meta-train, then test; go on from whatever the folder holds already."""
     folder, elsewhere = jobs / key.name, [other / key.name for other in reuse]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
-        setup = make_setup(config, key.training, key.shots, key.seed)
+        setup = make_setup(config, key.training, key.shots, key.seed, segment)
         flat = _learned(setup, key, folder, elsewhere, owner.learned, monitor)
         _test(setup, key, folder, elsewhere, owner.tests, flat, monitor)
 

@@ -1,0 +1,150 @@
+"""``lft finetune``: a network of one's own on few labelled images."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("sklearn")  # the digits
+pytest.importorskip("PIL")
+
+from lft_ref import adam
+from lft_validation.cli import main
+from lft_validation.files import read_arrays
+from lft_validation.finetuning import draw, fine_tune_all, initial_networks, make_network, only
+from lft_validation.finetuning import read_images as read
+from lft_validation.tuners import shipped
+
+SMALL = ("--draws", "2", "--steps", "5", "--shots", "3", "--query", "4")
+
+
+def lft(*arguments: str):
+    return CliRunner().invoke(main, ["finetune", *arguments], catch_exceptions=False)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of 9 × 9 pictures: bright above, and bright below."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name, rows in (("above", slice(0, 4)), ("below", slice(5, 9))):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(8):
+            pixels = rng.integers(0, 60, (9, 9, 3)).astype(np.uint8)
+            pixels[rows] += 180
+            Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{i}.png")
+    return tmp_path / "pictures"
+
+
+def test_pictures_in_a_folder_are_learned_from_few_of_them(folder, tmp_path):
+    out, report = tmp_path / "networks.npz", tmp_path / "report.json"
+    found = lft(str(folder), *SMALL, "--steps", "20", "--network", "cnn2", "--out", str(out),
+                "--json", str(report))  # fmt: skip
+    assert found.exit_code == 0, found.output
+    result = json.loads(report.read_text())
+    assert result["classes"] == ["above", "below"]
+    assert set(result["results"]) == {"LFT", "SGD", "Adam"}
+    assert len(result["results"]["LFT"]["accuracy"]) == 21
+    assert max(r["accuracy"][-1] for r in result["results"].values()) > 0.9
+    starts = {r["accuracy"][0] for r in result["results"].values()}
+    assert len(starts) == 1  # the same images and networks for all
+    arrays = read_arrays(out, "lft-finetuned-1")
+    assert arrays["classes"].tolist() == ["above", "below"]
+    assert arrays["theta_lft"].shape == arrays["theta_adam"].shape
+    assert max(len(line) for line in found.output.splitlines() if "written" not in line) <= 80
+
+
+def test_an_npz_file_and_a_network_of_the_users_own(tmp_path):
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 255, (20, 6, 6)).astype(np.uint8)
+    np.savez(tmp_path / "own.npz", x=x, y=np.arange(20) % 2)
+    code = "from lft_ref import Network, mlp\nfrom lft_ref.pooling import Flatten\n"
+    code += "net = Network((Flatten(), *mlp((36, 4, 2), 'tanh').layers))\nthree = 3\n"
+    code += "wide = mlp((36, 2))\nfive = Network((Flatten(), *mlp((36, 5)).layers))\n"
+    (tmp_path / "mine.py").write_text(code)
+    own = str(tmp_path / "own.npz")
+    found = lft(own, *SMALL, "--network", f"{tmp_path / 'mine.py'}:net", "--json", "-")
+    assert found.exit_code == 0, found.output
+    assert len(json.loads(found.output)["results"]["LFT"]["last"]) == 2
+    for name, message in (
+        ("three", "must name an lft_ref.Network, found an object of type int"),
+        ("wide", "--network does not take images of shape (1, 6, 6)"),
+        ("five", "one output for each of 2 classes, found outputs of shape (5,)"),
+    ):
+        found = lft(own, *SMALL, "--network", f"{tmp_path / 'mine.py'}:{name}")
+        assert found.exit_code == 2
+        assert message in " ".join(found.output.split())
+
+
+def test_the_shipped_tuner_is_the_default_and_beats_its_start():
+    assert "digits-classes" in shipped()
+    found = lft("digits", "--classes", "3,8", "--draws", "4", "--json", "-")
+    assert found.exit_code == 0, found.output
+    accuracy = json.loads(found.output)["results"]["LFT"]["accuracy"]
+    assert accuracy[-1] > 0.8 > accuracy[0]
+
+
+def test_the_same_seed_gives_the_same_bits():
+    one, same, other = (lft("digits", *SMALL, "--json", "-", "--seed", s).output for s in "001")
+    assert one == same
+    assert one != other
+
+
+def test_classes_keep_their_names_and_the_sets_share_no_image():
+    images = only(read("digits"), ["7", "2"])
+    pixels, labels = images.dataset.images
+    assert sorted(set(labels.tolist())) == [0, 1]
+    train, val = draw(images, 4, 10**6, 3, seed=0)
+    assert train.x.shape == (3, 8, 1, 8, 8)
+    assert train.y[0].tolist() == [0] * 4 + [1] * 4
+    least = min(np.bincount(labels))
+    assert val.x.shape[1] == 2 * (least - 4)  # as many as there are
+    for i in range(3):
+        seen = {x.tobytes() for x in train.x[i]}
+        assert not seen & {x.tobytes() for x in val.x[i]}
+    sevens = pixels[labels == 0].astype("float32") / 16 - 0.5
+    assert all((sevens == x).all(axis=(1, 2, 3)).any() for x in train.x[0, :4])
+
+
+def test_fine_tuning_all_draws_at_once_is_fine_tuning_each():
+    from lft_backends.backend import get_backend
+
+    backend, images = get_backend("numpy", "float64"), only(read("digits"), ["0", "1", "9"])
+    network = make_network("cnn2", images, filters=3)
+    sets, theta = draw(images, 2, 3, 2, seed=1), initial_networks(network, 2, seed=1)
+    both = fine_tune_all(adam(0.01), network, backend, sets, theta, 4)
+    for i in range(2):
+        alone = tuple(type(s)(s.x[i : i + 1], s.y[i : i + 1]) for s in sets)
+        one = fine_tune_all(adam(0.01), network, backend, alone, theta[i : i + 1], 4)
+        np.testing.assert_allclose(both.theta[i], one.theta[0], rtol=1e-9)
+        np.testing.assert_allclose(both.loss[i], one.loss[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere is no folder and no readable .npz file"),
+        (["digits", "--tuner", "none"], "no tuner 'none'"),
+        (["digits", "--network", "rnn"], "--network must be one of mlp, cnn2, cnn4"),
+        (["digits", "--network", "none.py:net"], "none.py is no file"),
+        (["digits", "--classes", "3"], "--classes must be at least two of 0, 1"),
+        (["digits", "--classes", "3,x"], "found '3, x'"),
+        (["digits", "--shots", "0"], "--shots must be at least 1, found 0"),
+        (["digits", "--shots", "900"], "900 to fine-tune on and at least one to judge by"),
+        (["digits", "--steps", "0"], "--steps must be at least 1"),
+        (["digits", "--size", "2"], "--size must be at least 4"),
+        (["digits", "--grey"], "--grey needs --size"),
+        (["digits", "--adam-rate", "-1"], "learning_rate must be positive, found -1.0"),
+        (["digits", "--backend", "fortran"], "unknown backend 'fortran'"),
+        (["digits", "--out", "/proc/none/x.npz", *SMALL], "cannot write --out"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = lft(*arguments)
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.output.split())

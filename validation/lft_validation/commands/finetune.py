@@ -1,0 +1,159 @@
+"""``lft finetune``: a trained Φ fine-tunes a network on a few labelled images of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lft_validation.commands.json_option import json_option, write_report
+from lft_validation.errors import UserError
+
+if TYPE_CHECKING:
+    from lft_ref import Network
+    from lft_validation.finetuning import Curves, Images
+
+STEPS = (1, 2, 5, 10, 20, 50, 100)  # shown, up to the last one
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("images", metavar="IMAGES")
+@click.option("--tuner", default="digits-classes", show_default=True, help="Name, or phi.npz.")
+@click.option("--network", default="mlp", show_default=True,
+              help="mlp, cnn2, cnn4, or file.py:name of an lft_ref.Network.")  # fmt: skip
+@click.option("--shots", default=5, show_default=True, help="Images of each class to tune on.")
+@click.option("--query", default=15, show_default=True, help="Others of each class to judge by.")
+@click.option("--classes", help="Comma-separated names [default: all].")
+@click.option("--size", type=int, help="Resize pictures to SIZE × SIZE pixels.")
+@click.option("--grey", is_flag=True, help="Read pictures without their colours.")
+@click.option("--steps", default=40, show_default=True, help="Fine-tuning steps.")
+@click.option("--draws", default=5, show_default=True, help="Repetitions with other images.")
+@click.option("--seed", default=0, show_default=True, help="Of images and initial networks.")
+@click.option("--sgd-rate", default=0.05, show_default=True)
+@click.option("--adam-rate", default=3e-3, show_default=True)
+@click.option("--backend", default="numpy", show_default=True, help="numpy, numba, cupy.")
+@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the fine-tuned networks here.")
+@json_option
+def command(
+    images: str,
+    tuner: str,
+    network: str,
+    classes: str | None,
+    out: Path | None,
+    json_file: str | None,
+    **options: Any,
+) -> None:
+    """Fine-tune a network on a few of your IMAGES with a trained Φ; compare SGD and Adam.
+
+    IMAGES is a folder with one subfolder of pictures for each class, an .npz file with x and y, or
+    the name of a source (digits needs no download). Nothing is meta-trained here.
+    """
+    from lft_validation.experiments.usable import usable_backend
+    from lft_validation.finetuning import draw, fine_tune_all, initial_networks, only, rules
+    from lft_validation.finetuning import read_images as read
+    from lft_validation.tuners import load_tuner
+
+    _check(options)
+    params, cell = load_tuner(tuner)
+    backend = usable_backend(options["backend"], options["dtype"])
+    found = read(images, _shape(options["size"], options["grey"]))
+    if classes is not None:
+        found = only(found, [name.strip() for name in classes.split(",")])
+    chosen = _network(network, found)
+    sets = draw(found, options["shots"], options["query"], options["draws"], options["seed"])
+    theta = initial_networks(chosen, options["draws"], options["seed"])
+    methods = rules(params, cell, backend, options["sgd_rate"], options["adam_rate"])
+    curves = {
+        name: fine_tune_all(rule, chosen, backend, sets, theta, options["steps"])
+        for name, rule in methods.items()
+    }
+    if json_file != "-":
+        _show(curves, found, chosen, options)
+    if out is not None:
+        _save(out, curves, found, network)
+    if json_file is not None:
+        about = {"images": images, "tuner": tuner, "network": network, "classes": found.names}
+        write_report(json_file, about | options | {"results": _plain(curves)})
+
+
+def _check(options: dict[str, Any]) -> None:
+    for name, least in (("shots", 1), ("query", 1), ("steps", 1), ("draws", 1), ("seed", 0)):
+        if options[name] < least:
+            raise UserError(f"--{name} must be at least {least}, found {options[name]}")
+    if options["size"] is not None and options["size"] < 4:
+        raise UserError(f"--size must be at least 4, found {options['size']}")
+    if options["grey"] and options["size"] is None:
+        raise UserError("--grey needs --size, the pixels that pictures are resized to")
+
+
+def _shape(size: int | None, grey: bool) -> tuple[int, int, int] | None:
+    return None if size is None else (1 if grey else 3, size, size)
+
+
+def _network(name: str, images: Images) -> Network:
+    """One of the paper's, or the user's own."""
+    from lft_validation.finetuning import check_network, make_network
+
+    if ":" in name:
+        from lft_validation.gradcheck.load import load
+
+        return check_network(load(name), images)
+    return make_network(name, images)
+
+
+def _shown_steps(last: int) -> list[int]:
+    return [*(k for k in STEPS if k < last), last]
+
+
+def _show(
+    curves: dict[str, Curves], images: Images, network: Network, options: dict[str, Any]
+) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    ways, steps = len(images.names), _shown_steps(options["steps"])
+    title = (
+        f"{ways} classes, {options['shots']} images of each; {network.size} parameters; accuracy "
+        f"on unseen images in %, mean of {options['draws']} draws"
+    )
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table.add_column("method")
+    for k in steps:
+        table.add_column(f"step {k}", justify="right")
+    table.add_column("± sd", justify="right")
+    for name, c in curves.items():
+        means = [f"{100.0 * c.accuracy[:, k].mean():.1f}" for k in steps]
+        table.add_row(name, *means, f"{100.0 * c.accuracy[:, -1].std():.1f}")
+    Console().print(table)
+
+
+def _plain(curves: dict[str, Curves]) -> dict[str, Any]:
+    """The curves as JSON values: means over draws, and each draw's last accuracy."""
+    return {
+        name: {
+            "accuracy": c.accuracy.mean(axis=0).tolist(),
+            "train_accuracy": c.train_accuracy.mean(axis=0).tolist(),
+            "loss": c.loss.mean(axis=0).tolist(),
+            "last": c.accuracy[:, -1].tolist(),
+        }
+        for name, c in curves.items()
+    }
+
+
+def _save(out: Path, curves: dict[str, Curves], images: Images, network: str) -> None:
+    """Write what LFT, SGD and Adam made of the network in every draw."""
+    import numpy as np
+
+    from lft_validation.files import write_arrays
+
+    arrays = {f"theta_{name.lower()}": np.asarray(c.theta) for name, c in curves.items()}
+    arrays |= {"classes": np.asarray(images.names), "shape": np.asarray(images.shape),
+               "network": np.asarray(network)}  # fmt: skip
+    try:
+        write_arrays(out, "lft-finetuned-1", "", arrays)
+    except OSError as error:
+        raise UserError(f"cannot write --out {out} ({error.strerror}); choose another") from error
+    click.echo(f"written to {out}: {', '.join(arrays)}", err=True)
