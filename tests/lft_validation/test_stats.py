@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lft_validation.stats import Difference, paired_difference, verdict_less
+from lft_validation.stats import (
+    Difference,
+    paired_difference,
+    seeds_interval,
+    verdict_less,
+    verdict_more,
+)
 
 
 def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
@@ -50,3 +56,17 @@ def test_the_same_data_give_the_same_interval():
 )
 def test_a_verdict_needs_the_interval_and_every_seed(low, high, by_seed, verdict):
     assert verdict_less(Difference((low + high) / 2, low, high, by_seed)) == verdict
+
+
+def test_more_is_judged_as_less_the_other_way_round():
+    above, below = Difference(0.2, 0.1, 0.3, [0.1, 0.3]), Difference(-0.2, -0.3, -0.1, [-0.2])
+    assert (verdict_more(above), verdict_more(below)) == ("holds", "fails")
+    assert (verdict_less(above), verdict_less(below)) == ("fails", "holds")
+    assert verdict_more(above._replace(by_seed=[0.5, -0.1])) == "undecided"
+
+
+def test_the_interval_over_seeds_is_students_and_needs_two():
+    assert seeds_interval([0.5]) is None
+    low, high = seeds_interval([0.4, 0.6])
+    assert low == pytest.approx(0.5 - 12.706 * 0.1, rel=1e-4)
+    assert high == pytest.approx(0.5 + 12.706 * 0.1, rel=1e-4)

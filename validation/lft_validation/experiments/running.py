@@ -70,6 +70,11 @@ def reused(reuse: Path | None) -> Path | None:
     return None if reuse is None else reuse / "jobs"
 
 
+def siblings(out: Path) -> list[Path]:
+    """Return the jobs folders of the runs beside this one: what is finished there is shared."""
+    return sorted(folder for folder in out.parent.glob("*/jobs") if folder.parent != out)
+
+
 def write_results(out: Path, summary: dict[str, Any], table: str) -> None:
     """Write results.json and table.md."""
     write_json(out / "results.json", summary)

@@ -47,13 +47,13 @@ class Config:
     # the tasks
     ways: int = 2
     shots: tuple[int, ...] = (5,)  # images of each class in D_tr; one training for each
-    query: int = 15  # and in D_val of meta-training
+    query: int = 5  # and in D_val of meta-training
     test_query: int = 15  # and among those that accuracy is measured on
     rotations: bool = False  # whether Omniglot's characters, turned, are further classes
 
     # the networks
     hidden: tuple[int, ...] = (32, 32)  # of the MLP
-    filters: int = 32  # of every convolution
+    filters: int = 16  # of every convolution
 
     # the fine-tuner
     meta_tasks: int = 1000
@@ -176,7 +176,7 @@ def _smoke(paper: Config) -> Config:
 def _quick(paper: Config) -> Config:
     return replace(
         paper, seeds=(0,), methods=tuple(m for m in paper.methods if m != "L2O-train"),
-        meta_tasks=80, filters=16, query=5, test_tasks=40,
+        meta_tasks=80, test_tasks=40,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from lft_validation.experiments.running import (
     reused,
     run_in_folder,
     say_written,
+    siblings,
     write_results,
 )
 from lft_validation.resources import cores
@@ -59,11 +60,6 @@ def reproduce(
 
 
 BY_NAME = {table: partial(reproduce, table) for table in TABLES}
-
-
-def siblings(out: Path) -> list[Path]:
-    """Return the jobs folders of the runs beside this one: what is finished there is shared."""
-    return sorted(folder for folder in out.parent.glob("*/jobs") if folder.parent != out)
 
 
 def _finish(config: Config, stand_in: dict[str, str], out: Path, console: Any) -> None:

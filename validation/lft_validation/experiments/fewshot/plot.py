@@ -77,7 +77,7 @@ def _legend(config: Config, figure: Any, panels: Any) -> None:
     }
     known = [method for method in config.methods if method in lines]
     figure.legend([lines[m] for m in known], known, loc="outside lower center",
-                  ncols=min(len(known), 7), frameon=False)  # fmt: skip
+                  ncols=min(len(known), 4), frameon=False)  # fmt: skip
 
 
 def _grid(config: Config) -> list[list[tuple[str, str, int]]]:
@@ -120,7 +120,7 @@ def _panel(panel: Any, config: Config, results: Results, where: tuple[str, str, 
     title = f"{training} → {testing}"
     panel.set_title(f"{title}, {shots} shots" if len(config.shots) > 1 else title, fontsize=8)
     panel.set_xlim(0, config.steps)
-    panel.set_ylim(0.0, 101.0)
+    panel.set_ylim(max(100.0 / config.ways - 15.0, 0.0), 101.0)
 
 
 def _over_shots(config: Config, results: Results, folder: Path) -> list[Path]:
