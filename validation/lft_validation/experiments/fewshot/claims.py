@@ -74,7 +74,8 @@ def _gain_grows(config: Config, results: Results) -> list[dict[str, Any]]:
                 gains = [_gains(config, results, cell, other, shots) for shots in (few, many)]
                 if all(gains):
                     name = f"gain over {other}: {few} > {many} shots"
-                    judged.append(_judged(name, cell, config.table_step, *gains) | {"margin": 0.0})
+                    claim = _judged(name, cell, config.table_step, *gains)
+                    judged.append(claim | {"margin": 0.0, "shots": None})
     return judged
 
 

@@ -16,6 +16,7 @@ from lft_validation.experiments.fewshot.config import (
     parts,
 )
 from lft_validation.experiments.fewshot.metrics import NAMES
+from lft_validation.experiments.fewshot.tables import images
 from lft_validation.experiments.figures import save
 
 COLOURS = {
@@ -77,7 +78,7 @@ def _legend(config: Config, figure: Any, panels: Any) -> None:
     }
     known = [method for method in config.methods if method in lines]
     figure.legend([lines[m] for m in known], known, loc="outside lower center",
-                  ncols=min(len(known), 4), frameon=False)  # fmt: skip
+                  ncols=len(known) if len(known) < 6 else 4, frameon=False)  # fmt: skip
 
 
 def _grid(config: Config) -> list[list[tuple[str, str, int]]]:
@@ -118,7 +119,7 @@ def _panel(panel: Any, config: Config, results: Results, where: tuple[str, str, 
             panel.fill_between(steps, mean - sd, mean + sd, **band)
     panel.axhline(100.0 / config.ways, color="0.7", linewidth=0.7, linestyle=":")
     title = f"{training} → {testing}"
-    panel.set_title(f"{title}, {shots} shots" if len(config.shots) > 1 else title, fontsize=8)
+    panel.set_title(f"{title}, {images(shots)}" if len(config.shots) > 1 else title, fontsize=8)
     panel.set_xlim(0, config.steps)
     panel.set_ylim(max(100.0 / config.ways - 15.0, 0.0), 101.0)
 

@@ -123,7 +123,7 @@ def _claims(summary: dict[str, Any]) -> str:
         margin = f" less {points(claim['margin'])[1:]}" if claim["margin"] else ""
         rows.append((
             claim["claim"] + margin + whose, claim["training"], claim["testing"],
-            str(claim["shots"]), str(claim["step"]), points(d["mean"]),
+            str(claim["shots"] or "all"), str(claim["step"]), points(d["mean"]),
             f"{points(d['low'])} … {points(d['high'])}",
             " ".join(points(x) for x in d["by_seed"]), claim["verdict"],
         ))  # fmt: skip
@@ -144,8 +144,18 @@ def show(config: Config, summary: dict[str, Any]) -> None:
 
 
 def _where(config: Config, row: dict[str, Any]) -> str:
-    shots = f", {row['shots']} shots" if len(config.shots) > 1 else ""
-    return f"{row['training']} → {row['testing']}{shots}"
+    shots = row["shots"] if len(config.shots) > 1 else None  # None for a claim on all of them
+    return f"{row['training']} → {row['testing']}{'' if shots is None else ', ' + images(shots)}"
+
+
+def images(shots: int) -> str:
+    """Return the number of shots in words.
+
+    Example:
+        >>> images(1), images(5)
+        ('1 shot', '5 shots')
+    """
+    return f"{shots} shot{'s' * (shots > 1)}"
 
 
 def _shown_results(config: Config, summary: dict[str, Any]) -> Any:
@@ -155,17 +165,15 @@ def _shown_results(config: Config, summary: dict[str, Any]) -> Any:
     title = f"{TITLES[config.table]}, {config.ways}-way, after {config.table_step} steps"
     table = Table(title=title, box=box.SIMPLE_HEAD)
     table.add_column("method")
-    for name in ("ours ± sd", "95 % of tasks", "95 % of seeds", "paper"):
+    for name in ("ours ± sd", "95 % of tasks", "paper"):
         table.add_column(name, justify="right")
     where = ""
     for row in summary["rows"]:
-        at, before, seeds = row["at"][str(config.table_step)], where, row["interval_seeds"]
+        at, before = row["at"][str(config.table_step)], where
         if (where := _where(config, row)) != before:
             table.add_row(f"[bold]{where}[/bold]")
         ours = f"{percent(at['accuracy'])[:-2]} ± {percent(at['sd'])[:-2]}"
-        over = "–" if seeds is None else _interval(seeds)
-        table.add_row(row["method"], ours, _interval(row["interval_tasks"]), over,
-                      _paper(row["paper"]))  # fmt: skip
+        table.add_row(row["method"], ours, _interval(row["interval_tasks"]), _paper(row["paper"]))
     if summary["not_applicable"]:
         methods = ", ".join(dict.fromkeys(row["method"] for row in summary["not_applicable"]))
         table.caption = f"{methods}: not applicable across networks"
