@@ -23,6 +23,8 @@ from lft_validation.experiments.learners import (
 )
 from lft_validation.experiments.training import Learner
 
+AT_ONCE = 4  # classifiers that are judged together: the adjoint's result is the same
+
 
 class Setup(NamedTuple):
     """One choice of training sources and shots with one seed, ready to compute."""
@@ -85,7 +87,7 @@ def _learned(setup: Setup, method: str) -> Learner:
         setup.backend,
         setup.seed,
         lambda batch: meta_groups(setup, method, batch),
-        partial(adjoint, segment=setup.segment),
+        partial(adjoint, segment=setup.segment, at_once=AT_ONCE),
     )
 
 

@@ -11,17 +11,18 @@ from lft_validation.datasets import SOURCES, SPLITS, find
 from lft_validation.datasets import source as source_of
 from lft_validation.episodes import Episodes, check_episodes, pool
 from lft_validation.experiments.fewshot.config import MAML, Config, images_of, parts
+from lft_validation.experiments.fewshot.methods import AT_ONCE
 from lft_validation.experiments.fewshot.run import CHUNK, record
 from lft_validation.experiments.fewshot.tasks import make_network, numbers_per_image
 from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.usable import (
     check_memory,
     fits,
-    step_numbers,
     usable_backend,
 )
 
 STAND_IN = {"miniimagenet": "cifar10"}
+STEP = 14  # times n numbers a coordinate that live at once in a step of the cell
 PASSES = 3  # times the activations that live at once: values, tangents, cotangents
 
 
@@ -87,7 +88,7 @@ def memory_bytes(config: Config, segment: int | None = None) -> int:
     """Estimate the peak memory of one process: meta-training or testing, whichever is more.
 
     Meta-training goes back through K steps (the adjoint: forward mode would keep ∂θ/∂Φ and ∂h/∂Φ,
-    some hundred times more at this d), and judges all classifiers of a segment on D_val at once.
+    some hundred times more at this d), and judges some classifiers at once on D_val.
     """
     item, n, K = (4 if config.dtype == "float32" else 8), config.lstm_units, config.unroll
     learned = config.meta_batch if set(config.methods) & set(LEARNED) else 0
@@ -96,13 +97,13 @@ def memory_bytes(config: Config, segment: int | None = None) -> int:
     for source in config.sources:
         network, shots = make_network(config, source), max(config.shots)
         image = numbers_per_image(network, source_of(images_of(source)).shape) * item
-        judged = (segment or K) * (config.query + shots)  # L2O is judged on both
+        judged = AT_ONCE * (config.query + shots)  # L2O is judged on both
         tuned = PASSES * shots
         training = adjoint_memory_bytes(network.size, n, K, item, segment=segment)
         training += image * config.ways * (judged + tuned)
         shared = network.size * item * config.maml_inner_steps
         shared += image * config.ways * (config.query + tuned)
-        testing = step_numbers(network.size, n) * item
+        testing = STEP * n * network.size * item
         testing += image * config.ways * (config.test_query + tuned)
         most = max(most, learned * training, maml * shared, CHUNK * testing)
     return most

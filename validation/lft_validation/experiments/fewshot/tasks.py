@@ -7,6 +7,7 @@ architectures, and no parameter in common with them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -70,6 +71,7 @@ def make_problem(config: Config, backend: Backend, source: str) -> FewShotProble
     return FewShotProblem(images_of(source), backend, config, network, loss)
 
 
+@cache
 def numbers_per_image(network: Network, shape: tuple[int, int, int]) -> int:
     """Return how many numbers one image takes on its way through: activations and patches."""
     xs = network.activations(np.zeros(network.size), np.zeros((1, *shape)))
