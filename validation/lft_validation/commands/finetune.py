@@ -115,11 +115,9 @@ def _show(
     from rich.table import Table
 
     ways, steps = len(images.names), _shown_steps(options["steps"])
-    title = (
-        f"{ways} classes, {options['shots']} images of each; {network.size} parameters; accuracy "
-        f"on unseen images in %, mean of {options['draws']} draws"
-    )
-    table = Table(title=title, box=box.SIMPLE_HEAD)
+    title = f"Accuracy on unseen images, %: {ways} classes, {options['shots']} images of each"
+    caption = f"{network.size} parameters, mean of {options['draws']} draws"
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD)
     table.add_column("method")
     for k in steps:
         table.add_column(f"step {k}", justify="right")
