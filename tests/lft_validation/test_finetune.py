@@ -127,7 +127,7 @@ def test_fine_tuning_all_draws_at_once_is_fine_tuning_each():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "nowhere is no folder and no readable .npz file"),
+        (["nowhere"], "no images 'nowhere'; give a folder with a subfolder"),
         (["digits", "--tuner", "none"], "no tuner 'none'"),
         (["digits", "--network", "rnn"], "--network must be one of mlp, cnn2, cnn4"),
         (["digits", "--network", "none.py:net"], "none.py is no file"),

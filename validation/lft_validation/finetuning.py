@@ -66,6 +66,11 @@ def read_images(place: str, shape: tuple[int, int, int] | None = None) -> Images
     if place in SOURCES and not Path(place).exists():
         dataset = load(place, "test")
         return Images(dataset, [str(c) for c in np.unique(dataset.images.labels)])
+    if not Path(place).exists():
+        raise UserError(
+            f"no images {place!r}; give a folder with a subfolder for each class, an .npz file, or "
+            f"one of: {', '.join(SOURCES)}"
+        )
     return Images(*own_images(Path(place), shape))
 
 
