@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from lft_ref._array import Array, namespace
-from lft_ref.networks import Network
 from lft_ref.objectives import Data
+
+
+class Victim(Protocol):
+    """The passes of :class:`~lft_ref.networks.Network` that an attack asks for.
+
+    Nothing here looks at the activations between the images and the logits: a fused twin may keep
+    in their place whatever its way back needs.
+    """
+
+    @property
+    def size(self) -> int:
+        """Number of its weights P."""
+
+    @property
+    def curved(self) -> bool:
+        """Whether its logits are anything but piecewise linear in the image."""
+
+    def activations(self, theta: Array, x: Array) -> list[Array]:
+        """Return the images first and their logits last."""
+
+    def x_vjp(self, theta: Array, xs: list[Array], y_bar: Array) -> Array:
+        """Pull the logits' cotangent back to the images."""
+
+    def x_jvp(self, theta: Array, xs: list[Array], x_dot: Array) -> list[Array]:
+        """Push the images' tangent forwards."""
+
+    def x_vjp_dot(
+        self, theta: Array, xs: list[Array], y_bar: Array, xs_dot: list[Array], y_bar_dot: Array
+    ) -> Array:
+        """Return the tangent of :meth:`x_vjp`."""
 
 
 class AttackLoss(NamedTuple):
@@ -39,7 +68,7 @@ class AttackLoss(NamedTuple):
         3.2
     """
 
-    network: Network
+    network: Victim
     weights: Array  # (P,)
     kappa: float = 0.0
     l1: float = 0.0  # λ
@@ -49,16 +78,17 @@ class AttackLoss(NamedTuple):
     def value(self, theta: Array, data: Data) -> Array:
         """Return f (...,)."""
         xp = namespace(theta)
-        margins, _ = self._margins(self._logits(theta, data)[-1], data.y, xp=xp)
+        margins, _ = self._margins(self.logits(theta, data), data.y, xp=xp)
         attack = xp.sum(xp.where(margins > -self.kappa, margins, -self.kappa), axis=-1)
         return attack + self.l1 * xp.sum(xp.abs(theta), axis=-1)
 
     def grad(self, theta: Array, data: Data) -> Array:
         """Return ∇_θ f: Σ over images of their cotangents where not cut off, plus λ sign θ."""
         xp = namespace(theta)
-        xs = self._logits(theta, data)
+        x = self._moved(theta, data.x, xp=xp)
+        xs = self.network.activations(self.weights, self._kept_in(x, xp=xp))
         x_bar = self.network.x_vjp(self.weights, xs, self._y_bar(xs[-1], data.y, xp=xp))
-        return self._theta_bar(x_bar, theta, data, xp=xp) + self.l1 * xp.sign(theta)
+        return self._theta_bar(x_bar, x, xp=xp) + self.l1 * xp.sign(theta)
 
     def hvp(self, theta: Array, data: Data, v: Array) -> Array:
         """Return ∇²_θ f v: the victim's curvature, where it has any."""
@@ -66,27 +96,34 @@ class AttackLoss(NamedTuple):
         if not self.network.curved:
             batch = xp.zeros((*data.x.shape[:-4], 1), dtype=v.dtype, device=v.device)
             return xp.zeros_like(v) + xp.zeros_like(theta) + batch
-        xs = self._logits(theta, data)
-        x_dot = self._inside(self._as_image(v, data, xp=xp), theta, data, xp=xp)
+        x = self._moved(theta, data.x, xp=xp)
+        xs = self.network.activations(self.weights, self._kept_in(x, xp=xp))
+        x_dot = self._inside(self._as_image(v, data.x, xp=xp), x, xp=xp)
         xs_dot = self.network.x_jvp(self.weights, xs, x_dot)
         y_bar = self._y_bar(xs[-1], data.y, xp=xp)
         still = xp.zeros_like(xs_dot[-1])  # the loss is piecewise linear in the logits
         x_bar_dot = self.network.x_vjp_dot(self.weights, xs, y_bar, xs_dot, still)
-        return self._theta_bar(x_bar_dot, theta, data, xp=xp)
+        return self._theta_bar(x_bar_dot, x, xp=xp)
 
     def logits(self, theta: Array, data: Data) -> Array:
         """Return the victim's logits (..., N, classes) of the perturbed images."""
-        return self._logits(theta, data)[-1]
+        return self.network.activations(self.weights, self.perturbed(theta, data.x))[-1]
 
     def perturbed(self, theta: Array, x: Array) -> Array:
         """Return x + θ (..., N, C, H, W), cut off at the ends of the box if ``clip``."""
         xp = namespace(theta)
-        moved = x + self._as_image(theta, Data(x, x), xp=xp)
-        return xp.clip(moved, *self.box) if self.clip else moved
+        return self._kept_in(self._moved(theta, x, xp=xp), xp=xp)
 
-    def _logits(self, theta: Array, data: Data) -> list[Array]:
-        """The inputs of the victim's layers and, last, the logits."""
-        return self.network.activations(self.weights, self.perturbed(theta, data.x))
+    def _moved(self, theta: Array, x: Array, *, xp: Any) -> Array:
+        """X + θ as it is."""
+        return x + self._as_image(theta, x, xp=xp)
+
+    def _kept_in(self, x: Array, *, xp: Any) -> Array:
+        """X cut off at the ends of the box if ``clip``."""
+        if not self.clip:
+            return x
+        low, high = (xp.asarray(end, dtype=x.dtype, device=x.device) for end in self.box)
+        return xp.minimum(xp.maximum(x, low), high)
 
     def _margins(self, y: Array, target: Array, *, xp: Any) -> tuple[Array, tuple[Array, Array]]:
         """z_y − max_{c≠y} z_c (..., N), with one-hot masks of y and of the best other class."""
@@ -104,19 +141,16 @@ class AttackLoss(NamedTuple):
         open_ones = xp.astype(margins > -self.kappa, y.dtype)
         return open_ones[..., None] * (xp.astype(true, y.dtype) - xp.astype(rival, y.dtype))
 
-    def _as_image(self, theta: Array, data: Data, *, xp: Any) -> Array:
+    def _as_image(self, theta: Array, x: Array, *, xp: Any) -> Array:
         """Θ (..., d) as (..., 1, C, H, W)."""
-        return xp.reshape(theta, (*theta.shape[:-1], 1, *data.x.shape[-3:]))
+        return xp.reshape(theta, (*theta.shape[:-1], 1, *x.shape[-3:]))
 
-    def _inside(self, x_bar: Array, theta: Array, data: Data, *, xp: Any) -> Array:
-        """Multiply by ∂x'/∂(x + θ): 0 for the pixels that are cut off."""
-        if not self.clip:
-            return x_bar
-        moved = data.x + self._as_image(theta, data, xp=xp)
+    def _inside(self, x_bar: Array, x: Array, *, xp: Any) -> Array:
+        """Multiply by ∂x'/∂x of x' = clip(x): 0 for the pixels that are cut off."""
         low, high = self.box
-        return x_bar * xp.astype((moved >= low) & (moved <= high), x_bar.dtype)
+        return x_bar * xp.astype((x >= low) & (x <= high), x_bar.dtype) if self.clip else x_bar
 
-    def _theta_bar(self, x_bar: Array, theta: Array, data: Data, *, xp: Any) -> Array:
-        """Σ over examples of the cotangents of x + θ, flat (..., d)."""
-        total = xp.sum(self._inside(x_bar, theta, data, xp=xp), axis=-4)
-        return xp.reshape(total, (*total.shape[:-3], prod(data.x.shape[-3:])))
+    def _theta_bar(self, x_bar: Array, x: Array, *, xp: Any) -> Array:
+        """Σ over examples of the cotangents of x = x + θ, flat (..., d)."""
+        total = xp.sum(self._inside(x_bar, x, xp=xp), axis=-4)
+        return xp.reshape(total, (*total.shape[:-3], prod(x.shape[-3:])))

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lft_ref import REFERENCE, Ops
+from lft_ref import REFERENCE, Network, Ops
+from lft_ref.attack import Victim
 
 DTYPES = ("float64", "float32")
 OLDEST_CUPY = 14  # earlier arrays have no .mT
@@ -25,6 +26,7 @@ class Backend(NamedTuple):
     to_host: Callable[[Any], np.ndarray]
     synchronize: Callable[[], None]
     ops: Ops = REFERENCE
+    fuse: Callable[[Network], Victim] = lambda network: network  # a faster twin, if there is one
 
     def asarray(self, host: np.ndarray) -> Any:
         """Send a host array to the device; floating-point numbers are cast to ``dtype``."""
@@ -66,11 +68,12 @@ def _numpy(dtype: str, device: str | None) -> Backend:
 
 
 def _numba(dtype: str, device: str | None) -> Backend:
-    """NumPy arrays, with the cell's step and vjp as Numba kernels."""
+    """NumPy arrays, with the cell's step and vjp, and attacked networks, as Numba kernels."""
     _import("numba", "pip install 'lft-ref[fast]'")
     from lft_backends.numba_backend import OPS
+    from lft_backends.numba_network import fuse
 
-    return _numpy(dtype, device)._replace(name="numba", ops=OPS)
+    return _numpy(dtype, device)._replace(name="numba", ops=OPS, fuse=fuse)
 
 
 def _strict(dtype: str, device: str | None) -> Backend:

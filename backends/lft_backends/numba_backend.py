@@ -18,6 +18,8 @@ from lft_ref.params import LSTMParams
 
 def _rows(a: np.ndarray, rank: int) -> np.ndarray:
     """Collapse the batch axes into one; contiguous and writeable, as kernels are compiled for."""
+    if a.ndim == rank + 1 and a.flags.c_contiguous and a.flags.writeable:
+        return a
     batch, rest = a.shape[: a.ndim - rank], a.shape[a.ndim - rank :]
     flat = np.ascontiguousarray(a).reshape((math.prod(batch), *rest))
     return flat if flat.flags.writeable else flat.copy()

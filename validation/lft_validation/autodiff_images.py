@@ -15,7 +15,6 @@ from autograd.scipy.special import logsumexp
 
 from lft_ref.attack import AttackLoss
 from lft_ref.convolution import Conv2d
-from lft_ref.networks import Network
 from lft_ref.objectives import Data
 from lft_ref.pooling import Flatten, Pool2d
 
@@ -45,7 +44,7 @@ def _pixels(height: int, width: int, s: int, k: int) -> tuple[Array, Array]:
 
 
 def attack_loss(
-    f: AttackLoss, theta: Array, data: Data, output: Callable[[Network, Array, Array], Array]
+    f: AttackLoss, theta: Array, data: Data, output: Callable[[Any, Array, Array], Array]
 ) -> Array:
     """Return (12): the C&W loss on log-probabilities, summed over images, plus λ ‖θ‖₁."""
     low, high = f.box
