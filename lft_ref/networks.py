@@ -8,10 +8,42 @@ with respect to the input, for what perturbs the input of a network that stands 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from lft_ref._array import Array, namespace
 from lft_ref.layers import Activation, Dense, Layer
+
+
+class Optimizee(Protocol):
+    """The passes of :class:`Network` that tuning its θ asks for. A twin may be faster."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, first to last."""
+
+    @property
+    def size(self) -> int:
+        """Number of parameters d."""
+
+    def activations(self, theta: Array, x: Array, keep: bool = False) -> list[Array]:
+        """Return x first and the output last."""
+
+    def vjp(self, theta: Array, xs: list[Array], y_bar: Array) -> Array:
+        """Pull the output's cotangent back to θ."""
+
+    def jvp(self, theta: Array, xs: list[Array], theta_dot: Array) -> list[Array]:
+        """Push θ's tangent forwards."""
+
+    def vjp_dot(
+        self,
+        theta: Array,
+        xs: list[Array],
+        y_bar: Array,
+        theta_dot: Array,
+        xs_dot: list[Array],
+        y_bar_dot: Array,
+    ) -> Array:
+        """Return the tangent of :meth:`vjp`."""
 
 
 class Network(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 from lft_ref._array import Array, namespace
-from lft_ref.networks import Network
+from lft_ref.networks import Optimizee
 
 
 class Data(NamedTuple):
@@ -142,7 +142,7 @@ class CrossEntropy(NamedTuple):
 class NetworkLoss(NamedTuple):
     """f(θ; D) = loss(network(θ; x), y): the optimizee is the network's parameter vector."""
 
-    network: Network
+    network: Optimizee
     loss: Loss
 
     def value(self, theta: Array, data: Data) -> Array:

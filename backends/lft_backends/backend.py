@@ -11,6 +11,7 @@ import numpy as np
 
 from lft_ref import REFERENCE, Network, Ops
 from lft_ref.attack import Victim
+from lft_ref.networks import Optimizee
 
 DTYPES = ("float64", "float32")
 OLDEST_CUPY = 14  # earlier arrays have no .mT
@@ -26,7 +27,9 @@ class Backend(NamedTuple):
     to_host: Callable[[Any], np.ndarray]
     synchronize: Callable[[], None]
     ops: Ops = REFERENCE
-    fuse: Callable[[Network], Victim] = lambda network: network  # a faster twin, if there is one
+    # A faster twin of a network, if there is one: if it stands still, and if it is tuned.
+    fuse: Callable[[Network], Victim] = lambda network: network
+    fuse_optimizee: Callable[[Network], Optimizee] = lambda network: network
 
     def asarray(self, host: np.ndarray) -> Any:
         """Send a host array to the device; floating-point numbers are cast to ``dtype``."""
@@ -68,12 +71,14 @@ def _numpy(dtype: str, device: str | None) -> Backend:
 
 
 def _numba(dtype: str, device: str | None) -> Backend:
-    """NumPy arrays, with the cell's step and vjp, and attacked networks, as Numba kernels."""
+    """NumPy arrays, with the cell's step and vjp, and small networks, as Numba kernels."""
     _import("numba", "pip install 'lft-ref[fast]'")
+    from lft_backends import numba_mlp, numba_network
     from lft_backends.numba_backend import OPS
-    from lft_backends.numba_network import fuse
 
-    return _numpy(dtype, device)._replace(name="numba", ops=OPS, fuse=fuse)
+    return _numpy(dtype, device)._replace(
+        name="numba", ops=OPS, fuse=numba_network.fuse, fuse_optimizee=numba_mlp.fuse
+    )
 
 
 def _strict(dtype: str, device: str | None) -> Backend:

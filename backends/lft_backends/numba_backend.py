@@ -16,7 +16,7 @@ from lft_ref.lstm import Cell, LSTMState
 from lft_ref.params import LSTMParams
 
 
-def _rows(a: np.ndarray, rank: int) -> np.ndarray:
+def rows(a: np.ndarray, rank: int) -> np.ndarray:
     """Collapse the batch axes into one; contiguous and writeable, as kernels are compiled for."""
     if a.ndim == rank + 1 and a.flags.c_contiguous and a.flags.writeable:
         return a
@@ -53,9 +53,9 @@ def step(
     kind = _preprocess(cell)
     if kind is None:
         return REFERENCE.step(params, cell, g, state)
-    W, w_o = _halved(_weights(params)), _rows(params.w_o, 1)[0]
-    h, c = (_rows(a.mT, 2) for a in state)
-    flat_g = _rows(g, 1)
+    W, w_o = _halved(_weights(params)), rows(params.w_o, 1)[0]
+    h, c = (rows(a.mT, 2) for a in state)
+    flat_g = rows(g, 1)
     delta, h_new, c_new = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)
     scale = g.dtype.type(cell.output_scale)
     lstm_cpu.step_tasks(
@@ -77,12 +77,12 @@ def vjp(
     kind = _preprocess(cell)
     if kind is None:
         return REFERENCE.vjp(params, cell, g, state, delta_bar, state_bar)
-    h, c = (_rows(a.mT, 2) for a in state)
-    h_bar, c_bar = (_rows(a.mT, 2) for a in state_bar)
-    flat_g = _rows(g, 1)
-    y_bar = _rows(g.dtype.type(cell.output_scale) * delta_bar, 1)
+    h, c = (rows(a.mT, 2) for a in state)
+    h_bar, c_bar = (rows(a.mT, 2) for a in state_bar)
+    flat_g = rows(g, 1)
+    y_bar = rows(g.dtype.type(cell.output_scale) * delta_bar, 1)
     tasks, n, m = h.shape[0], params.n, params.m
-    weights, w_o = _weights(params), _rows(params.w_o, 1)[0]
+    weights, w_o = _weights(params), rows(params.w_o, 1)[0]
     W, W_hx = _halved(weights), np.ascontiguousarray(weights.T[:-1])
     W_bar, w_o_bar = np.zeros((tasks, 4 * n, n + m + 1), g.dtype), np.zeros((tasks, n), g.dtype)
     g_bar, h_old, c_old = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)

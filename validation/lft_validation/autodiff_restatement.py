@@ -21,7 +21,7 @@ from lft_ref.attack import AttackLoss
 from lft_ref.convolution import Conv2d
 from lft_ref.layers import Activation, Dense
 from lft_ref.lstm import Cell
-from lft_ref.networks import Network
+from lft_ref.networks import Optimizee
 from lft_ref.objectives import (
     CrossEntropy,
     Data,
@@ -148,7 +148,7 @@ def loss(objective: Objective, theta: Array, data: Data) -> Array:
     raise _not_restated("objective", objective)
 
 
-def _output(network: Network, theta: Array, x: Array) -> Array:
+def _output(network: Optimizee, theta: Array, x: Array) -> Array:
     """The network's output (N, out)."""
     start = 0
     for layer in network.layers:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lft_backends.backend import Backend
 from lft_backends.draws import Stage, directions, stream
-from lft_ref import Data, NetworkLoss, SquaredError, mlp, mlp_from_draws
+from lft_ref import Data, Network, NetworkLoss, SquaredError, mlp, mlp_from_draws
 
 AMPLITUDE = (0.1, 5.0)
 PHASE = (0.0, np.pi)
@@ -25,19 +25,24 @@ class SineProblem(NamedTuple):
     val_shots: int
 
     @property
+    def network(self) -> Network:
+        """The regressor."""
+        return mlp((1, *self.hidden, 1))
+
+    @property
     def d(self) -> int:
         """Number of the regressor's parameters."""
-        return mlp((1, *self.hidden, 1)).size
+        return self.network.size
 
     @property
     def sum_loss(self) -> NetworkLoss:
         """F of (S29): the sum of squared errors."""
-        return NetworkLoss(mlp((1, *self.hidden, 1)), SquaredError("sum"))
+        return NetworkLoss(self.backend.fuse_optimizee(self.network), SquaredError("sum"))
 
     @property
     def mean_loss(self) -> NetworkLoss:
         """The mean squared error, which Figure 4 plots."""
-        return NetworkLoss(mlp((1, *self.hidden, 1)), SquaredError("mean"))
+        return NetworkLoss(self.backend.fuse_optimizee(self.network), SquaredError("mean"))
 
     def data(self, seed: int, stage: Stage, tasks: Sequence[int]) -> tuple[Data, Data]:
         """Return (D_tr, D_val) of the given tasks, stacked on a leading axis."""
@@ -49,7 +54,7 @@ class SineProblem(NamedTuple):
     def theta_0(self, seed: int, stage: Stage, tasks: Sequence[int]) -> Any:
         """Return a random initial regressor for each task (tasks, d)."""
         draws = np.stack([stream(seed, stage, task).uniform(-1, 1, self.d) for task in tasks])
-        return mlp_from_draws(self.sum_loss.network, self.backend.asarray(draws))
+        return mlp_from_draws(self.network, self.backend.asarray(draws))
 
     def directions(
         self, seed: int, stage: Stage, tasks: Sequence[int], steps: Sequence[int], q: int

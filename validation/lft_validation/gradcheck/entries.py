@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from lft_ref.layers import Dense
-from lft_ref.networks import Network
+from lft_ref.networks import Optimizee
 from lft_ref.params import shapes
 from lft_validation.gradcheck.problem import Problem
 
@@ -81,7 +81,7 @@ def names_of(parameters: dict[str, tuple[int, ...]]) -> tuple[str, ...]:
     )
 
 
-def network_names(network: Network) -> tuple[str, ...]:
+def network_names(network: Optimizee) -> tuple[str, ...]:
     """Name the coordinates of a network's θ: W1[0, 2], b1[0], …."""
     dense = [layer for layer in network.layers if isinstance(layer, Dense)]
     parameters: dict[str, tuple[int, ...]] = {}
