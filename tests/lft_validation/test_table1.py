@@ -127,7 +127,7 @@ def test_finished_jobs_of_another_run_are_taken_over_and_others_computed(
     assert more.exit_code == 0
     assert sorted(tested) == [(1, "LFT"), (1, "SGD")]
     assert (tmp_path / "more" / "jobs" / "first-order-lft-digits-seed0" / "phi.npz").exists()
-    rate = ["--set", "sgd_rate=0.1", "--out", str(tmp_path / "rate")]
+    rate = ["--set", "sgd_rate=0.37", "--out", str(tmp_path / "rate")]
     other = lft("table1", *TINY, "--methods", "LFT,SGD", "--order", "first", *rate,
                 "--reuse", str(finished[0]))  # fmt: skip
     assert other.exit_code == 0

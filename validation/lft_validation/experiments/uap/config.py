@@ -46,8 +46,8 @@ class Config:
     initial_scale: float = 0.05  # standard deviation of θ^(0)
 
     # the loss (12)
-    l1: float = 0.02  # λ
-    kappa: float = 3.0  # κ
+    l1: float = 0.25  # λ
+    kappa: float = 20.0  # κ
     clip_images: bool = True  # whether the loss sees x + θ cut off at the ends of the box
 
     # the fine-tuner, supplement C
@@ -69,14 +69,14 @@ class Config:
     # MAML on the perturbation: one shared θ^(0)
     maml_batch: int = 1
     maml_inner_steps: int = 5
-    maml_learning_rate: float = 1e-3
+    maml_learning_rate: float = 1e-2
     maml_alpha: float = 1e-2  # α of eq. (2), in training and in testing
     maml_zo_alpha: float = 1e-4
 
     # hand-designed fine-tuners
     pgd_rate: float = 1e-2
     pgd_radius: float = 0.2  # of the ℓ∞ ball
-    sgd_rate: float = 1e-2
+    sgd_rate: float = 0.1
     adam_rate: float = 0.1
     sgd_zo_rate: float = 1e-4
     adam_zo_rate: float = 1e-2
@@ -123,7 +123,7 @@ PRESETS = {
     ),
     "quick": Config(
         seeds=(0,), methods=("LFT", "L2O", MAML, *HAND), training=("mnist",), testing=("mnist",),
-        meta_tasks=80, test_tasks=40,
+        meta_tasks=200, test_tasks=40,
     ),
     "paper": Config(),
 }  # fmt: skip
