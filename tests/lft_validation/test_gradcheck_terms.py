@@ -57,7 +57,7 @@ def test_both_traces_hold_the_same_terms():
 
 
 def test_every_combination_is_checked_by_the_command():
-    assert len(set(settings())) == len(settings()) == 4 * 2 * 2 * 2
+    assert len(set(settings())) == len(settings()) == 8 * 2 * 2 * 2
 
 
 def test_entries_have_names_that_say_what_they_do():
@@ -128,3 +128,64 @@ def test_a_gradient_at_the_threshold_of_log_sign_is_reported_with_its_coordinate
     (kink,) = kinks(problem, trace)
     assert (kink.where, kink.step) == ("g of θ[3]", 2)
     assert kink.distance == pytest.approx(1e-9, rel=1e-3)
+
+
+def near_a_kink(name, theta=None, **changes):
+    """The kinks on the path of an attack that starts at one, and the report as a whole."""
+    problem = build(SMALL._replace(task=name), 0, 0)
+    objective = problem.task.objective._replace(**changes)
+    task = problem.task._replace(objective=objective)
+    if theta is not None:
+        task = task._replace(theta_0=theta(task))
+    report = check(problem._replace(task=task, weights=(1.0,)))
+    return {kink.what for kink in report.kinks if kink.step == 1}, report
+
+
+def test_no_built_in_problem_comes_near_a_kink():
+    assert near_a_kink("attack-tanh")[0] == near_a_kink("attack-relu")[0] == set()
+
+
+def test_a_pixel_at_the_end_of_the_box_is_a_kink_of_clipping_only_if_images_are_cut_off():
+    def to_the_end(task):
+        theta = task.theta_0.copy()
+        theta[5] = 0.5 - task.train.x[1].ravel()[5]
+        return theta
+
+    found, report = near_a_kink("attack-tanh", to_the_end)
+    assert found == {"clipping"}
+    assert "pixel [0, 1, 1] of example 1 of D_tr" in report.kinks[0].where
+    assert "clipping" in report.kinks[0].sentence()
+    assert near_a_kink("attack-tanh", to_the_end, clip=False)[0] == set()
+
+
+def test_a_perturbation_of_0_is_a_kink_of_the_penalty():
+    found, report = near_a_kink("attack-tanh", lambda task: 0.0 * task.theta_0)
+    assert "|theta|" in found
+    assert any("pixel [0, 0, 0] of D_tr" in kink.where for kink in report.kinks)
+    assert "|theta|" not in near_a_kink("attack-tanh", lambda t: 0.0 * t.theta_0, l1=0.0)[0]
+
+
+def test_a_margin_at_minus_kappa_is_a_kink():
+    problem = build(SMALL._replace(task="attack-tanh"), 0, 0)
+    f, task = problem.task.objective, problem.task
+    z = f.logits(task.theta_0, task.train)[0]
+    y = task.train.y[0]
+    margin = z[y] - max(np.delete(z, y))
+    assert "max(margin, -kappa)" in near_a_kink("attack-tanh", kappa=-float(margin))[0]
+
+
+def test_equal_rivals_and_equal_entries_of_a_window_are_kinks():
+    weights = np.zeros_like(build(SMALL._replace(task="attack-tanh"), 0, 0).task.objective.weights)
+    found, _ = near_a_kink("attack-tanh", weights=weights)
+    assert found == {"max pooling", "the best other class"}
+    assert "ReLU" in near_a_kink("attack-relu", weights=weights)[0]
+
+
+def test_coordinates_of_images_and_convolutions_have_names():
+    attack, lenet = (
+        build(SMALL._replace(task=name), 0, 0) for name in ("attack-tanh", "lenet-tanh")
+    )
+    assert attack.coordinates[6] == "pixel[0, 1, 2]"
+    assert lenet.coordinates[:1] + lenet.coordinates[8:10] == ("K1[0, 0, 0, 0]", "b1[0]", "b1[1]")
+    assert lenet.coordinates[-1] == "b3[2]"
+    assert len(lenet.coordinates) == lenet.d == 37

@@ -134,9 +134,9 @@ def loss(objective: Objective, theta: Array, data: Data) -> Array:
     if isinstance(own, OwnLoss):
         return own.value(theta, data.given)  # type: ignore[attr-defined] # see gradcheck.own
     if isinstance(objective, AttackLoss):
-        return attack_loss(objective, theta, data, _output)
+        return attack_loss(objective, theta, data, output)
     if isinstance(objective, NetworkLoss):
-        y = _output(objective.network, theta, data.x)
+        y = output(objective.network, theta, data.x)
         if isinstance(objective.loss, SquaredError):
             errors = (y - data.y) ** 2
         elif isinstance(objective.loss, CrossEntropy):
@@ -148,7 +148,7 @@ def loss(objective: Objective, theta: Array, data: Data) -> Array:
     raise _not_restated("objective", objective)
 
 
-def _output(network: Optimizee, theta: Array, x: Array) -> Array:
+def output(network: Optimizee, theta: Array, x: Array) -> Array:
     """The network's output (N, out)."""
     start = 0
     for layer in network.layers:

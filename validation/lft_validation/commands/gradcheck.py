@@ -12,9 +12,11 @@ from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.errors import CheckFailed, UserError
 
 if TYPE_CHECKING:
+    from lft_validation.gradcheck.derivatives import Derivatives
     from lft_validation.gradcheck.rows import Row
 
 LOAD = "FILE:NAME"
+NETWORKS = "networks"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,9 +37,12 @@ LOAD = "FILE:NAME"
 def command(task: str | None, plant: str | None, candidate: str | None, **options: Any) -> None:
     """Check a meta-gradient term by term and step by step.
 
-    TASK is a built-in task (quadratic, sine-relu, sine-tanh, classes-tanh), or your own as
-    path/to/file.py:name or package.module:name; without it all built-in tasks are checked. The
-    first wrong term is named: later ones inherit its error.
+    TASK is a built-in task (quadratic, sine-relu, sine-tanh, classes-tanh, lenet-relu, lenet-tanh,
+    attack-relu, attack-tanh), or your own as path/to/file.py:name or package.module:name; without
+    it all built-in tasks are checked. The first wrong term is named: later ones inherit its error.
+
+    TASK networks checks the derivatives of layers, of LeNet-5 and of the attack (12) on it, by the
+    weights and by the input, at full size; without TASK this is done too.
 
     Exit codes: 0 all is right, 1 something is wrong, 2 wrong usage or bad input.
     """
@@ -53,8 +58,33 @@ def command(task: str | None, plant: str | None, candidate: str | None, **option
     elif candidate is not None:
         _candidate(candidate, options)
     else:
-        rows = _planted(plant, options["seed"]) if plant else _rows(task, options)
-        _report(rows, options, detail=plant is not None or options["detail"])
+        rows, networks = _chosen(task, plant, options)
+        _report(rows, networks, options, detail=plant is not None or options["detail"])
+
+
+def _chosen(
+    task: str | None, plant: str | None, options: dict[str, Any]
+) -> tuple[list[Row], list[Derivatives]]:
+    """Check what was asked for: meta-gradients, networks, or both."""
+    if plant:
+        return _planted(plant, options["seed"]), []
+    rows = [] if task == NETWORKS else _rows(task, options)
+    narrowed = any(
+        options[n] for n in ("estimator", "preprocess", "gradient", "hvp", "jacobians", "vjp")
+    )
+    if task == NETWORKS and narrowed:
+        raise UserError(f"TASK {NETWORKS} takes no --estimator, --preprocess or function of yours")
+    if task == NETWORKS or (task is None and not narrowed):
+        return rows, _networks(options)
+    return rows, []
+
+
+def _networks(options: dict[str, Any]) -> list[Derivatives]:
+    from lft_validation.gradcheck.derivatives import check_derivatives, count
+    from lft_validation.progress import track
+
+    found = check_derivatives(options["seed"], options["tolerance"])
+    return list(track(found, count(), "Checking networks"))
 
 
 def _right(count: int) -> str:
@@ -77,23 +107,53 @@ def _planted(name: str, seed: int) -> list[Row]:
     return [plant_row(name, seed)]
 
 
-def _report(rows: list[Row], options: dict[str, Any], detail: bool) -> None:
+def _report(
+    rows: list[Row], networks: list[Derivatives], options: dict[str, Any], detail: bool
+) -> None:
     """Print, write and plot; then fail if something is wrong."""
     from lft_validation.gradcheck.as_json import as_json
 
     wrong = [row for row in rows if not row.report.passed]
     if options["json_file"] != "-":
         _print(rows, wrong, detail)
+        _print_networks(networks)
     if options["json_file"] is not None:
-        write_report(options["json_file"], as_json(rows, options["seed"]))
+        write_report(options["json_file"], as_json(rows, options["seed"], networks))
     if options["plot"] is not None:
-        from lft_validation.gradcheck.plot import plot
-
-        plot((wrong or rows)[0].report, options["plot"])
-    if wrong:
-        raise CheckFailed(_failure(rows, wrong))
+        _plot(rows, wrong, options["plot"])
+    sentences = [f"{row.report.label}: {row.report.conclusion()}" for row in wrong]
+    sentences += [f"{row.name}: {row.conclusion}" for row in networks if not row.passed]
+    if sentences:
+        raise CheckFailed(_failure(len(rows) + len(networks), sentences))
     if options["json_file"] != "-":
-        click.echo(_right(len(rows)))
+        click.echo("\n".join(_all_right(rows, networks)))
+
+
+def _all_right(rows: Sequence[Row], networks: Sequence[Derivatives]) -> list[str]:
+    lines = [_right(len(rows))] if rows else []
+    return lines + ([f"all {len(networks)} networks and losses are right"] if networks else [])
+
+
+def _plot(rows: Sequence[Row], wrong: Sequence[Row], path: Path) -> None:
+    from lft_validation.gradcheck.plot import plot
+
+    if not rows:
+        raise UserError(f"--plot draws a meta-gradient, and TASK {NETWORKS} has none; leave it out")
+    plot((wrong or rows)[0].report, path)
+
+
+def _print_networks(networks: Sequence[Derivatives]) -> None:
+    from rich.console import Console
+
+    from lft_validation.gradcheck.tables import DERIVATIVES_NOTES, derivatives_table
+
+    if networks:
+        console = Console(highlight=False, markup=False)
+        console.print(derivatives_table(networks))
+        console.print(DERIVATIVES_NOTES)
+    for row in networks:
+        for kink in row.kinks[:1]:
+            click.echo(f"Near a kink: {row.name}: {kink}.")
 
 
 def _print(rows: Sequence[Row], wrong: Sequence[Row], detail: bool) -> None:
@@ -103,6 +163,8 @@ def _print(rows: Sequence[Row], wrong: Sequence[Row], detail: bool) -> None:
     from lft_validation.gradcheck.tables import LEGEND, methods_text, summary, summary_notes
     from lft_validation.gradcheck.tables import detail as tables
 
+    if not rows:
+        return
     console = Console(highlight=False, markup=False)
     console.print(summary(rows))
     console.print(summary_notes(rows, max(row.report.tolerance for row in rows)))
@@ -119,14 +181,14 @@ def _print(rows: Sequence[Row], wrong: Sequence[Row], detail: bool) -> None:
             console.print(f"Near a kink: {row.report.label}: {kink.sentence()}{also}.")
 
 
-def _failure(rows: Sequence[Row], wrong: Sequence[Row]) -> str:
+def _failure(total: int, sentences: Sequence[str]) -> str:
     """One paragraph for each of the first few problems that are wrong, at most 80 columns wide."""
     import textwrap
 
-    shown = [f"{row.report.label}: {row.report.conclusion()}" for row in wrong[:3]]
-    if len(wrong) > len(shown):
+    shown = list(sentences[:3])
+    if len(sentences) > len(shown):
         shown.append("… and others; --detail shows all.")
-    lines = [f"{len(wrong)} of {len(rows)} wrong.", *shown]
+    lines = [f"{len(sentences)} of {total} wrong.", *shown]
     return "\n".join(textwrap.fill(line, 80, break_on_hyphens=False) for line in lines)
 
 

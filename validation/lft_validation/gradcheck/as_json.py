@@ -6,15 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from lft_validation.gradcheck.derivatives import Derivatives
 from lft_validation.gradcheck.rows import Row
 
 
-def as_json(rows: Sequence[Row], seed: int) -> dict[str, Any]:
+def as_json(
+    rows: Sequence[Row], seed: int, derivatives: Sequence[Derivatives] = ()
+) -> dict[str, Any]:
     """Return all reports; what is no finite number is null."""
     return {
         "seed": seed,
-        "passed": all(row.report.passed for row in rows),
+        "passed": all(row.report.passed for row in rows) and all(d.passed for d in derivatives),
         "rows": [_row(row) for row in rows],
+        "networks": [plain(d._asdict() | {"passed": d.passed}) for d in derivatives],
     }
 
 

@@ -33,14 +33,17 @@ from lft_ref import (
 )
 from lft_ref.tasks import directions_at
 from lft_validation.experiments.sine import SineProblem
-from lft_validation.gradcheck.entries import network_names
+from lft_validation.gradcheck.builtin_images import TASKS as IMAGE_TASKS
+from lft_validation.gradcheck.builtin_images import image_task
+from lft_validation.gradcheck.entries import coordinate_names
 from lft_validation.gradcheck.problem import MAML_RATE, Problem
 
-TASKS = ("quadratic", "sine-relu", "sine-tanh", "classes-tanh")
+TASKS = ("quadratic", "sine-relu", "sine-tanh", "classes-tanh", *IMAGE_TASKS)
 ESTIMATORS = ("first_order", "zeroth_order")
 PREPROCESSINGS = ("identity", "log_sign")
 HIDDEN_UNITS = 4  # of the cell
 STEPS = 5
+IMAGE_STEPS = 3  # enough for every term, and images take longer
 DIRECTIONS = 3  # of eq. (6)
 SMOOTHING = 1e-2  # μ of eq. (6): large enough for rounding not to show in the differences
 
@@ -69,10 +72,9 @@ def build(setting: Setting, seed: int, index: int) -> Problem:
     """Draw Φ and one built-in task of a setting."""
     rng = stream(seed, Stage.CASE, index, step=0)
     task = _task(setting.task, rng, seed, index)
-    names: tuple[str, ...] = ()
-    if isinstance(task.objective, NetworkLoss):
-        names = network_names(task.objective.network)
-    problem = with_fine_tuner(task, setting, rng, seed, index)
+    names = coordinate_names(task)
+    steps = IMAGE_STEPS if setting.task in IMAGE_TASKS else STEPS
+    problem = with_fine_tuner(task, setting, rng, seed, index, steps)
     return problem._replace(coordinates=names, maml_rate=MAML_RATE)
 
 
@@ -116,8 +118,10 @@ def _task(name: str, rng: np.random.Generator, seed: int, index: int) -> Task:
             return _sine(rng, "relu", seed, index)
         case "sine-tanh":
             return _sine(rng, "tanh", seed, index)
-        case _:
+        case "classes-tanh":
             return _classes(rng)
+        case _:
+            return image_task(name, rng)
 
 
 def _quadratic(rng: np.random.Generator) -> Task:

@@ -182,6 +182,8 @@ def fits(plant: Plant, problem: Problem) -> bool:
     cross = type(loss).__name__ == "CrossEntropy"
     if plant.prepare is not None or plant.term.startswith("MAML"):
         return False
+    if plant.needs == "images":  # test vectors have none
+        return False
     if plant.term in ("x", "x'") and not log_sign:
         return False
     if plant.needs == "network":

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lft_ref.layers import Dense
+from lft_ref import AttackLoss, Conv2d, Dense, Network, NetworkLoss, Task
 from lft_ref.networks import Optimizee
 from lft_ref.params import shapes
 from lft_validation.gradcheck.problem import Problem
@@ -81,12 +81,30 @@ def names_of(parameters: dict[str, tuple[int, ...]]) -> tuple[str, ...]:
     )
 
 
+def coordinate_names(task: Task) -> tuple[str, ...]:
+    """Name the coordinates of a task's θ: a network's parameters, pixels, or nothing."""
+    if isinstance(task.objective, NetworkLoss):
+        return network_names(task.objective.network)
+    if isinstance(task.objective, AttackLoss):
+        return names_of({"pixel": task.train.x.shape[-3:]})
+    return ()
+
+
 def network_names(network: Optimizee) -> tuple[str, ...]:
-    """Name the coordinates of a network's θ: W1[0, 2], b1[0], …."""
-    dense = [layer for layer in network.layers if isinstance(layer, Dense)]
+    """Name the coordinates of a network's θ: W1[0, 2], b1[0], …; K1[0, 0, 2, 1] of a convolution.
+
+    Example:
+        >>> network_names(Network((Dense(1, 2),)))
+        ('W1[0, 0]', 'W1[0, 1]', 'b1[0]', 'b1[1]')
+    """
+    weighted = [layer for layer in network.layers if layer.size]
     parameters: dict[str, tuple[int, ...]] = {}
-    for number, layer in enumerate(dense, start=1):
-        parameters |= {f"W{number}": (layer.n_in, layer.n_out), f"b{number}": (layer.n_out,)}
+    for number, layer in enumerate(weighted, start=1):
+        if isinstance(layer, Conv2d):
+            kernel = (layer.filters, layer.channels, layer.kernel, layer.kernel)
+            parameters |= {f"K{number}": kernel, f"b{number}": (layer.filters,)}
+        elif isinstance(layer, Dense):
+            parameters |= {f"W{number}": (layer.n_in, layer.n_out), f"b{number}": (layer.n_out,)}
     return names_of(parameters)
 
 

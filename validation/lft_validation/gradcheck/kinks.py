@@ -1,4 +1,4 @@
-"""Points where a derivative has no meaning: kinks of ReLU, log/sign, |·|, max, and their place."""
+"""Points where a derivative has no meaning: kinks of ReLU, log/sign, |·|, max, clip."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lft_ref import LogSign, NetworkLoss, ZerothOrder
-from lft_ref.layers import Activation
-from lft_validation.cases import LOG_SIGN_MARGIN, RELU_MARGIN
+from lft_ref import AttackLoss, LogSign, NetworkLoss, ZerothOrder
+from lft_validation.cases import LOG_SIGN_MARGIN
 from lft_validation.gradcheck.entries import coordinate
+from lft_validation.gradcheck.kinks_images import of_attack, of_network
 from lft_validation.gradcheck.problem import Array, Problem
 from lft_validation.gradcheck.terms import Trace
 
@@ -33,8 +33,8 @@ class Kink(NamedTuple):
 
 def kinks(problem: Problem, trace: Trace) -> list[Kink]:
     """Return every kink that the path of a problem comes too near to."""
-    found = [*_log_sign(problem, trace), *_relu(problem, trace)]
-    if not found and not isinstance(problem.task.objective, NetworkLoss):
+    found = [*_log_sign(problem, trace), *_of_our_losses(problem, trace)]
+    if not found and not isinstance(problem.task.objective, NetworkLoss | AttackLoss):
         found = list(_of_the_loss(problem, trace))
     return found
 
@@ -50,10 +50,10 @@ def _log_sign(problem: Problem, trace: Trace) -> Iterator[Kink]:
             yield Kink("the threshold e^-p of log/sign", name, k, float(distance[i]))
 
 
-def _relu(problem: Problem, trace: Trace) -> Iterator[Kink]:
-    """ReLUs whose input is next to 0, on D_tr before a step and on D_val after it."""
+def _of_our_losses(problem: Problem, trace: Trace) -> Iterator[Kink]:
+    """Kinks of our networks and of (12), on D_tr before a step and on D_val after it."""
     f, task = problem.task.objective, problem.task
-    if not isinstance(f, NetworkLoss):
+    if not isinstance(f, NetworkLoss | AttackLoss):
         return
     for k in range(1, problem.K + 1):
         before = trace["start", k][:, 0]
@@ -62,13 +62,12 @@ def _relu(problem: Problem, trace: Trace) -> Iterator[Kink]:
             ahead = before + problem.tuner.estimator.mu * task.directions[k - 1]
             places += [("D_tr + μu", at, task.train) for at in ahead]
         for data_name, theta, data in places:
-            xs = f.network.activations(theta, data.x)
-            for number, (layer, x) in enumerate(zip(f.network.layers, xs[:-1], strict=True)):
-                if isinstance(layer, Activation) and layer.kind == "relu":
-                    for example, unit in np.argwhere(np.abs(x) < RELU_MARGIN):
-                        where = f"unit {unit} of layer {number // 2 + 1}, example {example}"
-                        distance = float(np.abs(x[example, unit]))
-                        yield Kink("ReLU", f"{where} of {data_name}", k, distance)
+            if isinstance(f, AttackLoss):
+                near = of_attack(f, theta, data)
+            else:
+                near = of_network(f.network, theta, data.x)
+            for what, where, distance in near:
+                yield Kink(what, f"{where} of {data_name}", k, distance)
 
 
 def _of_the_loss(problem: Problem, trace: Trace) -> Iterator[Kink]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lft_validation.gradcheck.check import Report
+from lft_validation.gradcheck.derivatives import WHAT, Derivatives
 from lft_validation.gradcheck.methods import CENTRAL_TOLERANCE, Curve, Methods
 from lft_validation.gradcheck.rows import Row
 from lft_validation.gradcheck.terms import BACKWARD, BLOCKS, MAML, TOTALS, VALUES
@@ -68,6 +69,25 @@ def summary_notes(rows: Sequence[Row], tolerance: float) -> str:
     if any(row.report.kinks for row in rows):
         text += " k: so near a kink that rounding may decide on which side; see below."
     return text
+
+
+def derivatives_table(found: Sequence[Derivatives]) -> Table:
+    """Return a table with one line per network or loss at full size."""
+    table = _table("Relative errors of networks and losses", pad=1)
+    table.add_column("what", no_wrap=True)
+    for name in WHAT:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in found:
+        cells = [number(row.errors[term]) if term in row.errors else "" for term in WHAT]
+        style = None if row.passed else "bold red"
+        table.add_row(row.name + (" k" if row.kinks else ""), *cells, style=style)
+    return table
+
+
+DERIVATIVES_NOTES = (
+    "tan: tangents along random directions of the parameters p and of the input x. cot: cotangents "
+    "(of a loss: its gradient). 2nd: the tangents of these (of a loss: Hessian times a vector)."
+)
 
 
 def _short(task: str) -> str:

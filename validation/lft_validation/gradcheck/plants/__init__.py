@@ -9,6 +9,7 @@ from lft_validation.gradcheck.check import Report, check
 from lft_validation.gradcheck.plants import (
     adjoint,
     cell,
+    images,
     inputs,
     losses,
     maml,
@@ -25,6 +26,7 @@ AREAS: dict[str, tuple[Plant, ...]] = {
     "backpropagation": adjoint.PLANTS,
     "preprocessing and estimator": inputs.PLANTS,
     "networks and losses": losses.PLANTS,
+    "images and attack": images.PLANTS,
     "weights, data, truncation, order of Φ": settings.PLANTS,
     "MAML": maml.PLANTS,
 }

@@ -29,7 +29,8 @@ class Plant(NamedTuple):
     change: Change  # from the right problem to the wrong one
     setting: Setting = FIRST
     prepare: Change | None = None  # from the built-in problem to one on which the mistake shows
-    needs: Literal["", "estimator", "network", "squared", "classes"] = ""  # of the problem
+    # Of the problem.
+    needs: Literal["", "estimator", "network", "squared", "classes", "images"] = ""
 
 
 def demonstration(setting: Setting, prepare: Change | None = None, seed: int = 0) -> Problem:
