@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lft_ref import Network, digits_network, lenet5
+from lft_ref import Flatten, Network, digits_network, lenet5, mlp
 from lft_validation.datasets import Dataset
 from lft_validation.errors import UserError
 from lft_validation.files import read_arrays, require, write_arrays
 
 KIND = "lft-victim-1"
 TEXTS = ("network", "source", "activation", "pooling", "train_sha256", "test_sha256", "recipe")
+# Hidden units of a victim of another architecture, for weights of less than 400 KB.
+MLP_HIDDEN: dict[tuple[int, ...], int] = {(1, 8, 8): 32, (1, 28, 28): 64, (3, 32, 32): 28}
 NUMBERS = ("seed", "accuracy", "train_images", "test_images", "official")
 
 
@@ -49,7 +52,12 @@ def network(
         return lenet5(shape, activation, pooling)
     if name == "small" and shape == (1, 8, 8):
         return digits_network(activation, pooling)
-    raise ValueError(f"no network {name!r} for images of shape {shape}; choose lenet5 or small")
+    if name == "mlp" and shape in MLP_HIDDEN:
+        widths = (prod(shape), MLP_HIDDEN[shape], 10)
+        return Network((Flatten(), *mlp(widths, activation).layers))
+    raise ValueError(
+        f"no network {name!r} for images of shape {shape}; choose lenet5, small or mlp"
+    )
 
 
 def logits(victim: Network, weights: np.ndarray, images: np.ndarray) -> np.ndarray:

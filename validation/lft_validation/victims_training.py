@@ -52,6 +52,7 @@ class Recipe:
             raise UserError(f"seed must not be negative, found {self.seed}")
 
 
+NETWORKS = ("lenet5", "small", "mlp")
 RECIPES = {
     recipe.source: recipe
     for recipe in (

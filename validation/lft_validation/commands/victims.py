@@ -23,6 +23,7 @@ def command() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="File [default: SOURCE.npz].")
 @data_dir_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all draws.")
+@click.option("--network", help="lenet5, small (digits) or mlp [default: the first that fits].")
 @click.option("--epochs", type=int, help="Passes over the training images.")
 @click.option("--learning-rate", type=float, help="Adam's, at the start.")
 @click.option("--activation", type=click.Choice(["relu", "tanh"]), help="[default: relu]")
@@ -30,23 +31,32 @@ def command() -> None:
 def train(source: str, out: Path | None, data_dir: Path | None, **changes: Any) -> None:
     """Train a victim on SOURCE (mnist, cifar10, digits, ...) and write it to a file.
 
-    LeNet-5, or a small network for the digits, with Adam in float32. The same command gives the
-    same bits on the same machine.
+    LeNet-5, or a small network for the digits, or a perceptron with one hidden layer (mlp), with
+    Adam in float32. The same command gives the same bits on the same machine.
     """
     from lft_validation.datasets import load
+    from lft_validation.datasets import source as source_of
     from lft_validation.progress import track
-    from lft_validation.victims import save_victim
-    from lft_validation.victims_training import RECIPES, finish, steps_per_epoch
+    from lft_validation.victims import network, save_victim
+    from lft_validation.victims_training import NETWORKS, RECIPES, finish, steps_per_epoch
     from lft_validation.victims_training import train as train_weights
 
     if source not in RECIPES:
         raise UserError(f"unknown data {source!r}; choose one of {', '.join(RECIPES)}")
+    if changes["network"] not in (None, *NETWORKS):
+        raise UserError(
+            f"--network must be one of {', '.join(NETWORKS)}, found {changes['network']!r}"
+        )
     given = {name: value for name, value in changes.items() if value is not None}
     recipe = dataclasses.replace(RECIPES[source], **given)
     data, test = load(source, "train", data_dir), load(source, "test", data_dir)
     out = out or Path(f"{source}.npz")
     if out.exists():
         raise UserError(f"--out {out} exists; choose another file")
+    try:
+        network(recipe.network, source_of(source).shape)
+    except ValueError as error:
+        raise UserError(f"--network: {error}") from error
     steps = recipe.epochs * steps_per_epoch(recipe, data)
     *_, weights = track(train_weights(recipe, data), steps, f"Training on {source}")
     victim = finish(recipe, weights, data, test)
