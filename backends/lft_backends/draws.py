@@ -36,6 +36,9 @@ class Stage(IntEnum):
     UAP_TEST_INIT = 34
     UAP_TEST_DIRECTIONS = 35
     UAP_MAML_INIT = 36  # where MAML's shared θ starts from
+    ATTACK_IMAGES = 40  # lft attack: classes and images
+    ATTACK_INIT = 41  # its θ^(0)
+    ATTACK_DIRECTIONS = 42  # its directions of (6)
     FEWSHOT_META_TASK = 50  # few-shot classification: classes and images of meta-training tasks
     FEWSHOT_META_INIT = 51  # their θ^(0)
     FEWSHOT_META_DIRECTIONS = 52  # their directions of (6)

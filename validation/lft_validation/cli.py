@@ -9,6 +9,7 @@ import click
 import lft_ref
 
 COMMANDS = {
+    "attack": ("lft_validation.commands.attack", "Fool a victim with one perturbation."),
     "data": ("lft_validation.commands.data", "List, verify or download image data."),
     "doctor": ("lft_validation.commands.doctor", "Say what works on this machine."),
     "finetune": (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +17,29 @@ from lft_validation.files import read_arrays, require, write_arrays
 KIND = "lft-tuner-1"
 
 
-def save_tuner(path: Path, params: LSTMParams, cell: Cell, origin: str = "") -> None:
-    """Write Φ and what it was trained with; ``origin`` is the fingerprint of its job."""
+def save_tuner(
+    path: Path,
+    params: LSTMParams,
+    cell: Cell,
+    origin: str = "",
+    about: dict[str, Any] | None = None,
+) -> None:
+    """Write Φ and the cell that it belongs to.
+
+    Args:
+        path: the file.
+        params: Φ.
+        cell: its fixed choices.
+        origin: the fingerprint of the job that trained it.
+        about: how it was trained: JSON values, which :func:`tuner_about` returns.
+    """
     is_log = isinstance(cell.preprocess, LogSign)
     arrays = {name: np.asarray(a) for name, a in params._asdict().items()}
     arrays |= {
         "preprocess": np.asarray("log_sign" if is_log else "identity"),
         "p": np.asarray(cell.preprocess.p if isinstance(cell.preprocess, LogSign) else 0.0),
         "output_scale": np.asarray(float(cell.output_scale)),
+        "about": np.asarray(json.dumps(about or {}, sort_keys=True)),
     }
     write_arrays(path, KIND, origin, arrays)
 
@@ -42,13 +59,35 @@ def load_tuner(name: str | Path) -> tuple[LSTMParams, Cell]:
         >>> params.n, cell.output_scale
         (10, 0.1)
     """
-    path = Path(str(files("lft_validation").joinpath("trained", f"{name}.npz")))
-    if not path.exists():
-        path = Path(name)
-        if not path.exists():
-            known = ", ".join(shipped())
-            raise UserError(f"no tuner {str(name)!r}; give a file, or one of: {known}")
+    path = _find(name)
     return _checked(path, read_arrays(path, KIND))
+
+
+def tuner_about(name: str | Path) -> dict[str, Any]:
+    """Return how a tuner was trained, as far as its file says.
+
+    Raises:
+        UserError: if there is no such tuner, or its file is damaged or foreign.
+    """
+    path = _find(name)
+    text = str(read_arrays(path, KIND).get("about", "{}"))
+    try:
+        about = json.loads(text)
+    except ValueError:
+        about = None
+    if not isinstance(about, dict):
+        raise UserError(f"{path}: about must be a JSON object, found {text[:40]!r}; train it again")
+    return about
+
+
+def _find(name: str | Path) -> Path:
+    path = Path(str(files("lft_validation").joinpath("trained", f"{name}.npz")))
+    if path.exists():
+        return path
+    if not Path(name).exists():
+        known = ", ".join(shipped())
+        raise UserError(f"no tuner {str(name)!r}; give a file, or one of: {known}")
+    return Path(name)
 
 
 def shipped() -> list[str]:

@@ -112,6 +112,7 @@ def finish(
     flat: Any = None,
     tuner: FineTuner | None = None,
     lstm_units: int = 0,
+    about: dict[str, Any] | None = None,
 ) -> None:
     """Write a job's result, then remove its parts and its checkpoint: they are in it.
 
@@ -123,11 +124,12 @@ def finish(
         flat: what meta-training gave (Φ or θ), if there was any; its losses are kept with it.
         tuner: with ``lstm_units``, says how to read a flat Φ; None if ``flat`` is none.
         lstm_units: n.
+        about: what the file of Φ says about its training.
     """
     if flat is not None:
         result = result | learned_arrays(folder, owner, flat)
     if tuner is not None:
-        save_phi(folder / PHI, owner, flat, tuner, lstm_units)
+        save_phi(folder / PHI, owner, flat, tuner, lstm_units, about)
     write_arrays(folder / RESULT, kind, owner, result)
     for file in [*folder.glob(PARTS), *folder.glob(CHECKPOINT)]:
         file.unlink()
@@ -139,6 +141,14 @@ def learned_arrays(folder: Path, owner: str, flat: Any) -> dict[str, np.ndarray]
     return {"flat": flat, "losses": checkpoint["losses"]}
 
 
-def save_phi(file: Path, owner: str, flat: Any, tuner: FineTuner, lstm_units: int) -> None:
-    """Write a flat Φ as the file of a fine-tuner."""
-    save_tuner(file, unflatten(flat, tuner.cell.preprocess.m, lstm_units), tuner.cell, owner)
+def save_phi(
+    file: Path,
+    owner: str,
+    flat: Any,
+    tuner: FineTuner,
+    lstm_units: int,
+    about: dict[str, Any] | None = None,
+) -> None:
+    """Write a flat Φ as the file of a fine-tuner; ``about`` says how it was trained."""
+    params = unflatten(flat, tuner.cell.preprocess.m, lstm_units)
+    save_tuner(file, params, tuner.cell, owner, about)

@@ -82,38 +82,60 @@ class AttackProblem(NamedTuple):
         classes = rng.choice(10, config.classes, replace=False)
         drawn: list[np.ndarray] = []
         for split, shots in zip(SPLITS, (config.shots, config.val_shots), strict=True):
-            images = [self._of_class(rng, split, int(c), shots) for c in classes]
+            victim = self.victim if config.images == "correct" else None
+            images = [of_class(pool(self.name, split), victim, rng, int(c), shots) for c in classes]
             drawn += [np.concatenate(images), np.repeat(classes, shots)]
         return tuple(drawn)
 
-    def _of_class(
-        self, rng: np.random.Generator, split: Split, wanted: int, shots: int
-    ) -> np.ndarray:
-        """The first images of a class in random order, or the first that the victim gets right."""
-        source = pool(self.name, split)
-        order = rng.permutation(source.by_class[wanted])
-        found: list[np.ndarray] = []
-        block = 4 * shots
-        for start in range(0, len(order), block):
-            x = source.scaled(order[start : start + block])
-            if self.config.images == "correct":
-                z = logits(self.victim.network, self.victim.weights, x)
-                x = x[np.argmax(z, axis=-1) == wanted]
-            found += list(x)
-            if len(found) >= shots:
-                return np.stack(found[:shots])
-        raise UserError(
-            f"{self.name} has {len(found)} usable {split} images of class {wanted}, and a task "
-            f"needs {shots}; use fewer shots, or --set images=all"
-        )
+
+def of_class(
+    source: Pool,
+    victim: Victim | None,
+    rng: np.random.Generator,
+    wanted: int,
+    shots: int,
+    remedy: str = "use fewer shots, or --set images=all",
+) -> np.ndarray:
+    """Return the first images of a class in random order, those that the victim gets right.
+
+    Args:
+        source: where they come from.
+        victim: the classifier; None to take images whatever it says.
+        rng: draws the order.
+        wanted: the class.
+        shots: how many.
+        remedy: what to do if there are not so many.
+
+    Raises:
+        UserError: if there are not so many.
+    """
+    order = rng.permutation(source.by_class[wanted])
+    found: list[np.ndarray] = []
+    block = 4 * shots
+    for start in range(0, len(order), block):
+        x = source.scaled(order[start : start + block])
+        if victim is not None:
+            z = logits(victim.network, victim.weights, x)
+            x = x[np.argmax(z, axis=-1) == wanted]
+        found += list(x)
+        if len(found) >= shots:
+            return np.stack(found[:shots])
+    raise UserError(
+        f"{source.dataset.name} has {len(found)} usable {source.dataset.split} images of class "
+        f"{wanted}, and {shots} are needed; {remedy}"
+    )
+
+
+def make_pool(dataset: Dataset) -> Pool:
+    """Find the images of each class."""
+    labels = dataset.images.labels
+    return Pool(dataset, [np.flatnonzero(labels == c) for c in range(10)])
 
 
 @cache
 def pool(name: str, split: Split) -> Pool:
     """Return a split of a source; it is read once in each process."""
-    dataset = load(name, split)
-    labels = dataset.images.labels
-    return Pool(dataset, [np.flatnonzero(labels == c) for c in range(10)])
+    return make_pool(load(name, split))
 
 
 @cache

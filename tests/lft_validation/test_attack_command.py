@@ -1,0 +1,310 @@
+"""`lft attack`: one perturbation from a few images, with a shipped Φ; files, table, bad input."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from lft_backends.backend import get_backend
+from lft_ref import Data
+from lft_validation import attack_images
+from lft_validation.attack import attempt, how_trained
+from lft_validation.attack_images import AttackImages, Wanted, from_files, from_source
+from lft_validation.cli import main
+from lft_validation.errors import UserError
+from lft_validation.tuners import load_tuner, save_tuner, tuner_about
+from lft_validation.victims import load_victim, logits
+
+
+def lft(*arguments):
+    return CliRunner().invoke(main, ["attack", *map(str, arguments)])
+
+
+def predicted(victim, x):
+    return np.argmax(logits(victim.network, victim.weights, x.astype(np.float32)), axis=-1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One attack on the digits with all methods."""
+    folder = tmp_path_factory.mktemp("attack") / "out"
+    arguments = ("--source", "digits", "--classes", "3,8", "--method", "lft,adam,sgd,pgd")
+    result = lft(*arguments, "--steps", 60, "--out", folder)
+    assert result.exit_code == 0, result.output
+    return folder, result.output
+
+
+def test_one_command_without_options_ends_in_a_picture_of_attacked_digits(tmp_path):
+    result = lft("--steps", 5, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "out" / "attack.png") as picture:
+        assert min(picture.size) > 300
+    assert "victim digits, 5 steps" in result.output
+
+
+def test_the_saved_perturbation_does_what_the_numbers_say(run):
+    folder, _ = run
+    report = json.loads((folder / "attack.json").read_text())
+    victim = load_victim("digits")
+    wanted = Wanted((3, 8), 2, 4, 0)
+    images = from_source("digits", victim, wanted)
+    with np.load(folder / "perturbation.npz") as saved:
+        for made in report["attempts"]:
+            theta = saved[made["method"]]
+            assert theta.shape == (1, 8, 8)
+            moved = np.clip(images.unseen.x + theta, -0.5, 0.5)
+            said = predicted(victim, moved)
+            assert said.tolist() == made["predicted_unseen"]
+            rate = np.mean(said != images.unseen.y)  # all are right without θ
+            assert made["at_the_end"]["val"] == pytest.approx(rate)
+            assert made["at_the_end"]["strength"] == pytest.approx(np.abs(theta).mean(), rel=1e-5)
+            assert made["largest"] == pytest.approx(np.abs(theta).max(), rel=1e-6)
+
+
+def test_the_given_images_are_fooled_by_the_trained_fine_tuner(run):
+    report = json.loads((run[0] / "attack.json").read_text())
+    (lft_made,) = [a for a in report["attempts"] if a["method"] == "lft"]
+    assert lft_made["by_step"]["train"][0] < 1.0
+    assert lft_made["at_the_end"]["train"] == 1.0
+    assert lft_made["at_the_end"]["val"] >= 0.5
+
+
+def test_the_table_fits_80_columns_and_names_every_method(run):
+    lines = [line for line in run[1].splitlines() if not line.startswith("written to")]
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines if "%" in line] == ["lft", "adam", "sgd", "pgd"]
+
+
+def test_what_is_drawn_is_classified_correctly_and_comes_from_both_splits():
+    victim = load_victim("digits")
+    images = from_source("digits", victim, Wanted(None, 3, 5, 7))
+    assert images.given.x.shape == (6, 1, 8, 8)
+    assert images.unseen.x.shape == (10, 1, 8, 8)
+    for data in images[:2]:
+        np.testing.assert_array_equal(predicted(victim, data.x), data.y)
+        assert len(set(data.y.tolist())) == 2
+    again = from_source("digits", victim, Wanted(None, 3, 5, 7))
+    np.testing.assert_array_equal(images.given.x, again.given.x)
+    other = from_source("digits", victim, Wanted(None, 3, 5, 8))
+    assert not np.array_equal(images.given.x, other.given.x)
+
+
+def test_as_a_black_box_the_victim_is_asked_q_plus_1_times_a_step(tmp_path):
+    result = lft("--order", "zeroth", "--steps", 3, "--classes", "0,1", "--json", "-",
+                 "--out", tmp_path / "out")  # fmt: skip
+    report = json.loads(result.output)
+    assert report["how"]["zeroth"]
+    assert report["attempts"][0]["queries"] == 3 * 4 * (report["how"]["directions"] + 1)
+
+
+def test_the_same_seed_gives_the_same_bits(tmp_path):
+    for name in ("a", "b"):
+        assert lft("--steps", 4, "--out", tmp_path / name).exit_code == 0
+    for file in ("perturbation.npz", "attack.json", "attack.png"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_settings_of_the_loss_come_from_the_tuner_and_can_be_changed(tmp_path):
+    params, cell = load_tuner("digits")
+    file = tmp_path / "mine.npz"
+    save_tuner(file, params, cell, about={"config": {"kappa": 7.0, "clip_images": False}})
+    how = how_trained(tuner_about(file), 5, False, 0)
+    assert (how.kappa, how.clip) == (7.0, False)
+    out = tmp_path / "out"
+    assert lft("--tuner", file, "--steps", 2, "--l1", 0.5, "--out", out).exit_code == 0
+    report = json.loads((out / "attack.json").read_text())
+    assert (report["how"]["kappa"], report["how"]["l1"]) == (7.0, 0.5)
+    assert report["tuner"] == str(file)
+
+
+def test_the_penalty_makes_the_perturbation_smaller():
+    victim, tuner, backend = load_victim("digits"), load_tuner("digits"), get_backend()
+    images = from_source("digits", victim, Wanted((3, 8), 2, 4, 0))
+    base = how_trained({}, 60, False, 0)
+    small, large = (
+        attempt("adam", victim, images, base._replace(l1=l1), tuner, backend).at("strength")
+        for l1 in (0.5, 0.0)
+    )
+    assert small < 0.7 * large
+
+
+# Images of one's own ------------------------------------------------------------------------------
+
+
+def digit_bytes(classes, number):
+    """Digits as the victim knows them, as bytes: (N, 8, 8) and classes."""
+    found = from_source("digits", load_victim("digits"), Wanted(classes, number, 1, 3)).given
+    return np.round((found.x[:, 0] + 0.5) * 255).astype(np.uint8), found.y
+
+
+def write_folder(path, classes=(3, 8), number=4, size=(8, 8)):
+    pixels, labels = digit_bytes(classes, number)
+    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        (path / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).resize(size).save(path / str(label) / f"{index}.png")
+    return path
+
+
+def test_a_folder_of_images_and_an_npz_with_them_give_the_same_attack(tmp_path):
+    folder = write_folder(tmp_path / "mine")
+    pixels, labels = digit_bytes((3, 8), 4)
+    np.savez(tmp_path / "mine.npz", images=pixels, labels=labels)
+    np.savez(tmp_path / "real.npz", images=pixels[:, None] / 255.0, labels=labels)
+    victim, wanted = load_victim("digits"), Wanted(None, 2, 9, 0)
+    sets = [from_files(p, victim, wanted) for p in (folder, *sorted(tmp_path.glob("*.npz")))]
+    for found in sets[1:]:
+        np.testing.assert_allclose(found.given.x, sets[0].given.x, atol=1e-7)
+        np.testing.assert_array_equal(found.unseen.y, [3, 3, 8, 8])
+    result = lft("--images", folder, "--victim", "digits", "--steps", 3, "--out", tmp_path / "o")
+    assert result.exit_code == 0, result.output
+
+
+def test_colour_images_are_read_with_their_channels_first(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(256, size=(3, 32, 32, 3), dtype=np.uint8)
+    (tmp_path / "mine" / "1").mkdir(parents=True)
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "mine" / "1" / f"{index}.png")
+    found = from_files(tmp_path / "mine", load_victim("cifar10"), Wanted(None, 2, 1, 0))
+    assert found.given.x.shape == (2, 3, 32, 32)
+    everything = np.concatenate([found.given.x, found.unseen.x])
+    wanted = np.moveaxis(pixels, -1, 1) / 255.0 - 0.5
+    np.testing.assert_allclose(np.sort(everything.ravel()), np.sort(wanted.ravel()), atol=1e-6)
+    assert any(np.allclose(everything[0], image, atol=1e-6) for image in wanted)
+
+
+def npz(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+GOOD = {"images": np.zeros((6, 8, 8), np.uint8), "labels": np.repeat([3, 8], 3)}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"images": GOOD["images"]}, "lacks 'labels'"),
+        (GOOD | {"labels": np.zeros(6)}, "labels must be 6 whole numbers"),
+        (GOOD | {"labels": np.zeros(5, int)}, "labels must be 6 whole numbers"),
+        (GOOD | {"labels": np.full(6, 12)}, "classes must be from 0 to 9, found 12 to 12"),
+        (GOOD | {"images": np.zeros((6, 9, 9), np.uint8)}, "has images of 1 x 9 x 9, but the vict"),
+        (GOOD | {"images": np.full((6, 8, 8), 7.0)}, "or real numbers from 0 to 1"),
+        (GOOD | {"images": np.full((6, 8, 8), np.nan)}, "or real numbers from 0 to 1"),
+        (GOOD | {"images": np.zeros((6, 8), np.uint8)}, "images must be (N, C, H, W)"),
+        (GOOD | {"labels": np.asarray([3, 3, 8, 8, 8, 8])}, "has 2 images of class 3"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, sentence):
+    file = npz(tmp_path / "mine.npz", **arrays)
+    with pytest.raises(UserError, match=sentence.replace("(", r"\(").replace(")", r"\)")):
+        from_files(file, load_victim("digits"), Wanted(None, 2, 2, 0))
+
+
+def test_files_that_are_no_images_are_refused(tmp_path):
+    victim, wanted = load_victim("digits"), Wanted(None, 2, 2, 0)
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(UserError, match=r"is not a readable \.npz file"):
+        from_files(broken, victim, wanted)
+    with pytest.raises(UserError, match="does not exist; give a folder"):
+        from_files(tmp_path / "absent.npz", victim, wanted)
+    pickled = npz(tmp_path / "pickled.npz", images=np.asarray([{}]), labels=np.zeros(1, int))
+    with pytest.raises(UserError, match=r"is not a readable \.npz file"):
+        from_files(pickled, victim, wanted)
+    np.save(tmp_path / "one.npz", np.zeros(3))
+    (tmp_path / "one.npz.npy").rename(tmp_path / "one.npz")
+    with pytest.raises(UserError, match="it is no archive"):
+        from_files(tmp_path / "one.npz", victim, wanted)
+
+
+def test_files_that_unpack_to_far_more_than_they_are_get_refused(tmp_path, monkeypatch):
+    victim, wanted = load_victim("digits"), Wanted(None, 2, 2, 0)
+    bomb = tmp_path / "bomb.npz"
+    np.savez_compressed(bomb, images=np.zeros((99, 8, 8), np.uint8), labels=np.full(99, 3))
+    monkeypatch.setattr(attack_images, "LARGEST", bomb.stat().st_size + 1)
+    with pytest.raises(UserError, match="it unpacks to too many bytes"):
+        from_files(bomb, victim, wanted)
+    monkeypatch.setattr(attack_images, "LARGEST", 10)
+    with pytest.raises(UserError, match="bytes are too many"):
+        from_files(bomb, victim, wanted)
+    folder = write_folder(tmp_path / "mine")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with pytest.raises(UserError, match="is not a readable image"):
+        from_files(folder, victim, wanted)
+
+
+def test_folders_that_do_not_fit_are_refused(tmp_path):
+    victim, wanted = load_victim("digits"), Wanted(None, 2, 2, 0)
+    (tmp_path / "empty" / "3").mkdir(parents=True)
+    with pytest.raises(UserError, match="has 0 image files"):
+        from_files(tmp_path / "empty", victim, wanted)
+    (tmp_path / "words" / "three").mkdir(parents=True)
+    with pytest.raises(UserError, match="named by its number, such as 3/; found three"):
+        from_files(tmp_path / "words", victim, wanted)
+    with pytest.raises(UserError, match="has 9 x 7 pixels, but the victim takes 8 x 8; resize it"):
+        from_files(write_folder(tmp_path / "large", size=(9, 7)), victim, wanted)
+    damaged = write_folder(tmp_path / "damaged")
+    next((damaged / "3").iterdir()).write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(UserError, match="is not a readable image"):
+        from_files(damaged, victim, wanted)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--source", "nothing"), "no victim 'nothing'"),
+        (("--victim", "mnist"), "digits has images of 1 x 8 x 8, but the victim mnist takes"),
+        (("--tuner", "nothing"), "no tuner 'nothing'; give a file, or one of: digits"),
+        (("--method", "magic"), "--method must be some of lft, adam, sgd, pgd"),
+        (("--classes", "3,x"), "--classes must be numbers such as 3,8, found '3,x'"),
+        (("--classes", "3,3"), "--classes must be distinct numbers from 0 to 9, found 3,3"),
+        (("--classes", "3,11"), "--classes must be distinct numbers from 0 to 9"),
+        (("--shots", 0), "--shots must be at least 1, found 0"),
+        (("--shots", 1000), "and 1000 are needed; use fewer --shots"),
+        (("--unseen", 1000), "and 1000 are needed; use fewer --unseen"),
+        (("--rate", -1), "--rate must be positive and finite"),
+        (("--kappa", -1), "--kappa must be finite and not negative"),
+        (("--l1", "nan"), "--l1 must be finite and not negative"),
+        (("--images", "x.npz"), "--images needs --victim"),
+        (("--images", "x.npz", "--source", "digits"), "give one of --source and --images"),
+        (("--images", "x.npz", "--victim", "digits"), "x.npz does not exist"),
+    ],
+)
+def test_bad_input_is_told_in_one_sentence(tmp_path, arguments, sentence):
+    result = lft(*arguments, "--out", tmp_path / "out")
+    assert result.exit_code == 2, result.output
+    assert sentence in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_something_in_it_is_not_written_to(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    result = lft("--out", tmp_path)
+    assert result.exit_code == 2
+    assert "exists and is not empty" in result.output
+
+
+def test_a_tuner_whose_settings_make_no_sense_is_refused(tmp_path):
+    params, cell = load_tuner("digits")
+    file = tmp_path / "odd.npz"
+    save_tuner(file, params, cell, about={"config": {"kappa": "three"}})
+    result = lft("--tuner", file, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "the tuner's kappa must be a float, found 'three'" in result.output
+
+
+def test_images_that_are_wrong_without_a_perturbation_do_not_count(tmp_path):
+    victim = load_victim("digits")
+    right = from_source("digits", victim, Wanted((3, 8), 2, 1, 0))
+    wrong = Data(right.unseen.x, 9 - right.unseen.y)
+    images = AttackImages(right.given, wrong, right.about)
+    made = attempt("adam", victim, images, how_trained({}, 2, False, 0), load_tuner("digits"),
+                   get_backend())  # fmt: skip
+    assert np.isnan(made.at("val"))
+    assert made.at("val_all") == 1.0

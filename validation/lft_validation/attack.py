@@ -1,0 +1,168 @@
+"""One universal perturbation for given images and a given victim: what ``lft attack`` computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lft_backends.backend import Backend
+from lft_backends.draws import Stage, directions, stream
+from lft_ref import (
+    AttackLoss,
+    Cell,
+    Data,
+    Estimator,
+    FirstOrder,
+    LSTMParams,
+    Optimizer,
+    ZerothOrder,
+    adam,
+    learned,
+    sgd,
+)
+from lft_validation.attack_images import AttackImages
+from lft_validation.errors import UserError
+from lft_validation.experiments.uap.config import Config
+from lft_validation.experiments.uap.metrics import NAMES, make_meter
+from lft_validation.experiments.uap.pgd import pgd
+from lft_validation.victims import Victim
+
+METHODS = ("lft", "adam", "sgd", "pgd")
+RATES = {"adam": "adam_rate", "sgd": "sgd_rate", "pgd": "pgd_rate"}
+ZEROTH_RATES = {**RATES, "adam": "adam_zo_rate", "sgd": "sgd_zo_rate"}
+
+
+class How(NamedTuple):
+    """The loss (12) and the fine-tuning, the same for every method."""
+
+    kappa: float
+    l1: float
+    clip: bool
+    initial_scale: float
+    steps: int
+    zeroth: bool
+    directions: int  # q of (6)
+    mu: float
+    seed: int
+    rate: float | None = None  # of adam, sgd or pgd; the one of Table 1 if None
+
+
+class Attempt(NamedTuple):
+    """What one method made."""
+
+    method: str
+    theta: np.ndarray  # (C, H, W), to be added to images in [-0.5, 0.5]
+    curves: np.ndarray  # (6, steps + 1): metrics.NAMES
+    predicted: tuple[np.ndarray, np.ndarray]  # classes of the given and of the unseen images
+    queries: int  # images that were shown to the victim, gradients counted as one
+
+    def at(self, name: str, step: int = -1) -> float:
+        """Return one of the measured numbers."""
+        return float(self.curves[NAMES.index(name), step])
+
+
+def how_trained(about: dict[str, Any], steps: int, zeroth: bool, seed: int) -> How:
+    """Take loss and start as Φ was trained with, or as Table 1 has them where its file is silent.
+
+    Raises:
+        UserError: if the file's settings are not of their types.
+    """
+    config, given = Config(), about.get("config", {})
+    names = ("kappa", "l1", "clip_images", "initial_scale", "directions", "mu")
+    values = {name: given.get(name, getattr(config, name)) for name in names}
+    for name, value in values.items():
+        wanted = type(getattr(config, name))
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise UserError(f"the tuner's {name} must be a {wanted.__name__}, found {value!r}")
+    return How(
+        float(values["kappa"]),
+        float(values["l1"]),
+        values["clip_images"],
+        float(values["initial_scale"]),
+        steps,
+        zeroth,
+        values["directions"],
+        float(values["mu"]),
+        seed,
+    )
+
+
+def attempt(
+    method: str,
+    victim: Victim,
+    images: AttackImages,
+    how: How,
+    tuner: tuple[LSTMParams, Cell],
+    backend: Backend,
+    tick: Callable[[], None] = lambda: None,
+) -> Attempt:
+    """Fine-tune one perturbation on the given images and measure it on both sets.
+
+    Args:
+        method: one of :data:`METHODS`.
+        victim: what is attacked.
+        images: D_tr and D_val.
+        how: the loss (12), the start, the steps.
+        tuner: Φ and its cell, for ``lft``.
+        backend: where to compute.
+        tick: called after every step.
+    """
+    shape, d = victim.about["shape"], int(np.prod(victim.about["shape"]))
+    loss = AttackLoss(
+        victim.network, backend.asarray(victim.weights), how.kappa, how.l1, clip=how.clip
+    )
+    sets = _on(backend, images.given), _on(backend, images.unseen)
+    start = stream(how.seed, Stage.ATTACK_INIT).standard_normal((1, d))
+    theta = backend.asarray(how.initial_scale * start)
+    rule = _rule(method, how, tuner, backend)
+    descended = loss._replace(l1=0.0) if method == "pgd" else loss  # it projects instead
+    state, curves = rule.init(theta), []
+    meter = make_meter(backend, loss, sets, theta)
+    for g_of in _gradients(how, backend, descended, sets[0], d):
+        curves.append(meter.measure(theta)[:, 0])
+        delta, state = rule.update(g_of(theta), state)
+        theta = theta - delta
+        tick()
+    curves.append(meter.measure(theta)[:, 0])
+    final = loss._replace(clip=True)
+    predicted = [np.argmax(backend.to_host(final.logits(theta, s)), axis=-1)[0] for s in sets]
+    host = backend.to_host(theta)[0].reshape(shape)
+    shown = how.steps * len(images.given.y) * (how.directions + 1 if how.zeroth else 1)
+    return Attempt(method, host, np.stack(curves, axis=-1), (predicted[0], predicted[1]), shown)
+
+
+def _on(backend: Backend, data: Data) -> Data:
+    """Send images to the device as those of one task."""
+    return Data(backend.asarray(data.x[None]), backend.asarray(data.y[None]))
+
+
+def _rule(method: str, how: How, tuner: tuple[LSTMParams, Cell], backend: Backend) -> Optimizer:
+    config = Config()
+    if method == "lft":
+        params, cell = tuner
+        return learned(LSTMParams(*map(backend.asarray, params)), cell, backend.ops)
+    name = (ZEROTH_RATES if how.zeroth else RATES)[method]
+    rate = how.rate or float(getattr(config, name))
+    if method == "pgd":
+        return pgd(rate, config.pgd_radius, backend.xp)
+    return adam(rate) if method == "adam" else sgd(rate)
+
+
+def _gradients(
+    how: How, backend: Backend, loss: AttackLoss, data: Data, d: int
+) -> Iterator[Callable[[Any], Any]]:
+    """For each step a function θ -> g(θ; D_tr): the gradient, or the estimate (6)."""
+    estimator: Estimator = ZerothOrder(how.mu) if how.zeroth else FirstOrder()
+    for k in range(how.steps):
+        u = None
+        if how.zeroth:
+            drawn = directions(how.seed, Stage.ATTACK_DIRECTIONS, 0, k, how.directions, d)
+            u = backend.asarray(drawn[:, None, :])
+        yield partial(_estimate, estimator, loss, data, u)
+
+
+def _estimate(estimator: Estimator, loss: AttackLoss, data: Data, u: Any, theta: Any) -> Any:
+    return estimator.estimate(loss, theta, data, u)

@@ -1,0 +1,210 @@
+"""The images that ``lft attack`` works on: drawn from a source, or the user's own."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lft_backends.draws import Stage, stream
+from lft_ref import Data
+from lft_validation.datasets import SPLITS, load
+from lft_validation.errors import UserError
+from lft_validation.experiments.uap.tasks import make_pool, of_class
+from lft_validation.files import DAMAGED, LARGEST
+from lft_validation.victims import Victim
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+NUMBER = 10_000  # images of one's own that are read at most
+
+
+class AttackImages(NamedTuple):
+    """Images in the box [-0.5, 0.5], (N, C, H, W) float32, with classes (N,)."""
+
+    given: Data  # D_tr: what the perturbation is made from
+    unseen: Data  # D_val: what it is tried on
+    about: dict[str, Any]  # where they come from, for the JSON file
+
+
+class Wanted(NamedTuple):
+    """Which images to take."""
+
+    classes: tuple[int, ...] | None  # two random ones if None; of one's own images all
+    shots: int  # of each class, to make the perturbation from
+    unseen: int  # and to try it on
+    seed: int
+
+
+def from_source(
+    name: str, victim: Victim, wanted: Wanted, data_dir: Path | None = None
+) -> AttackImages:
+    """Draw images that the victim classifies correctly: D_tr from training images, D_val from test.
+
+    Raises:
+        UserError: if the data are not there, do not fit the victim, or have no such images.
+    """
+    rng = stream(wanted.seed, Stage.ATTACK_IMAGES)
+    classes = wanted.classes or tuple(int(c) for c in rng.choice(10, 2, replace=False))
+    sets, record = list[Data](), dict[str, Any]()
+    for split, shots in zip(SPLITS, (wanted.shots, wanted.unseen), strict=True):
+        pool = make_pool(load(name, split, data_dir))
+        _check_shape(pool.dataset.images.pixels.shape[1:], victim, name)
+        _check_classes(classes, 10, name)
+        remedy = f"use fewer --{'shots' if split == 'train' else 'unseen'}"
+        drawn = [of_class(pool, victim, rng, c, shots, remedy) for c in classes]
+        sets.append(Data(np.concatenate(drawn), np.repeat(np.asarray(classes), shots)))
+        record[split] = pool.dataset.record()
+    about = {"source": name, "classes": list(classes), **record}
+    return AttackImages(sets[0], sets[1], about)
+
+
+def from_files(path: Path, victim: Victim, wanted: Wanted) -> AttackImages:
+    """Read one's own images and cut them into D_tr and D_val, in random order.
+
+    Args:
+        path: an ``.npz`` with ``images`` (N, C, H, W) or (N, H, W) and ``labels`` (N,), or a folder
+            with one subfolder for each class, whose name is the class's number.
+        victim: what is attacked; images must have its size.
+        wanted: how many.
+
+    Raises:
+        UserError: in one sentence, for files that cannot be used.
+    """
+    if path.is_dir():
+        x, y = _folder(path, victim.about["shape"])
+    else:
+        x, y = _npz(path)
+    _check_shape(x.shape[1:], victim, str(path))
+    if y.min() < 0 or y.max() > 9:
+        raise UserError(f"{path}: classes must be from 0 to 9, found {y.min()} to {y.max()}")
+    classes = wanted.classes or tuple(int(c) for c in np.unique(y))
+    _check_classes(classes, 10, str(path))
+    rng, given, unseen = stream(wanted.seed, Stage.ATTACK_IMAGES), list[int](), list[int]()
+    for c in classes:
+        numbers = rng.permutation(np.flatnonzero(y == c))
+        if len(numbers) <= wanted.shots:
+            raise UserError(
+                f"{path} has {len(numbers)} images of class {c}, and --shots {wanted.shots} needs "
+                "one more to try the perturbation on; give more images, or fewer --shots"
+            )
+        given += list(numbers[: wanted.shots])
+        unseen += list(numbers[wanted.shots : wanted.shots + wanted.unseen])
+    about = {"source": str(path), "classes": list(classes), "images": len(y)}
+    return AttackImages(Data(x[given], y[given]), Data(x[unseen], y[unseen]), about)
+
+
+def _check_shape(found: tuple[int, ...], victim: Victim, name: str) -> None:
+    shape = tuple(victim.about["shape"])
+    if tuple(found) != shape:
+        raise UserError(
+            f"{name} has images of {_times(found)}, but the victim {victim.name} takes "
+            f"{_times(shape)}; choose another --victim, or give images of that size"
+        )
+
+
+def _check_classes(classes: tuple[int, ...], number: int, name: str) -> None:
+    if len(set(classes)) < len(classes) or min(classes) < 0 or max(classes) >= number:
+        raise UserError(
+            f"--classes must be distinct numbers from 0 to {number - 1}, found "
+            f"{','.join(map(str, classes))} for {name}"
+        )
+
+
+def _npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read ``images`` and ``labels``; bytes from 0 to 255, or real numbers from 0 to 1."""
+    if not path.exists():
+        raise UserError(f"--images {path} does not exist; give a folder or an .npz file")
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"{path.stat().st_size} bytes are too many")
+        archive = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it is no archive")
+        members = [] if archive.zip is None else archive.zip.infolist()
+        if sum(member.file_size for member in members) > LARGEST:
+            raise ValueError("it unpacks to too many bytes")
+        missing = [name for name in ("images", "labels") if name not in archive.files]
+        x, y = (None, None) if missing else (archive["images"], archive["labels"])
+    except (OSError, *DAMAGED) as error:
+        raise UserError(
+            f"--images {path} is not a readable .npz file ({error}); give one, or a folder"
+        ) from error
+    if missing:
+        raise UserError(f"--images {path} lacks {missing[0]!r}; it needs 'images' and 'labels'")
+    return _scaled(path, np.asarray(x)), _labels(path, np.asarray(y), len(np.asarray(x)))
+
+
+def _labels(path: Path, y: np.ndarray, number: int) -> np.ndarray:
+    if y.dtype.kind not in "iu" or y.shape != (number,):
+        raise UserError(
+            f"--images {path}: labels must be {number} whole numbers, one for each image, found "
+            f"{y.dtype} of shape {y.shape}"
+        )
+    return y.astype(np.int64)
+
+
+def _scaled(path: Path, x: np.ndarray) -> np.ndarray:
+    """Bring pixels to [-0.5, 0.5], and images without channels to one channel."""
+    x = x[:, None] if x.ndim == 3 else x
+    if x.ndim != 4 or not 0 < len(x) <= NUMBER:
+        raise UserError(
+            f"--images {path}: images must be (N, C, H, W) or (N, H, W) with N from 1 to {NUMBER}, "
+            f"found shape {x.shape}"
+        )
+    if x.dtype == np.uint8:
+        return (x.astype(np.float32) / 255.0 - 0.5).astype(np.float32)
+    if x.dtype.kind != "f" or not np.isfinite(x).all() or x.min() < 0.0 or x.max() > 1.0:
+        raise UserError(
+            f"--images {path}: pixels must be bytes, or real numbers from 0 to 1, found {x.dtype}"
+        )
+    return (x - 0.5).astype(np.float32)
+
+
+def _folder(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Read every image under ``path``/CLASS/."""
+    folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    named = [p for p in folders if p.name.isdecimal()]
+    if not named or len(named) < len(folders):
+        odd = next((p.name for p in folders if p not in named), "none")
+        raise UserError(
+            f"--images {path} needs one subfolder for each class, named by its number, such as 3/; "
+            f"found {odd}"
+        )
+    files = [(f, int(p.name)) for p in named for f in sorted(p.iterdir())]
+    files = [(f, c) for f, c in files if f.suffix.lower() in SUFFIXES]
+    if not 0 < len(files) <= NUMBER:
+        raise UserError(
+            f"--images {path} has {len(files)} image files, expected 1 to {NUMBER}, such as 3/a.png"
+        )
+    pixels = np.stack([_picture(f, shape) for f, _ in files])
+    return _scaled(path, pixels), np.asarray([c for _, c in files], np.int64)
+
+
+def _picture(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """Read one image as bytes (C, H, W); its size is compared before its pixels are unpacked."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise UserError(
+            "images are read with Pillow, which is not installed; install it with: "
+            "pip install 'lft-ref[images]'"
+        ) from error
+    C, H, W = shape
+    try:
+        with Image.open(file) as image:
+            if image.size != (W, H):
+                found = _times(image.size)
+                raise UserError(
+                    f"{file} has {found} pixels, but the victim takes {W} x {H}; resize it"
+                )
+            pixels = np.asarray(image.convert("L" if C == 1 else "RGB"))
+    except (OSError, struct.error, Image.DecompressionBombError, *DAMAGED) as error:
+        raise UserError(f"{file} is not a readable image ({error}); remove it") from error
+    return pixels[None] if C == 1 else np.moveaxis(pixels, -1, 0)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

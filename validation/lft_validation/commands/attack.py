@@ -1,0 +1,265 @@
+"""``lft attack``: a universal perturbation for some images and a victim, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lft_validation.commands.data import data_dir_option
+from lft_validation.commands.json_option import json_option, write_report
+from lft_validation.errors import UserError
+
+if TYPE_CHECKING:
+    from lft_validation.attack import Attempt, How
+    from lft_validation.attack_images import AttackImages
+    from lft_validation.victims import Victim
+
+LABELS = {"lft": "LFT", "adam": "Adam", "sgd": "SGD", "pgd": "PGD"}
+SHOWN = (4, 8)  # given and unseen images in the picture, at most
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--source", help="Take images from: mnist, cifar10, digits, … [default: digits].")
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER|FILE.npz",
+    help="Your own images: FOLDER/CLASS/*.png, or images and labels in an .npz.",
+)
+@click.option("--classes", help="Comma-separated, such as 3,8 [default: two random ones].")
+@click.option("--shots", type=int, default=2, show_default=True, help="Images per class given.")
+@click.option("--unseen", type=int, default=4, show_default=True, help="Per class to try it on.")
+@click.option("--victim", help="Name or .npz of lft victims train [default: the source's].")
+@click.option("--tuner", help="Φ: a name, or phi.npz of a run [default: the source's].")
+@click.option("--method", default="lft", show_default=True, help="Some of lft,adam,sgd,pgd.")
+@click.option(
+    "--order",
+    type=click.Choice(["first", "zeroth"]),
+    default="first",
+    show_default=True,
+    help="Gradients, or the victim as a black box.",
+)
+@click.option("--steps", type=int, default=100, show_default=True, help="Fine-tuning steps.")
+@click.option("--rate", type=float, help="Of adam, sgd or pgd [default: that of Table 1].")
+@click.option("--kappa", type=float, help="κ of (12) [default: as Φ was trained].")
+@click.option("--l1", type=float, help="λ of (12) [default: as Φ was trained].")
+@click.option("--seed", type=int, default=0, show_default=True, help="Images and start.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder [default: runs/attack-…].")
+@data_dir_option
+@json_option
+def command(**options: Any) -> None:
+    """Make one perturbation that fools a victim on many images, from a few of them.
+
+    A trained fine-tuner needs no training of its own: it takes some steps on the images given (2 of
+    each class), and the perturbation is then tried on images that it has not seen. The perturbation
+    (.npz), a picture (.png) and the numbers (.json) are written to a folder.
+
+    Exit codes: 0 done, 2 wrong usage or bad input.
+    """  # fmt: skip
+    from lft_backends.backend import get_backend
+    from lft_validation.attack import attempt
+    from lft_validation.progress import track
+    from lft_validation.tuners import load_tuner
+
+    methods = _methods(options["method"])
+    victim, images, name = _what(options)
+    how = _how(options, name)
+    folder = _folder(options["out"])
+    backend, attempts = get_backend("numpy", "float32"), list["Attempt"]()
+    for method in track(methods, len(methods), "Attacking"):
+        attempts.append(attempt(method, victim, images, how, load_tuner(name), backend))
+    report = _report(victim, images, how, attempts) | {"tuner": name, "steps": how.steps}
+    try:
+        _write(folder, victim, images, attempts, report)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to --out {folder} ({error.strerror}); choose another folder"
+        ) from error
+    if options["json_file"] != "-":
+        _show(victim, images, how, attempts)
+        click.echo(f"written to {folder}: perturbation.npz, attack.png, attack.json")
+    if options["json_file"] is not None:
+        write_report(options["json_file"], report)
+
+
+def _methods(text: str) -> list[str]:
+    from lft_validation.attack import METHODS
+    from lft_validation.experiments.settings import check_words
+
+    methods = tuple(word.strip().lower() for word in text.split(","))
+    check_words("--method", methods, METHODS)
+    return list(methods)
+
+
+def _what(options: dict[str, Any]) -> tuple[Victim, AttackImages, str]:
+    """Find the victim, the images, and the name of the tuner."""
+    from lft_validation.attack_images import Wanted, from_files, from_source
+    from lft_validation.tuners import shipped
+    from lft_validation.victims import load_victim
+
+    if options["source"] is not None and options["images"] is not None:
+        raise UserError("give one of --source and --images, not both")
+    for name, least in (("shots", 1), ("unseen", 1), ("steps", 1), ("seed", 0)):
+        if options[name] < least:
+            raise UserError(f"--{name} must be at least {least}, found {options[name]}")
+    if options["images"] is not None and options["victim"] is None:
+        raise UserError("--images needs --victim: one of lft victims list, or a file of yours")
+    source = options["source"] or "digits"
+    victim = load_victim(options["victim"] or source)
+    wanted = Wanted(_classes(options["classes"]), options["shots"], options["unseen"],
+                    options["seed"])  # fmt: skip
+    if options["images"] is not None:
+        images = from_files(options["images"], victim, wanted)
+    else:
+        images = from_source(source, victim, wanted, options["data_dir"])
+    usual = victim.about["source"] if victim.about["source"] in shipped() else "digits"
+    return victim, images, options["tuner"] or usual
+
+
+def _classes(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UserError(f"--classes must be numbers such as 3,8, found {text!r}") from error
+
+
+def _how(options: dict[str, Any], tuner: str) -> How:
+    from lft_validation.attack import how_trained
+    from lft_validation.tuners import tuner_about
+
+    zeroth = options["order"] == "zeroth"
+    how = how_trained(tuner_about(tuner), options["steps"], zeroth, options["seed"])
+    for name in ("kappa", "l1"):
+        value = options[name]
+        if value is not None and not 0.0 <= value < float("inf"):
+            raise UserError(f"--{name} must be finite and not negative, found {value}")
+    rate = options["rate"]
+    if rate is not None and not 0.0 < rate < float("inf"):
+        raise UserError(f"--rate must be positive and finite, found {rate}")
+    given = {name: options[name] for name in ("kappa", "l1", "rate") if options[name] is not None}
+    return how._replace(**given)
+
+
+def _folder(out: Path | None) -> Path:
+    from datetime import UTC, datetime
+
+    folder = out or Path("runs") / f"attack-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--out {folder} exists and is not empty; choose another folder")
+    return folder
+
+
+def _report(
+    victim: Victim, images: AttackImages, how: How, attempts: list[Attempt]
+) -> dict[str, Any]:
+    """Everything that attack.json says."""
+    from lft_validation.experiments.uap.metrics import NAMES
+
+    made = [
+        {
+            "method": a.method,
+            "queries": a.queries,
+            "largest": float(abs(a.theta).max()),
+            "at_the_end": {name: _number(a.at(name)) for name in NAMES},
+            "by_step": {
+                n: [_number(v) for v in row] for n, row in zip(NAMES, a.curves, strict=True)
+            },
+            "predicted_given": a.predicted[0].tolist(),
+            "predicted_unseen": a.predicted[1].tolist(),
+        }
+        for a in attempts
+    ]
+    about = {name: victim.about[name] for name in ("network", "source", "accuracy", "train_sha256")}
+    return {
+        "victim": {"name": victim.name, **about},
+        "images": images.about,
+        "classes_given": images.given.y.tolist(),
+        "classes_unseen": images.unseen.y.tolist(),
+        "how": how._asdict(),
+        "attempts": made,
+    }
+
+
+def _number(value: Any) -> float | None:
+    """NaN, where no image counts, is null in JSON."""
+    return float(value) if value == value else None
+
+
+def _write(
+    folder: Path,
+    victim: Victim,
+    images: AttackImages,
+    attempts: list[Attempt],
+    report: dict[str, Any],
+) -> None:
+    from lft_validation.attack_picture import draw
+    from lft_validation.files import write_arrays, write_json
+
+    thetas = {a.method: a.theta for a in attempts}
+    write_arrays(folder / "perturbation.npz", "lft-perturbation-1", victim.name, thetas)
+    write_json(folder / "attack.json", report)
+    draw([_sheet(victim, images, attempts)], folder / "attack.png")
+
+
+def _sheet(victim: Victim, images: AttackImages, attempts: list[Attempt]) -> Any:
+    """The first images of both sets, as they are and with each perturbation."""
+    import numpy as np
+
+    from lft_validation.attack_picture import CIFAR10, Sheet, Strip
+    from lft_validation.victims import logits
+
+    given, unseen = (
+        _spread(s.y, n) for s, n in zip((images.given, images.unseen), SHOWN, strict=True)
+    )
+    x = np.concatenate([images.given.x[given], images.unseen.x[unseen]])
+    y = np.concatenate([images.given.y[given], images.unseen.y[unseen]])
+    plain = np.argmax(logits(victim.network, victim.weights, x), axis=-1)
+    strips = [Strip("as they are", None, plain)]
+    for a in attempts:
+        said = np.concatenate([a.predicted[0][given], a.predicted[1][unseen]])
+        label = f"{LABELS[a.method]}, |θ| ≤ {abs(a.theta).max():.2f}"
+        strips.append(Strip(label, a.theta, said))
+    names = CIFAR10 if victim.about["source"] == "cifar10" else tuple("0123456789")
+    return Sheet(x, y, len(given), strips, names)
+
+
+def _spread(y: Any, most: int) -> Any:
+    """Numbers of at most so many images, spread evenly over all: every class has some."""
+    import numpy as np
+
+    return np.unique(np.linspace(0, len(y) - 1, min(most, len(y))).round().astype(int))
+
+
+def _show(victim: Victim, images: AttackImages, how: How, attempts: list[Attempt]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    classes = ", ".join(map(str, images.about["classes"]))
+    title = f"{images.about['source']}, classes {classes}, victim {victim.name}, {how.steps} steps"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method")
+    for name in ("given fooled", "unseen fooled", "mean |θ|", "largest", "queries"):
+        table.add_column(name, justify="right")
+    for a in attempts:
+        table.add_row(
+            a.method,
+            _share(a.at("train"), len(images.given.y)),
+            _share(a.at("val"), len(images.unseen.y)),
+            f"{a.at('strength'):.3f}",
+            f"{abs(a.theta).max():.3f}",
+            f"{a.queries:,}",
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        "Of images that the victim classifies correctly without θ. Pixels run from -0.5 to 0.5."
+    )
+
+
+def _share(rate: float, number: int) -> str:
+    return f"none of {number} counts" if rate != rate else f"{100.0 * rate:.0f} % of {number}"
