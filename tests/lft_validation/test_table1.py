@@ -32,6 +32,9 @@ TINY = (
 )  # fmt: skip
 
 
+FIGURES = ("figure2", "figureA1", "figureA2", "figureA3")
+
+
 def lft(*arguments: str):
     return CliRunner().invoke(main, ["reproduce", *arguments], catch_exceptions=False)
 
@@ -48,7 +51,7 @@ def test_a_run_leaves_everything_that_was_promised(finished):
     out, output = finished
     names = {p.name for p in out.iterdir()}
     wanted = {"config.json", "results.json", "table.md", "log.txt", "jobs"}
-    figures = [f"{name}{order}" for name in ("figure2", "figureA1") for order in ("", "-zeroth")]
+    figures = [f"{name}{order}" for name in FIGURES for order in ("", "-zeroth")] + ["figureA4"]
     wanted |= {f"{name}.{kind}" for name in figures for kind in ("png", "svg")}
     assert wanted <= names
     results = json.loads((out / "results.json").read_text())
@@ -237,3 +240,61 @@ def test_images_may_be_drawn_from_all(tmp_path):
     # some of the digits' test images are misclassified as they are: fooled at once, but not counted
     assert row["at"]["0"]["val_all"] > row["at"]["0"]["val"]
     assert np.isfinite(row["at"]["0"]["val"])
+
+
+# The figures of the same runs ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("figure", "methods"),
+    [
+        ("figure2", {"LFT", "L2O", "MAML"}),
+        ("figureA1", {"LFT", "L2O", "MAML"}),
+        ("figureA2", {"LFT", "L2O", "MAML"}),
+        ("figureA3", {"LFT", "PGD"}),
+        ("figureA4", {"LFT", "L2O", "MAML", "PGD"}),
+    ],
+)
+def test_a_figure_takes_the_trainings_of_the_run_beside_it(
+    finished, tmp_path, monkeypatch, figure, methods
+):
+    def refuse(*_arguments):
+        raise AssertionError("something is trained or tested again")
+
+    monkeypatch.setattr(run_module, "train", refuse)
+    monkeypatch.setattr(run_module, "test_curves", refuse)
+    (tmp_path / "one").symlink_to(finished[0], target_is_directory=True)
+    out = tmp_path / "two"
+    result = lft(figure, *TINY, "--order", "first", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    written = {p.name for p in out.glob("figure*")}
+    assert written == {f"{figure}.{kind}" for kind in ("png", "svg")} | (
+        {"figureA4.npz"} if figure == "figureA4" else set()
+    )
+    assert (out / f"{figure}.svg").stat().st_size > 5000
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert {row["method"] for row in rows} == methods
+
+
+def test_figure_a4_keeps_the_perturbations_that_its_curves_belong_to(finished):
+    out, _ = finished
+    with np.load(out / "figureA4.npz") as thetas:
+        for method in ("LFT", "L2O", "MAML", "PGD"):
+            assert thetas[method].shape == (3, 1, 8, 8)
+            training = "none" if method == "PGD" else "digits"
+            name = f"first-order-{method}-{training}-seed0".lower()
+            with np.load(out / "jobs" / name / "result.npz") as result:
+                strength = result["digits"][4, :3, 3]  # after table_step steps
+            found = np.abs(thetas[method]).mean(axis=(1, 2, 3))
+            np.testing.assert_allclose(found, strength, rtol=1e-5)
+
+
+def test_a_damaged_run_beside_ours_is_left_alone(finished, tmp_path):
+    broken = tmp_path / "one" / "jobs" / "first-order-pgd-none-seed0"
+    broken.mkdir(parents=True)
+    (broken / "result.npz").write_bytes(b"PK")
+    out = tmp_path / "two"
+    result = lft("figureA3", *TINY, "--order", "first", "--methods", "PGD", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    name = "first-order-pgd-none-seed0/result.npz"
+    assert (out / "jobs" / name).read_bytes() == (finished[0] / "jobs" / name).read_bytes()

@@ -21,7 +21,10 @@ SOURCES = ("*.py", "*.cu", "*.cuh")
 # What else some experiments' numbers come from.
 ALSO = {"fewshot": ("episodes.py",)}
 # What shows numbers, and makes none.
-PRESENTATION = ("main.py", "needs.py", "plot.py", "report.py", "claims.py", "tables.py")
+PRESENTATION = (
+    "main.py", "needs.py", "plot.py", "pictures.py", "report.py", "claims.py", "tables.py",
+    "beyond_report.py",
+)  # fmt: skip
 
 
 @functools.cache

@@ -14,6 +14,9 @@ from lft_validation.errors import UserError
 # By name, the folder of lft_validation.experiments that it is in.
 EXPERIMENTS = {"figure4": "figure4", "table1": "uap", "theorem1": "theorem1"}
 EXPERIMENTS |= dict.fromkeys(("table2", "figure3", "tableA1", "tableA2"), "fewshot")
+EXPERIMENTS |= dict.fromkeys(
+    ("figure2", "figureA1", "figureA2", "figureA3", "figureA4", "table1-beyond"), "uap"
+)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +61,8 @@ EXPERIMENTS |= dict.fromkeys(("table2", "figure3", "tableA1", "tableA2"), "fewsh
 def command(experiment: str, preset: str, out: Path | None, resume: bool, **options: Any) -> None:
     """Run EXPERIMENT: tables, figures and trained Φ in a folder.
 
-    It is one of table1, table2, figure3, figure4, tableA1, tableA2 and theorem1.
+    It is one of table1, table1-beyond, table2, tableA1, tableA2, figure2, figure3, figure4, figureA1,
+    figureA2, figureA3, figureA4 and theorem1.
     """
     if experiment not in EXPERIMENTS:
         raise UserError(

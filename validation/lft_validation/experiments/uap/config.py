@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lft_validation.datasets import SOURCES
 from lft_validation.errors import UserError
 from lft_validation.experiments.learners import LEARNED, WEIGHTS
 from lft_validation.experiments.settings import (
@@ -84,6 +85,7 @@ class Config:
     # testing
     test_tasks: int = 100
     table_step: int = 100  # Table 1 compares after so many steps
+    long_steps: int = 1000  # that perturbations are followed for beyond the paper
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
@@ -120,6 +122,7 @@ PRESETS = {
     "smoke": Config(
         seeds=(0,), settings=(FIRST, ZEROTH), training=("digits",), testing=("digits",),
         meta_tasks=4, steps=20, unroll=10, lstm_units=4, directions=4, test_tasks=8, table_step=10,
+        long_steps=100,
     ),
     "quick": Config(
         seeds=(0,), methods=("LFT", "L2O", MAML, *HAND), training=("mnist",), testing=("mnist",),
@@ -134,6 +137,7 @@ POSITIVE = (
     "maml_batch", "maml_inner_steps", "maml_learning_rate", "maml_alpha", "maml_zo_alpha",
     "pgd_rate", "pgd_radius", "sgd_rate", "adam_rate", "sgd_zo_rate", "adam_zo_rate",
     "test_tasks", "table_step",
+    "long_steps",
 )  # fmt: skip
 CHOICES = {
     "images": ("correct", "all"),
@@ -178,7 +182,7 @@ def _check(config: Config) -> None:
 
 
 def _sources() -> tuple[str, ...]:
-    return tuple(shipped())
+    return tuple(name for name in shipped() if name in SOURCES)
 
 
 def _check_sizes(config: Config) -> None:

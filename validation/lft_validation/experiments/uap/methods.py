@@ -42,14 +42,16 @@ class Setup(NamedTuple):
     tuner: FineTuner
 
 
-def make_setup(config: Config, setting: str, seed: int, training: str) -> Setup:
-    """Build what a job needs from plain settings."""
+def make_setup(
+    config: Config, setting: str, seed: int, training: str, more: tuple[str, ...] = ()
+) -> Setup:
+    """Build what a job needs from plain settings; ``more`` are sources beside those of the run."""
     backend = get_backend(config.backend, config.dtype, config.device)
     zeroth = setting == ZEROTH
     mu = config.mu if zeroth else None
     tuner = make_tuner(backend, config.preprocess, config.output_scale, mu)
     trained_on = () if training == NONE else tuple(parts(training))
-    problems = {name: make_problem(config, backend, name) for name in config.sources}
+    problems = {name: make_problem(config, backend, name) for name in (*config.sources, *more)}
     return Setup(config, zeroth, seed, backend, problems, trained_on, tuner)
 
 

@@ -1,14 +1,15 @@
-"""Figures 2 and A1: success rate and mean |θ| against fine-tuning steps."""
+"""Figures 2, A1, A2 and A3: what is measured against fine-tuning steps."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lft_validation.experiments.figures import save
-from lft_validation.experiments.uap.config import HAND, NONE, Config
+from lft_validation.experiments.uap.config import HAND, NONE, Config, parts
 from lft_validation.experiments.uap.report import Cell, Results, metric
 
 COLOURS = {
@@ -29,11 +30,15 @@ DASHES = {
 FIGURES = {
     "figure2": ("val", "success rate on D_val", 100.0),
     "figureA1": ("strength", "mean |θ| per pixel", 1.0),
+    "figureA2": ("loss", "loss (12) on D_tr", 1.0),
 }
+COMPARED = ("LFT", "PGD")  # in Figure A3
 
 
-def draw(config: Config, results: Results, folder: Path) -> list[Path]:
-    """Write both figures as PNG and SVG: rows are training sources, columns testing sources.
+def draw(
+    config: Config, results: Results, folder: Path, wanted: tuple[str, ...] = tuple(FIGURES)
+) -> list[Path]:
+    """Write the wanted figures as PNG and SVG: rows are training sources, columns testing sources.
 
     Lines are means over the tasks of all seeds, LFT's band is ± one standard deviation over tasks.
     Hand-designed methods, which are trained on nothing, stand in every row.
@@ -41,20 +46,54 @@ def draw(config: Config, results: Results, folder: Path) -> list[Path]:
     written = []
     for setting in config.settings:
         suffix = "" if setting == config.settings[0] else "-zeroth"
-        for name in FIGURES:
+        for name in (name for name in FIGURES if name in wanted):
             written += _figure(config, results, folder, setting, name, name + suffix)
+        if "figureA3" in wanted:
+            written += _figure_a3(config, results, folder, setting, "figureA3" + suffix)
     return written
+
+
+def _figure_a3(
+    config: Config, results: Results, folder: Path, setting: str, file: str
+) -> list[Path]:
+    """LFT of the first source against PGD: success at the left, mean |θ| at the right.
+
+    As in the paper they are tested on a source that Φ was not trained on, if the run has one.
+    """
+    from matplotlib.figure import Figure
+
+    training, methods = config.training[0], [m for m in COMPARED if m in config.methods]
+    single = [t for t in config.testing if len(parts(t)) == 1]
+    unseen = [t for t in single if t not in parts(training)]
+    if len(methods) < 2 or not single:
+        return []
+    where = (setting, training, (unseen or single)[0])
+    only = replace(config, methods=tuple(methods))
+    with _style(file):
+        figure = Figure(figsize=(6.0, 2.6), layout="constrained")
+        panels = figure.subplots(1, 2)
+        for panel, name in zip(panels, ("figure2", "figureA1"), strict=True):
+            _panel(panel, only, results, where, name)
+            panel.set_ylabel(FIGURES[name][1] + (", %" if name == "figure2" else ""))
+            panel.set_xlabel("fine-tuning step")
+        panels[0].legend(frameon=False)
+        return [save(figure, folder / f"{file}.{kind}", kind) for kind in ("png", "svg")]
+
+
+def _style(file: str) -> Any:
+    import matplotlib as mpl
+
+    return mpl.rc_context({"svg.hashsalt": file, "font.size": 8, "axes.spines.top": False,
+                           "axes.spines.right": False})  # fmt: skip
 
 
 def _figure(
     config: Config, results: Results, folder: Path, setting: str, name: str, file: str
 ) -> list[Path]:
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     shape = (len(config.training), len(config.testing))
-    with mpl.rc_context({"svg.hashsalt": file, "font.size": 8, "axes.spines.top": False,
-                         "axes.spines.right": False}):  # fmt: skip
+    with _style(file):
         size = (max(2.7 * shape[1] + 0.5, 4.6), 2.3 * shape[0] + 1.0)
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
@@ -100,6 +139,18 @@ def _panel(
     panel.set_xlim(0, config.steps)
     if name == "figure2":
         panel.set_ylim(-2.0, 102.0)
+    elif name == "figureA1":
+        panel.set_ylim(0.0, min(panel.get_ylim()[1], 1.0))
     else:
-        top = panel.get_ylim()[1]
-        panel.set_ylim(0.0, min(top, 1.0))
+        _keep_losses_readable(panel)
+
+
+def _keep_losses_readable(panel: Any) -> None:
+    """Cut off what ran away: more than three times above where a mean starts or ends."""
+    lines = [
+        np.asarray(line.get_ydata()) for line in panel.get_lines() if len(line.get_xdata()) > 2
+    ]
+    ends = [float(abs(y[i])) for y in lines for i in (0, -1) if np.isfinite(y[i])]
+    low, high = panel.get_ylim()
+    if ends:
+        panel.set_ylim(low, min(high, 3.0 * max(sorted(ends)[: max(1, len(ends) - 1)])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +13,10 @@ import numpy as np
 from lft_backends.draws import Stage
 from lft_ref import Data
 from lft_validation.datasets import SPLITS
+from lft_validation.errors import UserError
 from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.method_jobs import (
+    RESULT,
     Part,
     finish,
     folder_name,
@@ -41,7 +44,7 @@ from lft_validation.experiments.uap.methods import (
 )
 from lft_validation.experiments.uap.metrics import make_meter
 from lft_validation.experiments.uap.tasks import AttackProblem, pool, victim_of
-from lft_validation.files import fingerprint
+from lft_validation.files import belongs_to, fingerprint
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
 
@@ -87,7 +90,7 @@ def job_key(config: Config, key: JobKey) -> str:
     Not of which other jobs run beside it: a job done in one run is known again in another that adds
     seeds, methods or a setting.
     """
-    unused = {"seeds", "settings", "methods", "training", "testing", "table_step"}
+    unused = {"seeds", "settings", "methods", "training", "testing", "table_step", "long_steps"}
     unused.update(FIRST_ONLY if key.setting == ZEROTH else ZEROTH_ONLY)
     unused.update(name for method, names in RATES.items() if method != key.method for name in names)
     if key.method not in LEARNED:
@@ -113,8 +116,14 @@ def record(name: str) -> dict[str, Any]:
     return {**data, "victim_sha256": weights, "victim_accuracy": victim.about["accuracy"]}
 
 
-def make_jobs(config: Config, folder: Path, reuse: Path | None = None) -> list[Job]:
-    """Return all jobs, the longest first."""
+def make_jobs(config: Config, folder: Path, others: Sequence[Path] = ()) -> list[Job]:
+    """Return all jobs, the longest first.
+
+    Args:
+        config: of the run.
+        folder: of its jobs.
+        others: jobs folders of other runs: what is finished there is taken over.
+    """
     keys = [
         JobKey(setting, training, method, seed)
         for seed in config.seeds
@@ -123,17 +132,29 @@ def make_jobs(config: Config, folder: Path, reuse: Path | None = None) -> list[J
         for training in ((NONE,) if method in HAND else config.training)
     ]
     keys = [key for key in keys if tested_on(config, key)]
-    return longest_first(
-        Job(key.name, run_job, (config, key, job_key(config, key), folder, reuse),
-            _units(config, key))
-        for key in keys
-    )  # fmt: skip
+    return longest_first(_job(config, key, folder, others) for key in keys)
 
 
-def _units(config: Config, key: JobKey) -> float:
+def _job(config: Config, key: JobKey, folder: Path, others: Sequence[Path]) -> Job:
+    owner = job_key(config, key)
+    found = (place for place in others if _is_of(place / key.name / RESULT, owner))
+    arguments = (config, key, owner, folder, next(found, None))
+    return Job(key.name, run_job, arguments, job_units(config, key))
+
+
+def _is_of(file: Path, owner: str) -> bool:
+    """Say whether a job's result is there, undamaged, and of the same job."""
+    try:
+        return file.exists() and belongs_to(file) == owner
+    except UserError:  # a run beside ours is damaged: its jobs are computed again
+        return False
+
+
+def job_units(config: Config, key: JobKey) -> float:
+    """Rough cost of a job, in fine-tuning steps of one task."""
     chunks = len(tested_on(config, key)) * config.test_tasks
     training = _train_units(config, key) * training_batches(config, key.method)
-    return training + chunks * _test_units(config, key)
+    return training + chunks * test_units(config, key)
 
 
 def _train_units(config: Config, key: JobKey) -> float:
@@ -144,7 +165,8 @@ def _train_units(config: Config, key: JobKey) -> float:
     return steps * (config.directions if key.setting == ZEROTH else 1.0)
 
 
-def _test_units(config: Config, key: JobKey) -> float:
+def test_units(config: Config, key: JobKey) -> float:
+    """Rough cost of one test task."""
     return config.steps * (0.3 * config.directions if key.setting == ZEROTH else 0.4)
 
 
@@ -154,7 +176,7 @@ def run_job(
     """Meta-train, then test; go on from whatever the folder holds already."""
     folder = jobs / key.name
     if is_finished(folder, CURVES, owner, None if reuse is None else reuse / key.name):
-        monitor.report(_units(config, key))
+        monitor.report(job_units(config, key))
         return
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
         setup = make_setup(config, key.setting, key.seed, key.training)
@@ -164,7 +186,8 @@ def run_job(
             flat = train(method, batches, folder, owner, setup.backend, monitor, units)
         curves = _test(setup, key, folder, owner, flat, monitor)
     tuner = setup.tuner if key.method in LEARNED else None
-    finish(folder, CURVES, owner, curves, flat, tuner, config.lstm_units)
+    about = {"experiment": "uap", "job": key._asdict(), "config": config.to_json()}
+    finish(folder, CURVES, owner, curves, flat, tuner, config.lstm_units, about)
 
 
 def _test(
@@ -179,14 +202,14 @@ def _test(
         parts = [
             Part(
                 f"{name}-{tasks[0]:04d}",
-                len(tasks) * _test_units(config, key),
+                len(tasks) * test_units(config, key),
                 partial(test_curves, setup, key.method, flat, name, tasks),
             )
             for tasks in chunks
         ]
         found = run_parts(parts, folder, CURVES, owner, monitor, done)
         curves[name] = np.concatenate(found, axis=1)
-        done += config.test_tasks * _test_units(config, key)
+        done += config.test_tasks * test_units(config, key)
     return curves
 
 
@@ -195,21 +218,32 @@ def test_curves(setup: Setup, method: str, flat: Any, name: str, tasks: range) -
 
     ``flat`` is Φ, or the θ^(0) that MAML learned, or None.
     """
-    config, seed, problem = setup.config, setup.seed, setup.problems[name]
-    sets = problem.data(seed, Stage.UAP_TEST_TASK, tasks)
+    problem = setup.problems[name]
+    sets = problem.data(setup.seed, Stage.UAP_TEST_TASK, tasks)
+    meter, curve = None, []
+    for theta in fine_tuned(setup, method, flat, name, tasks, setup.config.steps):
+        meter = meter or make_meter(setup.backend, problem.loss, sets, theta)
+        curve.append(meter.measure(theta))
+    return np.stack(curve, axis=-1)
+
+
+def fine_tuned(
+    setup: Setup, method: str, flat: Any, name: str, tasks: range, steps: int
+) -> Iterator[Any]:
+    """Fine-tune on D_tr of test tasks: yield θ^(0) … θ^(steps), each (tasks, d)."""
+    seed, problem = setup.seed, setup.problems[name]
+    train, _ = problem.data(seed, Stage.UAP_TEST_TASK, tasks)
     theta = problem.theta_0(seed, Stage.UAP_TEST_INIT, tasks)
     if method == MAML:
         theta = setup.backend.xp.broadcast_to(setup.backend.asarray(flat), theta.shape)
     optimizer = fine_tuner(setup, method, flat)
-    state, curve = optimizer.init(theta), []
-    meter = make_meter(setup.backend, problem.loss, sets, theta)
-    for k in range(config.steps + 1):
-        curve.append(meter.measure(theta))
-        if k < config.steps:
-            g = _gradient(setup, problem, method, theta, sets[0], tasks, k)
-            delta, state = optimizer.update(g, state)
-            theta = theta - delta
-    return np.stack(curve, axis=-1)
+    state = optimizer.init(theta)
+    yield theta
+    for k in range(steps):
+        g = _gradient(setup, problem, method, theta, train, tasks, k)
+        delta, state = optimizer.update(g, state)
+        theta = theta - delta
+        yield theta
 
 
 def _gradient(

@@ -1,0 +1,168 @@
+"""Beyond the paper: five times the horizon, another victim, and a source never seen in training.
+
+A job of Table 1 is run, or taken over from a run beside this one; then its perturbations are
+followed for ``long_steps`` steps on every source that there is, and measured at every tenth step on
+the victim that they are made against (``own``) and on one of another architecture (``other``): a
+perceptron that they have not seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lft_backends.draws import Stage
+from lft_ref import AttackLoss
+from lft_validation.datasets import SOURCES, find
+from lft_validation.experiments.method_jobs import RESULT, longest_first
+from lft_validation.experiments.uap.config import HAND, Config, applicable, parts
+from lft_validation.experiments.uap.methods import Setup, make_setup
+from lft_validation.experiments.uap.metrics import make_meter
+from lft_validation.experiments.uap.run import (
+    CURVES,
+    JobKey,
+    fine_tuned,
+    job_key,
+    job_units,
+    record,
+    run_job,
+    test_units,
+)
+from lft_validation.experiments.uap.tasks import victim_of
+from lft_validation.files import fingerprint, read_arrays, write_arrays
+from lft_validation.jobs import Job, Monitor, Stopped
+from lft_validation.runs import versions
+from lft_validation.victims import shipped
+
+KIND = "lft-uap-beyond-1"
+FILE = "beyond.npz"
+EVERY = 10  # steps between two measurements
+OTHER = "-mlp"  # the name of a source with it is that of the other victim
+
+
+class Measured(NamedTuple):
+    """What is measured of one source: metrics.NAMES of each task at every tenth step."""
+
+    own: np.ndarray  # (6, tasks, 1 + long_steps / 10): on the victim that θ is made against
+    other: np.ndarray  # the same θ on the other victim
+
+
+def steps(config: Config) -> range:
+    """Return the steps that are measured."""
+    return range(0, config.long_steps + 1, EVERY)
+
+
+def present(config: Config) -> list[str]:
+    """Return the sources of the run, and all others whose data and victims are here."""
+    known = [s for s in SOURCES if {s, s + OTHER} <= set(shipped())]
+    here = [s for s in known if s == "digits" or find(SOURCES[s])]
+    return list(dict.fromkeys([*config.sources, *here]))
+
+
+def followed_on(config: Config, key: JobKey) -> list[str]:
+    """The sources on which a job's perturbations are followed."""
+    return [s for s in present(config) if applicable(key.training, key.method, s)]
+
+
+def seen(training: str, source: str) -> bool:
+    """Say whether a source was seen in meta-training."""
+    return source in parts(training)
+
+
+def beyond_key(config: Config, key: JobKey) -> str:
+    """Fingerprint of all that the result of one job depends on."""
+    names = followed_on(config, key)
+    others = [hashlib.sha256(victim_of(n + OTHER).weights.tobytes()).hexdigest() for n in names]
+    own = [record(name) for name in names]
+    return fingerprint([job_key(config, key), config.long_steps, names, own, others,
+                        versions("uap")])  # fmt: skip
+
+
+def make_beyond_jobs(jobs: Sequence[Job], config: Config) -> list[Job]:
+    """Return the jobs of Table 1, each followed by its measurements."""
+    return longest_first(
+        Job(job.name, run_beyond, job.args, job.units + _units(config, job.args[1])) for job in jobs
+    )
+
+
+def _units(config: Config, key: JobKey) -> float:
+    share = config.long_steps / config.steps
+    number = len(followed_on(config, key)) * config.test_tasks
+    return number * share * test_units(config, key)
+
+
+def run_beyond(
+    config: Config, key: JobKey, owner: str, jobs: Path, reuse: Path | None, monitor: Monitor
+) -> None:
+    """Train and test as Table 1 does, unless that is done; then follow the perturbations."""
+    run_job(config, key, owner, jobs, reuse, monitor)
+    file, mine = jobs / key.name / FILE, beyond_key(config, key)
+    if file.exists():
+        read_arrays(file, KIND, mine)
+        return
+    flat = read_arrays(jobs / key.name / RESULT, CURVES, owner).get("flat")
+    names, result = followed_on(config, key), dict[str, np.ndarray]()
+    done, share = job_units(config, key), _units(config, key) / max(len(names), 1)
+    setup = make_setup(config, key.setting, key.seed, key.training, tuple(names))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
+        for name in names:
+            count = len(steps(config))
+            tick = partial(_tick, monitor, done, share / count)
+            for which, curves in follow(setup, key.method, flat, name, tick)._asdict().items():
+                result[f"{name}-{which}"] = curves
+            done += share
+    write_arrays(file, KIND, mine, result)
+
+
+def _tick(monitor: Monitor, done: float, each: float, number: int) -> None:
+    monitor.report(done + each * number)
+    if monitor.check():
+        raise Stopped
+
+
+def follow(setup: Setup, method: str, flat: Any, name: str, tick: Any) -> Measured:
+    """Follow the perturbations of all test tasks of a source, and measure them on both victims."""
+    config, problem = setup.config, setup.problems[name]
+    tasks = range(config.test_tasks)
+    sets = problem.data(setup.seed, Stage.UAP_TEST_TASK, tasks)
+    losses = (problem.loss, _other_loss(setup, name))
+    found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    meters = None
+    path: Iterator[Any] = fine_tuned(setup, method, flat, name, tasks, config.long_steps)
+    for k, theta in enumerate(path):
+        meters = meters or [make_meter(setup.backend, loss, sets, theta) for loss in losses]
+        if k % EVERY == 0:
+            for meter, curve in zip(meters, found, strict=True):
+                curve.append(meter.measure(theta))
+            tick(len(found[0]))
+    return Measured(*(np.stack(curve, axis=-1) for curve in found))
+
+
+def _other_loss(setup: Setup, name: str) -> AttackLoss:
+    """(12) with the victim of another architecture."""
+    victim = victim_of(name + OTHER)
+    return setup.problems[name].loss._replace(
+        network=victim.network, weights=setup.backend.asarray(victim.weights)
+    )
+
+
+def collect_beyond(config: Config, jobs: Path) -> dict[tuple[str, str, str, str], list[Measured]]:
+    """Read all results: (setting, training, method, source) to what each seed measured."""
+    found: dict[tuple[str, str, str, str], list[Measured]] = {}
+    for setting in config.settings:
+        for method in config.methods:
+            for training in ("none",) if method in HAND else config.training:
+                for seed in config.seeds:
+                    key = JobKey(setting, training, method, seed)
+                    if not (jobs / key.name / FILE).exists():
+                        continue
+                    arrays = read_arrays(jobs / key.name / FILE, KIND, beyond_key(config, key))
+                    for name in followed_on(config, key):
+                        pair = Measured(arrays[f"{name}-own"], arrays[f"{name}-other"])
+                        found.setdefault((setting, training, method, name), []).append(pair)
+    return found
