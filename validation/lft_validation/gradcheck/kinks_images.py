@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lft_ref import Activation, AttackLoss, Data, Network, Pool2d
+from lft_ref import Activation, AttackLoss, Data, Pool2d
 from lft_validation.cases import RELU_MARGIN
 
 Array = Any
@@ -21,7 +21,7 @@ class Near(NamedTuple):
     distance: float
 
 
-def of_network(network: Network, weights: Array, x: Array) -> Iterator[Near]:
+def of_network(network: Any, weights: Array, x: Array) -> Iterator[Near]:
     """Yield ReLUs whose input is next to 0, and windows whose two largest entries are."""
     activation = pooling = 0
     xs = network.activations(weights, x)
