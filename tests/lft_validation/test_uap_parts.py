@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ from lft_validation.experiments.uap.plot import draw
 from lft_validation.experiments.uap.report import Cell, read_paper, summarise, union
 from lft_validation.experiments.uap.tables import markdown
 from lft_validation.experiments.uap.tasks import make_problem, pool
-from lft_validation.victims import shipped
+from lft_validation.victims import load_victim, shipped
 
 NUMPY = get_backend("numpy", "float64")
 CONFIG = make_config("smoke", {"dtype": "float64"})
@@ -274,9 +276,13 @@ def test_the_table_has_the_paper_beside_ours_and_says_where_a_method_does_not_ap
     assert "| first order | mnist | mnist | LFT | 100 % | 100 % ± 0 % | 0.104 |" in text
     assert "not the counts of the paper" in text
     assert "LFT of mnist+cifar10 vs of mnist" in text
-    assert {p.name for p in draw(config, results, tmp_path)} == {
-        f"{name}.{kind}" for name in ("figure2", "figureA1") for kind in ("png", "svg")
+    names = ("figure2", "figureA1", "figureA2", "figureA3")
+    assert {p.name for p in draw(config, results, tmp_path, names)} == {
+        f"{name}.{kind}" for name in names for kind in ("png", "svg")
     }
+    shown = (tmp_path / "figureA3.svg").read_text()
+    assert shown.count("mnist → cifar10") == 2  # LFT against PGD on what LFT has not seen
+    assert not draw(replace(config, methods=("LFT",)), results, tmp_path, ("figureA3",))
 
 
 def test_a_unions_tasks_are_as_many_of_each_source():
@@ -288,6 +294,9 @@ def test_a_unions_tasks_are_as_many_of_each_source():
 
 
 def test_every_shipped_victims_source_has_a_key_and_keys_keep_their_places():
-    assert set(shipped()) <= set(tasks_module.KEYS)
+    sources = {load_victim(name).about["source"] for name in shipped()}
+    assert sources <= set(tasks_module.KEYS)
+    with pytest.raises(UserError, match="unknown 'digits-mlp'"):  # a victim, and no source
+        make_config("smoke", {"training": ("digits-mlp",)})
     first = ("mnist", "cifar10", "fashion-mnist", "svhn", "digits")
     assert tasks_module.KEYS[:5] == first
