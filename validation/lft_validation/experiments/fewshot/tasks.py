@@ -67,7 +67,7 @@ def make_network(config: Config, source: str) -> Network:
 def make_problem(config: Config, backend: Backend, source: str) -> FewShotProblem:
     """Return the tasks of one source."""
     network = make_network(config, source)
-    loss = NetworkLoss(network, CrossEntropy("mean"))
+    loss = NetworkLoss(backend.fuse_optimizee(network), CrossEntropy("mean"))
     return FewShotProblem(images_of(source), backend, config, network, loss)
 
 
