@@ -11,6 +11,7 @@ import pytest
 import lft_ref
 from lft_ref import (
     Data,
+    accuracy,
     adam,
     adjoint,
     clip_by_norm,
@@ -54,10 +55,17 @@ from tests.helpers import (
 )
 
 NO_ARRAYS = {
+    "adjoint_memory_bytes",
+    "cifar_cnn",
+    "cnn",
     "digits_network",
+    "fitting_segment",
     "lenet5",
     "memory_bytes",
+    "miniimagenet_cnn",
     "mlp",
+    "mnist_mlp",
+    "omniglot_cnn",
     "size",
     "weights_every_step",
     "weights_last_step",
@@ -120,6 +128,9 @@ def _optimizer(optimizer, a):
 
 
 CALLS = {
+    "accuracy": lambda a: accuracy(
+        mlp((2, 3, 2)), a["draws"], a["train"]._replace(y=0.0 * a["train"].y)
+    ),
     "adam": lambda a: _optimizer(adam(0.1), a),
     "adjoint": lambda a: adjoint(*a["case"]),
     "clip_by_norm": lambda a: clip_by_norm(a["flat"], 0.5),

@@ -18,6 +18,7 @@ from lft_ref import (
     adam,
     adjoint,
     clip_by_norm,
+    cnn,
     fine_tune,
     forward_mode,
     maml_gradient,
@@ -68,6 +69,16 @@ ERRORS = {
     "no weights, forward": (
         lambda: forward_mode(PARAMS, TUNER, TASK, ()),
         r"weights .*found none; use .*\* K",
+    ),
+    "segment 0": (
+        lambda: adjoint(PARAMS, TUNER, TASK, WEIGHTS, segment=0),
+        "segment must be at least 1 step, or None, found 0",
+    ),
+    "one class": (lambda: cnn((1, 8, 8), 2, 4, 1), "ways must be at least 2 classes, found 1"),
+    "no filters": (lambda: cnn((1, 8, 8), 2, 0, 3), "at least 1, found 2 and 0"),
+    "another activation of a CNN": (
+        lambda: cnn((1, 8, 8), 2, 4, 3, "gelu"),
+        "activation must be 'relu' or 'tanh', found 'gelu'",
     ),
     "truncate 0": (
         lambda: adjoint(PARAMS, TUNER, TASK, WEIGHTS, truncate=0),
