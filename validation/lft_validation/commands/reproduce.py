@@ -61,8 +61,8 @@ EXPERIMENTS |= dict.fromkeys(
 def command(experiment: str, preset: str, out: Path | None, resume: bool, **options: Any) -> None:
     """Run EXPERIMENT: tables, figures and trained Φ in a folder.
 
-    It is one of table1, table1-beyond, table2, tableA1, tableA2, figure2, figure3, figure4, figureA1,
-    figureA2, figureA3, figureA4 and theorem1.
+    It is one of table1, table1-beyond, table2, tableA1, tableA2, figure2, figure3, figure4,
+    figureA1, figureA2, figureA3, figureA4 and theorem1.
     """
     if experiment not in EXPERIMENTS:
         raise UserError(

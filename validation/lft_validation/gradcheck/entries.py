@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lft_ref import AttackLoss, Conv2d, Dense, Network, NetworkLoss, Task
+from lft_ref import AttackLoss, Conv2d, Dense, NetworkLoss, Task
 from lft_ref.networks import Optimizee
 from lft_ref.params import shapes
 from lft_validation.gradcheck.problem import Problem
