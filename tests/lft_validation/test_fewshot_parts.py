@@ -240,7 +240,9 @@ def test_what_stands_in_is_compared_with_what_it_stands_for():
     by_cell = {(r["training"], r["method"], r["testing"]): r for r in summary["rows"]}
     assert by_cell["omniglot+cifar10", "LFT", "cifar10"]["paper"]["accuracy"] == 0.45
     assert by_cell["cifar10", "LFT", "omniglot"]["paper"] is None
-    assert "cifar10 stands in the place of miniimagenet" in markdown(config, summary)
+    text = markdown(config, summary)
+    assert "cifar10 stands in the place of miniimagenet" in text
+    assert "not the counts of the paper" in text
 
 
 def test_a_unions_tasks_are_as_many_of_each_source():

@@ -59,8 +59,8 @@ def stand_ins(summary: dict[str, Any]) -> list[str]:
 def markdown(config: Config, summary: dict[str, Any]) -> str:
     """Return table.md."""
     paper = PAPER[config.table]
-    counts = ("meta_tasks", "test_tasks", "ways", "shots", "training")
-    same = all(getattr(config, n) == getattr(paper, n) for n in counts) or summary["stand_in"]
+    counts = ("meta_tasks", "test_tasks", "ways", "shots")
+    same = all(getattr(config, name) == getattr(paper, name) for name in counts)
     text = (
         f"{config.ways}-way, {config.meta_tasks} meta-training tasks, {config.test_tasks} test "
         f"tasks for each of {len(config.seeds)} seeds, backend {config.backend}, {config.dtype}: "
