@@ -47,7 +47,7 @@ class Config:
     initial_scale: float = 0.05  # standard deviation of θ^(0)
 
     # the loss (12)
-    l1: float = 0.25  # λ
+    l1: float = 0.12  # λ
     kappa: float = 20.0  # κ
     clip_images: bool = True  # whether the loss sees x + θ cut off at the ends of the box
 
@@ -71,7 +71,7 @@ class Config:
     maml_batch: int = 1
     maml_inner_steps: int = 5
     maml_learning_rate: float = 1e-2
-    maml_alpha: float = 1e-2  # α of eq. (2), in training and in testing
+    maml_alpha: float = 0.1  # α of eq. (2), in training and in testing
     maml_zo_alpha: float = 1e-4
 
     # hand-designed fine-tuners
