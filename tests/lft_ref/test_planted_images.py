@@ -149,7 +149,7 @@ IN_LAYERS = {
 
 
 class NoClipMask(AttackLoss):
-    def _inside(self, x_bar, theta, data, *, xp):
+    def _inside(self, x_bar, x, *, xp):
         return x_bar
 
 
@@ -181,8 +181,8 @@ class KappaUpsideDown(AttackLoss):
 
 
 class MeanNotSum(AttackLoss):
-    def _theta_bar(self, x_bar, theta, data, *, xp):
-        return super()._theta_bar(x_bar, theta, data, xp=xp) / data.x.shape[-4]
+    def _theta_bar(self, x_bar, x, *, xp):
+        return super()._theta_bar(x_bar, x, xp=xp) / x.shape[-4]
 
 
 class TakenForFlat(AttackLoss):
