@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import array_api_compat
 from array_api_compat import array_namespace
 
 Array: TypeAlias = Any
@@ -30,6 +31,27 @@ def namespace(*arrays: Array) -> Any:
         ) from error
     _NAMESPACES.update(dict.fromkeys(kinds, xp))
     return xp
+
+
+def device(a: Array) -> Any:
+    """Return where an array lies; None while JAX compiles, when it lies nowhere."""
+    return array_api_compat.device(a)
+
+
+def assign(a: Array, index: Any, values: Array) -> Array:
+    """Return ``a`` with ``a[index] = values``: in place, but for JAX, whose arrays never change."""
+    if hasattr(a, "at"):
+        return a.at[index].set(values)
+    a[index] = values
+    return a
+
+
+def add_to(a: Array, index: Any, values: Array) -> Array:
+    """Return ``a`` with ``a[index] += values``, as :func:`assign` does."""
+    if hasattr(a, "at"):
+        return a.at[index].add(values)
+    a[index] += values
+    return a
 
 
 _NAMESPACES: dict[type, Any] = {}  # looked up at every call, so remembered by type

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any, NamedTuple, Protocol
 
-from lft_ref._array import Array, namespace
+from lft_ref._array import Array, device, namespace
 from lft_ref.objectives import Data
 
 
@@ -94,7 +94,7 @@ class AttackLoss(NamedTuple):
         """Return ∇²_θ f v: the victim's curvature, where it has any."""
         xp = namespace(theta)
         if not self.network.curved:
-            batch = xp.zeros((*data.x.shape[:-4], 1), dtype=v.dtype, device=v.device)
+            batch = xp.zeros((*data.x.shape[:-4], 1), dtype=v.dtype, device=device(v))
             return xp.zeros_like(v) + xp.zeros_like(theta) + batch
         x = self._moved(theta, data.x, xp=xp)
         xs = self.network.activations(self.weights, self._kept_in(x, xp=xp))
@@ -122,12 +122,12 @@ class AttackLoss(NamedTuple):
         """X cut off at the ends of the box if ``clip``."""
         if not self.clip:
             return x
-        low, high = (xp.asarray(end, dtype=x.dtype, device=x.device) for end in self.box)
+        low, high = (xp.asarray(end, dtype=x.dtype, device=device(x)) for end in self.box)
         return xp.minimum(xp.maximum(x, low), high)
 
     def _margins(self, y: Array, target: Array, *, xp: Any) -> tuple[Array, tuple[Array, Array]]:
         """z_y − max_{c≠y} z_c (..., N), with one-hot masks of y and of the best other class."""
-        classes = xp.arange(y.shape[-1], dtype=target.dtype, device=y.device)
+        classes = xp.arange(y.shape[-1], dtype=target.dtype, device=device(y))
         true = target[..., None] == classes
         others = xp.where(true, -xp.inf, y)
         best = xp.argmax(others, axis=-1)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any, NamedTuple
 
-from lft_ref._array import Array, namespace
+from lft_ref._array import Array, add_to, assign, device, namespace
 from lft_ref.layers import Kept, bare, examples_first, examples_last
 
 
@@ -146,8 +146,9 @@ class Conv2d(NamedTuple):
         """X (..., C k², H' W' N): every patch of every example as a column (im2col)."""
         *batch, N, C, H, W = x.shape
         m, shape = self.padding, (self._side(H), self._side(W))
-        framed = xp.zeros((*batch, C, H + 2 * m, W + 2 * m, N), dtype=x.dtype, device=x.device)
-        framed[..., m : m + H, m : m + W, :] = examples_last(x)
+        framed = xp.zeros((*batch, C, H + 2 * m, W + 2 * m, N), dtype=x.dtype, device=device(x))
+        inside = (..., slice(m, m + H), slice(m, m + W), slice(None))
+        framed = assign(framed, inside, examples_last(x))
         shifted = [framed[..., rows, columns, :] for rows, columns in self._shifts(*shape)]
         X = xp.stack(shifted, axis=-4)  # (..., C, k², H', W', N)
         return xp.reshape(X, (*batch, self.fan_in, prod(shape) * N))
@@ -158,10 +159,12 @@ class Conv2d(NamedTuple):
         batch = X_bar.shape[:-2]
         X_bar = xp.reshape(X_bar, (*batch, self.channels, self.kernel**2, *shape, N))
         framed = xp.zeros(
-            (*batch, self.channels, H + 2 * m, W + 2 * m, N), dtype=X_bar.dtype, device=X_bar.device
+            (*batch, self.channels, H + 2 * m, W + 2 * m, N),
+            dtype=X_bar.dtype,
+            device=device(X_bar),
         )
         for index, (rows, columns) in enumerate(self._shifts(*shape)):
-            framed[..., rows, columns, :] += X_bar[..., index, :, :, :]
+            framed = add_to(framed, (..., rows, columns, slice(None)), X_bar[..., index, :, :, :])
         return examples_first(framed[..., m : m + H, m : m + W, :])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lft_ref._array import Array, namespace
+from lft_ref._array import Array, device, namespace
 from lft_ref.checks import check_task, check_weights
 from lft_ref.lstm import LSTMState, initial_state
 from lft_ref.meta_gradient import MetaGradient, is_boundary, weighted_sum
@@ -32,7 +32,7 @@ def initial_forward_state(
     """θ^(0), h_0, and G^(0) = 0, H^(0) = 0 for a block of columns of Φ."""
     xp = namespace(theta_0)
     n, P = params.n, columns.width(params.n)
-    like = {"dtype": theta_0.dtype, "device": theta_0.device}
+    like = {"dtype": theta_0.dtype, "device": device(theta_0)}
     G = xp.zeros((*theta_0.shape, P), **like)
     H = xp.zeros((*theta_0.shape, 2 * n, P), **like)
     return ForwardState(theta_0, state_0 or initial_state(theta_0, n), G, H)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from lft_ref._array import Array, namespace
+from lft_ref._array import Array, device, namespace
 from lft_ref.params import Columns, LSTMParams, all_columns
 from lft_ref.preprocess import LogSign, Preprocess
 
@@ -64,7 +64,9 @@ class _Gates(NamedTuple):
 def initial_state(theta: Array, n: int) -> LSTMState:
     """Return the zero state for optimizees ``theta`` (..., d)."""
     xp = namespace(theta)
-    zero = xp.zeros((*theta.shape[:-1], n, theta.shape[-1]), dtype=theta.dtype, device=theta.device)
+    zero = xp.zeros(
+        (*theta.shape[:-1], n, theta.shape[-1]), dtype=theta.dtype, device=device(theta)
+    )
     return LSTMState(zero.mT, zero.mT)
 
 
@@ -90,7 +92,7 @@ def _gates(params: LSTMParams, x: Array, state: LSTMState, *, xp: Any) -> _Gates
 
 def _gate_shape(like: Array, n: int, *, xp: Any) -> tuple[Array, Array]:
     """(s, t) of each gate's rows (4n, 1): (½, ½) for the logistic gates, (1, 0) for tanh."""
-    half = xp.full((n, 1), 0.5, dtype=like.dtype, device=like.device)
+    half = xp.full((n, 1), 0.5, dtype=like.dtype, device=device(like))
     return xp.concat([half, half, 2 * half, half]), xp.concat([half, half, 0 * half, half])
 
 
@@ -222,7 +224,7 @@ def _chain_z(pi_z: Array, z_a: Array, *, xp: Any) -> Array:
 
 def _pi_c(q: _Gates, *, xp: Any) -> Array:
     """∂(h⁺, c⁺)/∂c, diagonal over units: (..., d, 2n, n)."""
-    c_c = q.f[..., None] * xp.eye(q.f.shape[-1], dtype=q.f.dtype, device=q.f.device)
+    c_c = q.f[..., None] * xp.eye(q.f.shape[-1], dtype=q.f.dtype, device=device(q.f))
     h_c = (q.o * (1.0 - q.tanh_c * q.tanh_c))[..., None]
     return xp.concat([h_c * c_c, c_c], axis=-2)
 
@@ -230,7 +232,7 @@ def _pi_c(q: _Gates, *, xp: Any) -> Array:
 def _pi_phi(pi_z: Array, inputs: Array, columns: Columns, *, xp: Any) -> Array:
     """Π_Φ: weight (a, gate, v) feeds input a of (x, h, 1) to z_(gate, v) of unit v alone."""
     n = pi_z.shape[-1]
-    eye = xp.eye(n, dtype=pi_z.dtype, device=pi_z.device)
+    eye = xp.eye(n, dtype=pi_z.dtype, device=device(pi_z))
     by_row = pi_z[..., None, :, :] * eye[:, None, :]  # (..., d, 2, n, 4, n)
     by_row = xp.reshape(by_row, (*by_row.shape[:-4], 2 * n, 1, 4 * n))
     chosen = inputs[..., None, columns.first : columns.last, None]  # (..., d, 1, A, 1)
@@ -249,4 +251,4 @@ def _output_columns(h: Array, columns: Columns, *, xp: Any) -> Array:
 
 def _zeros(like: Array, count: int, *, xp: Any) -> Array:
     """Zeros with ``like``'s shape but ``count`` entries on the last axis."""
-    return xp.zeros((*like.shape[:-1], count), dtype=like.dtype, device=like.device)
+    return xp.zeros((*like.shape[:-1], count), dtype=like.dtype, device=device(like))

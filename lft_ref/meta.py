@@ -91,12 +91,35 @@ def meta_update(
     Returns:
         The new Φ; (θ^(K), h_K) of each group, to go on from; loss and gradient norm.
     """
-    if not groups:
-        raise ValueError("groups must hold at least one group of tasks, found none")
     results = [
         engine(meta.params, tuner, task, weights, state)
         for task, state in zip(groups, states, strict=True)
     ]
+    return descend(meta, results, optimizer, clip)
+
+
+def descend(
+    meta: MetaState,
+    results: Sequence[MetaGradient],
+    optimizer: Optimizer,
+    clip: float | None = None,
+) -> tuple[MetaState, list[tuple[Array, LSTMState]], MetaInfo]:
+    """Lines 8 and 9 of Algorithm 1, from the g^(i) of each group: Φ ← Φ − β Σ_i g^(i).
+
+    Args:
+        meta: Φ and its optimizer's state.
+        results: what an engine found for each group; gradients may be summed over tasks already.
+        optimizer: what applies the gradient to Φ.
+        clip: largest norm of Σ_i g^(i); None for no limit.
+
+    Returns:
+        The same as :func:`meta_update`.
+
+    Raises:
+        ValueError: if there are no groups.
+    """
+    if not results:
+        raise ValueError("groups must hold at least one group of tasks, found none")
     flat = flatten(sum_over_tasks(results[0].grad))
     meta_loss = namespace(flat).sum(results[0].meta_loss)
     for result in results[1:]:  # a fixed order: the same bits every time
@@ -130,22 +153,55 @@ def train_on(
     Raises:
         ValueError: if ``steps`` is not a multiple of K.
     """
-    K = len(weights)
+
+    def gradients(params: LSTMParams, start: int, carried: Sequence[Any]) -> list[MetaGradient]:
+        K, found = len(weights), []
+        for task, (theta, state) in zip(groups, carried or _fresh(groups), strict=True):
+            segment = _segment(task, start, K)._replace(theta_0=theta)
+            found.append(engine(params, tuner, segment, weights, state))
+        return found
+
+    return train_in_unrolls(meta, gradients, len(weights), steps, optimizer, clip)
+
+
+def train_in_unrolls(
+    meta: MetaState,
+    gradients: Callable[[LSTMParams, int, Sequence[Any]], Sequence[MetaGradient]],
+    K: int,
+    steps: int,
+    optimizer: Optimizer,
+    clip: float | None = None,
+) -> tuple[MetaState, list[MetaInfo]]:
+    """Truncated unrolls of K steps with an update of Φ after each, for gradients from anywhere.
+
+    Args:
+        meta: Φ and its optimizer's state.
+        gradients: from Φ, the number of steps done, and (θ, h) of each group to go on from (none
+            at the start), what an engine finds for each group.
+        K: steps of one unroll.
+        steps: in all.
+        optimizer: what applies the gradient to Φ.
+        clip: largest norm of Σ_i g^(i); None for no limit.
+
+    Raises:
+        ValueError: if ``steps`` is not a multiple of K.
+    """
     if K < 1 or steps < K or steps % K:
         raise ValueError(
             f"steps must be a positive multiple of the unroll length {K}, found {steps}"
         )
-    states: list[LSTMState | None] = [None] * len(groups)
-    tasks, infos = list(groups), []
+    carried: list[tuple[Array, LSTMState]] = []
+    infos = []
     for start in range(0, steps, K):
-        segment = [_segment(task, start, K) for task in tasks]
-        meta, carried, info = meta_update(
-            meta, tuner, segment, weights, optimizer, states, clip=clip, engine=engine
-        )
-        tasks = [t._replace(theta_0=theta) for t, (theta, _) in zip(tasks, carried, strict=True)]
-        states = [state for _, state in carried]
+        results = gradients(meta.params, start, carried)
+        meta, carried, info = descend(meta, results, optimizer, clip)
         infos.append(info)
     return meta, infos
+
+
+def _fresh(groups: Sequence[Task]) -> list[tuple[Array, None]]:
+    """Where the first unroll of each group starts."""
+    return [(task.theta_0, None) for task in groups]
 
 
 def _segment(task: Task, start: int, K: int) -> Task:

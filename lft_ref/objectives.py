@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-from lft_ref._array import Array, namespace
+from lft_ref._array import Array, device, namespace
 from lft_ref.networks import Optimizee
 
 
@@ -116,7 +116,7 @@ class CrossEntropy(NamedTuple):
         return e / total, top + xp.log(total)
 
     def _one_hot(self, y: Array, target: Array, *, xp: Any) -> Array:
-        classes = xp.arange(y.shape[-1], dtype=target.dtype, device=y.device)
+        classes = xp.arange(y.shape[-1], dtype=target.dtype, device=device(y))
         return xp.astype(target[..., None] == classes, y.dtype)
 
     def value(self, y: Array, target: Array) -> Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any, Literal, NamedTuple
 
-from lft_ref._array import Array, namespace
+from lft_ref._array import Array, assign, device, namespace
 from lft_ref.layers import Kept, bare, examples_first
 
 
@@ -75,10 +75,10 @@ class Pool2d(NamedTuple):
         xp, shares, x = namespace(y_bar), self._made(x), bare(x)
         # Filled with the examples on the last axis, which is how convolutions lay images out.
         *batch, N, C, _, _ = y_bar.shape
-        x_bar = xp.zeros((*batch, C, *x.shape[-2:], N), dtype=y_bar.dtype, device=y_bar.device)
+        x_bar = xp.zeros((*batch, C, *x.shape[-2:], N), dtype=y_bar.dtype, device=device(y_bar))
         x_bar = examples_first(x_bar)
         for share, (rows, columns) in zip(shares, self._windows(x), strict=True):
-            x_bar[..., rows, columns] = share * y_bar
+            x_bar = assign(x_bar, (..., rows, columns), share * y_bar)
         return x_bar
 
     def p_bar(self, x: Array, y_bar: Array) -> None:

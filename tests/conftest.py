@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.libraries import LIBRARIES, Library
+from tests.libraries import LIBRARIES, ON_A_GPU, Library
 
 # ``ci`` draws the same examples every time; ``--hypothesis-profile=explore`` draws new ones, and
 # more of them: tests state their counts through ``tests.helpers.examples``.
@@ -22,16 +22,25 @@ settings.register_profile(
 settings.load_profile("ci")
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=[pytest.mark.gpu] if name == "cupy" else [])
-        for name in sorted(LIBRARIES)
-    ]
-)
-def xp(request: pytest.FixtureRequest) -> Library:
-    """Every array library in turn; one that is not installed or has no device is skipped."""
-    name: str = request.param
+def _each(names: list[str]) -> list[object]:
+    gpu = [pytest.mark.gpu]
+    return [pytest.param(name, marks=gpu if name in ON_A_GPU else []) for name in names]
+
+
+def _library(name: str) -> Library:
     try:
         return LIBRARIES[name]()
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"{name} cannot be used here: {error}")
+
+
+@pytest.fixture(params=_each(sorted(LIBRARIES)))
+def xp(request: pytest.FixtureRequest) -> Library:
+    """Every array library in turn; one that is not installed or has no device is skipped."""
+    return _library(request.param)
+
+
+@pytest.fixture(params=_each(sorted(set(LIBRARIES) - {"jax"})))
+def eager(request: pytest.FixtureRequest) -> Library:
+    """Every library but JAX, which compiles for seconds what others compute in milliseconds."""
+    return _library(request.param)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,6 +33,26 @@ class Library(NamedTuple):
 
         return _map(get_own, tree, kinds)
 
+    def call(self, f: Callable[[Any], Any], tree: Any) -> Any:
+        """Call a function; JAX compiles it as a whole, which is how it is meant to be used."""
+        return _jitted(f, tree) if self.name == "jax" else f(tree)
+
+
+def _jitted(f: Callable[[Any], Any], tree: Any) -> list[Any]:
+    """The arrays that ``f(tree)`` returns; what is no array in ``tree`` is fixed."""
+    import jax
+
+    arrays: list[Any] = []
+    _map(arrays.append, tree, (jax.Array,))
+
+    def compiled(given: list[Any]) -> list[Any]:
+        rest, found = iter(given), list[Any]()
+        _map(found.append, f(_map(lambda _: next(rest), tree, (jax.Array,))), (jax.Array,))
+        return found
+
+    results: list[Any] = jax.jit(compiled)(arrays)
+    return results
+
 
 def _map(f: Callable[[Any], Any], tree: Any, kinds: tuple[type, ...]) -> Any:
     if isinstance(tree, kinds):
@@ -40,6 +61,8 @@ def _map(f: Callable[[Any], Any], tree: Any, kinds: tuple[type, ...]) -> Any:
         return type(tree)(*(_map(f, leaf, kinds) for leaf in tree))
     if isinstance(tree, tuple | list):
         return type(tree)(_map(f, leaf, kinds) for leaf in tree)
+    if isinstance(tree, dict):
+        return {name: _map(f, leaf, kinds) for name, leaf in tree.items()}
     return tree
 
 
@@ -78,10 +101,40 @@ def _cupy() -> Library:
     return Library("cupy", cupy.asarray, cupy.asnumpy, cupy)
 
 
+def _torch(device: str) -> Library:
+    import torch
+
+    if device != "cpu" and not torch.cuda.is_available():
+        raise RuntimeError("PyTorch finds no CUDA device")
+    there = torch.device(device)
+
+    def get(a: Any) -> np.ndarray:
+        assert a.device.type == there.type, f"a result lies on {a.device}, not on {there}"
+        return a.cpu().numpy()
+
+    return Library(f"torch on {device}", lambda a: torch.tensor(a, device=there), get, torch)
+
+
+def _jax() -> Library:
+    # Compile quickly rather than well.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    import jax
+
+    def get(a: Any) -> np.ndarray:
+        return np.asarray(a)
+
+    jax.config.update("jax_enable_x64", True)
+    return Library("jax", jax.numpy.asarray, get, jax)
+
+
 LIBRARIES: dict[str, Callable[[], Library]] = {
     "numpy": _numpy,
     "numpy-read-only": _read_only,
     "strict": lambda: _strict("CPU_DEVICE"),
     "strict-device1": lambda: _strict("device1"),
     "cupy": _cupy,
+    "torch": lambda: _torch("cpu"),
+    "torch-cuda": lambda: _torch("cuda"),
+    "jax": _jax,
 }
+ON_A_GPU = ("cupy", "torch-cuda")

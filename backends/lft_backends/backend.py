@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 
+from lft_backends.libraries import Unavailable, check_version, import_library
 from lft_ref import REFERENCE, Network, Ops
 from lft_ref.attack import Victim
 from lft_ref.networks import Optimizee
 
+BackendUnavailable = Unavailable  # what get_backend raises
+CUPY_REMEDY = "pip install 'lft-ref[cuda12]' (or cuda13, to match the driver)"
 DTYPES = ("float64", "float32")
-OLDEST_CUPY = 14  # earlier arrays have no .mT
+# Arrays of earlier CuPy have no .mT, and earlier jax.numpy does not follow the standard.
+OLDEST = {"cupy": "14", "jax": "0.4.32", "numba": "0.60", "torch": "2.4"}
 
 
 class Backend(NamedTuple):
@@ -38,9 +41,17 @@ class Backend(NamedTuple):
         dtype = getattr(self.xp, kind)
         return self.xp.asarray(host.astype(kind), dtype=dtype, device=self.device)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be sent to a worker by name, which makes its own there."""
+        return get_backend, (self.name, self.dtype, _device_name(self.device))
 
-class BackendUnavailable(RuntimeError):
-    """A backend that is known but cannot be used here; the message says how to mend it."""
+    def put(self, tree: Any) -> Any:
+        """Send every host array in nested tuples and lists, such as a task, to the device."""
+        return _map(self.asarray, tree, lambda a: isinstance(a, np.ndarray | np.generic))
+
+    def get(self, tree: Any) -> Any:
+        """Bring every array in nested tuples and lists to the host."""
+        return _map(self.to_host, tree, is_array_api_obj)
 
 
 def get_backend(name: str = "numpy", dtype: str = "float64", device: str | None = None) -> Backend:
@@ -72,7 +83,7 @@ def _numpy(dtype: str, device: str | None) -> Backend:
 
 def _numba(dtype: str, device: str | None) -> Backend:
     """NumPy arrays, with the cell's step and vjp, and small networks, as Numba kernels."""
-    _import("numba", "pip install 'lft-ref[fast]'")
+    import_library("numba", "pip install 'lft-ref[fast]'", OLDEST["numba"])
     from lft_backends import numba_mlp, numba_network
     from lft_backends.numba_backend import OPS
 
@@ -83,7 +94,7 @@ def _numba(dtype: str, device: str | None) -> Backend:
 
 def _strict(dtype: str, device: str | None) -> Backend:
     """array-api-strict: NumPy that refuses everything outside the standard; for tests."""
-    xp = _import("array_api_strict", "pip install array-api-strict")
+    xp = import_library("array_api_strict", "pip install array-api-strict")
     known = {str(d.__repr__()).split("'")[1]: d for d in xp.__array_namespace_info__().devices()}
     known["cpu"] = xp.Device("CPU_DEVICE")
     if device is not None and device not in known:
@@ -101,7 +112,7 @@ def _strict(dtype: str, device: str | None) -> Backend:
 
 def _cupy(dtype: str, device: str | None) -> Backend:
     """CuPy arrays, with the cell's functions as CUDA kernels."""
-    cupy = _import("cupy", "pip install 'lft-ref[cuda12]' (or cuda13, to match the driver)")
+    cupy = import_library("cupy", CUPY_REMEDY)
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -115,11 +126,7 @@ def _cupy(dtype: str, device: str | None) -> Backend:
             "and CUDA_VISIBLE_DEVICES, or use --backend numpy"
         )
     number = _device_number(device, count)
-    if int(cupy.__version__.partition(".")[0]) < OLDEST_CUPY:
-        raise BackendUnavailable(
-            f"CuPy {cupy.__version__} is too old, {OLDEST_CUPY} or newer is needed; update it "
-            "with: pip install -U 'lft-ref[cuda12]' (or cuda13, to match the driver)"
-        )
+    check_version("cupy", cupy.__version__, OLDEST["cupy"], CUPY_REMEDY)
     cupy.cuda.Device(number).use()
     _compile_something(cupy)
     import array_api_compat.cupy as xp
@@ -158,20 +165,48 @@ def _device_number(device: str | None, count: int) -> int:
     return number
 
 
-def _import(module: str, remedy: str) -> Any:
-    if importlib.util.find_spec(module) is None:
-        raise BackendUnavailable(f"{module} is not installed; install it with: {remedy}")
-    try:
-        return importlib.import_module(module)
-    except Exception as error:  # a broken library may raise anything at all
-        raise BackendUnavailable(
-            f"{module} is installed but does not import ({error}); reinstall it with: {remedy}"
-        ) from error
+def _torch(dtype: str, device: str | None) -> Backend:
+    """PyTorch tensors, on the CPU or a GPU."""
+    import_library("torch", "pip install 'lft-ref[torch]'", OLDEST["torch"])
+    from lft_backends.torch_backend import make
+
+    return make(dtype, device)
+
+
+def _jax(dtype: str, device: str | None) -> Backend:
+    """JAX arrays; every operation runs at once, nothing is compiled ahead."""
+    import_library("jax", "pip install 'lft-ref[jax]'", OLDEST["jax"])
+    from lft_backends.jax_backend import make
+
+    return make(dtype, device)
+
+
+def _device_name(device: Any) -> str | None:
+    """How ``--device`` calls it."""
+    if hasattr(device, "platform"):  # JAX
+        return f"{device.platform}:{device.id}"
+    if hasattr(device, "id"):  # CuPy
+        return str(device.id)
+    if hasattr(device, "type"):  # PyTorch
+        return str(device)
+    return None if device is None else repr(device).split("'")[1]  # array-api-strict
+
+
+def _map(f: Callable[[Any], Any], tree: Any, is_leaf: Callable[[Any], bool]) -> Any:
+    if is_leaf(tree):
+        return f(tree)
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(_map(f, branch, is_leaf) for branch in tree))
+    if isinstance(tree, tuple | list):
+        return type(tree)(_map(f, branch, is_leaf) for branch in tree)
+    return tree
 
 
 BACKENDS: dict[str, Callable[[str, str | None], Backend]] = {
     "numpy": _numpy,
     "numba": _numba,
     "cupy": _cupy,
+    "torch": _torch,
+    "jax": _jax,
     "strict": _strict,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import types
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from lft_backends import backend as module
-from lft_backends.backend import BackendUnavailable, get_backend
+from lft_backends import libraries
+from lft_backends.backend import Backend, BackendUnavailable, get_backend
+from lft_ref import CrossEntropy, Data, NetworkLoss, Task, mlp
 from tests.lft_backends.cuda_on_cpu.fake_cupy import fake_cupy
 from tests.lft_backends.cuda_on_cpu.parity import load_backend
 
@@ -47,7 +50,7 @@ def test_unknown_names_are_answered_with_the_known_ones(arguments, message):
 
 
 def test_a_missing_library_is_answered_with_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(BackendUnavailable, match=r"numba is not installed.*lft-ref\[fast\]"):
         get_backend("numba")
 
@@ -56,8 +59,8 @@ def test_a_broken_library_is_told_from_a_missing_one(monkeypatch):
     def broken(_):
         raise ImportError("libcudart.so.12 not found")
 
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: object())
-    monkeypatch.setattr(module.importlib, "import_module", broken)
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(libraries.importlib, "import_module", broken)
     with pytest.raises(BackendUnavailable, match=r"installed but does not import \(libcudart"):
         get_backend("cupy")
 
@@ -79,14 +82,16 @@ def _fake_cupy(devices: int | Exception) -> types.SimpleNamespace:
 
 
 def test_cupy_without_a_driver_says_so(monkeypatch):
-    monkeypatch.setattr(module, "_import", lambda *_: _fake_cupy(_Error("InsufficientDriver")))
+    monkeypatch.setattr(
+        module, "import_library", lambda *_: _fake_cupy(_Error("InsufficientDriver"))
+    )
     with pytest.raises(BackendUnavailable, match=r"no usable GPU \(InsufficientDriver\)"):
         get_backend("cupy")
 
 
 @pytest.mark.parametrize("device", ["2", "-1", "first"])
 def test_a_gpu_number_out_of_range_names_the_range(monkeypatch, device):
-    monkeypatch.setattr(module, "_import", lambda *_: _fake_cupy(2))
+    monkeypatch.setattr(module, "import_library", lambda *_: _fake_cupy(2))
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", types.ModuleType("cupy"))
     with pytest.raises(ValueError, match=r"one of 2 GPUs \(0 … 1\)"):
         get_backend("cupy", device=device)
@@ -101,7 +106,7 @@ def _working_cupy(monkeypatch, folder, version="14.2.0"):
     cupy.cuda.Device = lambda k: types.SimpleNamespace(use=lambda: cupy.used.append(k), id=k)
     cupy.cuda.runtime.getDeviceCount = lambda: 2
     cupy.cuda.runtime.CUDARuntimeError = _Error
-    monkeypatch.setattr(module, "_import", lambda *_: cupy)
+    monkeypatch.setattr(module, "import_library", lambda *_: cupy)
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", np)
     monkeypatch.setitem(sys.modules, "lft_backends.cupy_backend", load_backend(cupy))
     return cupy
@@ -130,6 +135,104 @@ def test_a_cupy_that_cannot_compile_is_answered_with_cudas_libraries(monkeypatch
 
 
 def test_cupy_without_a_gpu_says_so(monkeypatch):
-    monkeypatch.setattr(module, "_import", lambda *_: _fake_cupy(0))
+    monkeypatch.setattr(module, "import_library", lambda *_: _fake_cupy(0))
     with pytest.raises(BackendUnavailable, match="shows no GPU; look at nvidia-smi"):
         get_backend("cupy")
+
+
+# PyTorch and JAX ----------------------------------------------------------------------------------
+
+
+def usable(name: str, *arguments: str | None) -> Backend:
+    try:
+        return get_backend(name, *arguments)
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def x64(monkeypatch):
+    """JAX with 64 bits, as a user sets it."""
+    jax = pytest.importorskip("jax")
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", ["numpy", "torch", "jax"])
+def test_a_task_goes_there_and_back(name, dtype):
+    backend = usable(name, dtype)
+    data = Data(np.arange(6.0).reshape(2, 3), np.asarray([1, 0]))
+    task = Task(NetworkLoss(mlp((3, 2)), CrossEntropy()), data, data, np.zeros(8))
+    there = backend.put(task)
+    assert there.objective == task.objective
+    assert there.train.x.dtype == getattr(backend.xp, dtype)
+    back = backend.get(there)
+    np.testing.assert_array_equal(back.train.x, data.x)
+    assert back.train.x.dtype == dtype
+    assert back.val.y.dtype == np.int64
+    backend.synchronize()
+
+
+def test_torch_says_which_devices_it_has():
+    usable("torch", "float64", "cpu")
+    with pytest.raises(ValueError, match=r"PyTorch here has the devices cpu.*, found 'tpu'"):
+        get_backend("torch", "float64", "tpu")
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("device", ["nowhere", "cpu:99", "cpu:one"])
+def test_jax_says_which_devices_it_has(device):
+    assert usable("jax", "float64", "cpu").device.platform == "cpu"
+    with pytest.raises(ValueError, match=rf"jax here has the devices .*, found '{device}'"):
+        get_backend("jax", "float64", device)
+
+
+def test_jax_without_64_bits_is_answered_with_the_variable_that_sets_them():
+    jax = pytest.importorskip("jax")
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with pytest.raises(BackendUnavailable, match="set the environment variable JAX_ENABLE_X64"):
+            get_backend("jax")
+    finally:
+        jax.config.update("jax_enable_x64", before)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "message"),
+    [
+        ("numba", "0.58.1", r"numba 0\.58\.1 is too old, 0\.60 .*pip install -U 'lft-ref\[fast\]'"),
+        ("torch", "1.13.0", r"torch 1\.13\.0 is too old, 2\.4 .*pip install -U 'lft-ref\[torch\]'"),
+        ("jax", "0.4.9", r"jax 0\.4\.9 is too old, 0\.4\.32 .*pip install -U 'lft-ref\[jax\]'"),
+    ],
+)
+def test_a_library_that_is_too_old_is_answered_with_the_update(monkeypatch, name, version, message):
+    old = types.SimpleNamespace(__version__=version)
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(libraries.importlib, "import_module", lambda _: old)
+    with pytest.raises(BackendUnavailable, match=message):
+        get_backend(name)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [("numpy", None), ("strict", "device1"), ("torch", "cpu"), ("jax", "cpu:0")],
+)
+def test_a_backend_is_sent_to_a_worker_by_name(name, device):
+    if name == "jax":
+        pytest.importorskip("jax")
+    backend = usable(name, "float32", device)
+    sent = pickle.loads(pickle.dumps(backend))  # noqa: S301 - our own
+    assert (sent.name, sent.dtype, sent.device, sent.ops) == (
+        name, "float32", backend.device, backend.ops,
+    )  # fmt: skip
+    assert sent.xp is backend.xp
+
+
+def test_a_gpu_is_sent_to_a_worker_by_number():
+    assert module._device_name(types.SimpleNamespace(id=1)) == "1"

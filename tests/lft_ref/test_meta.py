@@ -176,3 +176,9 @@ def test_the_same_arguments_give_the_same_bits():
         for _ in range(2)
     ]
     np.testing.assert_array_equal(flatten(runs[0].params), flatten(runs[1].params))
+
+
+def test_training_on_no_tasks_is_refused():
+    params, tuner, *_ = random_case(0)
+    with pytest.raises(ValueError, match="groups must hold at least one group of tasks"):
+        train_on(initial_meta_state(params, sgd(0.1)), tuner, [], (1.0,), 2, sgd(0.1))

@@ -14,10 +14,7 @@ import pytest
 from lft_ref import adjoint, forward_mode
 from tests.device_array import DeviceArray, HostTouched, to_device, to_host
 from tests.helpers import ESTIMATORS, OBJECTIVES, assert_close, random_case
-from tests.lft_ref.test_array_api import CALLS, arguments
-
-# Made for users' own losses: checks at every step that the gradient is finite.
-LOOKS_AT_VALUES = {"fine_tune", "learned"}
+from tests.lft_ref.test_array_api import CALLS, LOOKS_AT_VALUES, arguments
 
 
 def moved(tree, convert):

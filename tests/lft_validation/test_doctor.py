@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lft_backends import backend as backends
+from lft_backends import libraries
 from lft_validation import doctor
 from lft_validation.cli import main
 from lft_validation.doctor import Finding
@@ -129,7 +130,7 @@ def test_a_backend_that_adds_wrongly_does_not_work(monkeypatch: pytest.MonkeyPat
 
 
 def test_no_cupy_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: None)
     found = doctor.backend("cupy")
     assert found.detail == "cupy is not installed"
     assert found.remedy.startswith("pip install 'lft-ref[cuda12]'")

@@ -13,7 +13,12 @@ from concurrent.futures.process import BrokenProcessPool
 import psutil
 import pytest
 
-from lft_validation.jobs import THREADS, Job, Monitor, Stopped, run_jobs
+from lft_backends.executors import THREADS, Choice
+from lft_validation.jobs import Job, Monitor, Plan, Stopped, run_jobs
+
+
+def processes(workers: int) -> Plan:
+    return Plan(Choice("processes", workers)).fit(workers)
 
 
 def _write(path, monitor):
@@ -43,7 +48,7 @@ def _die(monitor):
 def test_all_jobs_run_and_report(tmp_path, workers):
     seen = []
     jobs = [Job(str(i), _write, (tmp_path / str(i),), 1.0) for i in range(3)]
-    run_jobs(jobs, workers, lambda done: seen.append(list(done)))
+    run_jobs(jobs, processes(workers), lambda done: seen.append(list(done)))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "1", "2"]
     assert workers == 1 or seen[-1] == [1.0, 1.0, 1.0]
 
@@ -51,13 +56,13 @@ def test_all_jobs_run_and_report(tmp_path, workers):
 def test_one_job_that_fails_stops_the_others_and_its_error_is_the_one_raised(tmp_path):
     jobs = [Job("a", _wait_for_stop, (tmp_path / "a",), 1.0), Job("b", _fail, (), 1.0)]
     with pytest.raises(ValueError, match="the third task is empty"):
-        run_jobs(jobs, 2, lambda _: None)
+        run_jobs(jobs, processes(2), lambda _: None)
     assert (tmp_path / "a.checkpoint").exists()
 
 
 def test_a_killed_worker_is_reported_and_not_waited_for():
     with pytest.raises(BrokenProcessPool):
-        run_jobs([Job("a", _die, (), 1.0), Job("b", _die, (), 1.0)], 2, lambda _: None)
+        run_jobs([Job("a", _die, (), 1.0), Job("b", _die, (), 1.0)], processes(2), lambda _: None)
 
 
 @pytest.fixture
@@ -82,7 +87,7 @@ def test_ctrl_c_waits_for_checkpoints_and_then_stops(tmp_path, workers, number):
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(Stopped):
-        run_jobs(jobs, workers, lambda _: None)
+        run_jobs(jobs, processes(workers), lambda _: None)
     assert len(list(tmp_path.glob("*.checkpoint"))) == workers
     assert signal.getsignal(number) is before
 
@@ -100,7 +105,7 @@ def _count_threads(path, monitor):
 def test_each_process_computes_on_one_thread(tmp_path, monkeypatch, workers):
     for name in THREADS:
         monkeypatch.delenv(name, raising=False)
-    run_jobs([Job("a", _count_threads, (tmp_path / "a",), 1.0)], workers, lambda _: None)
+    run_jobs([Job("a", _count_threads, (tmp_path / "a",), 1.0)], processes(workers), lambda _: None)
     assert (tmp_path / "a").read_text() == "1"
 
 
@@ -110,10 +115,11 @@ def test_workers_end_by_themselves_when_the_parent_is_killed(tmp_path):
         "sys.path[:0] = sys.argv[2:]\n"
         "from tests.lft_validation.test_jobs import _wait_for_stop\n"
         "from lft_validation.jobs import Job, run_jobs\n"
+        "from tests.lft_validation.test_jobs import processes\n"
         "if __name__ == '__main__':\n"
         "    path = pathlib.Path(sys.argv[1])\n"
-        "    run_jobs([Job(str(i), _wait_for_stop, (path / str(i),), 1.0) for i in range(2)], 2,\n"
-        "             lambda _: None)\n"
+        "    run_jobs([Job(str(i), _wait_for_stop, (path / str(i),), 1.0) for i in range(2)],\n"
+        "             processes(2), lambda _: None)\n"
     )
     (tmp_path / "parent.py").write_text(script)
     folder = tmp_path / "jobs"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from lft_backends.backend import get_backend
 from lft_ref import Data, FirstOrder, Quadratic, Task
 from lft_validation.experiments.learners import (
     Algorithm1,
+    Group,
     MAMLSettings,
     learned_learner,
     learned_rule,
@@ -81,6 +84,58 @@ def maml(groups, settings=MAML):
 
 def from_theta(task: Task, theta) -> Task:
     return task._replace(theta_0=shared(theta, len(task.theta_0), BACKEND))
+
+
+def named(d: int, seed: int, first: int, last: int) -> Task:
+    """Some of five tasks, from plain settings."""
+    parts = one_by_one(tasks(5, d, seed))[first:last]
+    train, val = (Data(*map(np.concatenate, zip(*data, strict=True)))
+                  for data in zip(*((t.train, t.val) for t in parts), strict=True))  # fmt: skip
+    return Task(Quadratic(), train, val, np.concatenate([t.theta_0 for t in parts]))
+
+
+def directions(d: int, seed: int, first: int, last: int, steps: range) -> np.ndarray:
+    """Directions of (6), keyed by step and task."""
+    return np.stack(
+        [np.random.default_rng((seed, k)).normal(size=(3, 5, d))[:, first:last, :] for k in steps]
+    )
+
+
+def elsewhere(function, items):
+    """What goes to a worker and comes back is copied, and loses its place in memory."""
+    for item in items:
+        arguments = pickle.loads(pickle.dumps(item))  # noqa: S301 - our own
+        yield pickle.loads(pickle.dumps(function(*arguments)))  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize("mu", [None, 0.1])
+def test_groups_worked_elsewhere_have_the_same_bits_as_tasks_here(mu):
+    tuner, cuts = make_tuner(BACKEND, "log_sign", 0.1, mu), [(0, 2), (2, 4), (4, 5)]
+    draw = None if mu is None else directions
+
+    def groups(batch):
+        return [Group(named, (7, batch, *cut), draw) for cut in cuts]
+
+    def whole(batch):
+        u = [None if draw is None else draw(7, batch, *cut, range(4)) for cut in cuts]
+        made = [named(7, batch, *cut) for cut in cuts]
+        return [t._replace(directions=d) for t, d in zip(made, u, strict=True)]
+
+    sent, here = (learned_learner(SETTINGS, tuner, BACKEND, 0, g) for g in (groups, whole))
+    state, same = sent.init(), here.init()
+    for batch in range(3):
+        state, loss = sent.update(state, batch, elsewhere)
+        same, expected = here.update(same, batch)
+        assert loss == expected
+        np.testing.assert_array_equal(state.flat, same.flat)
+
+
+def test_tasks_that_are_arrays_are_not_sent():
+    def refuse(function, items):
+        raise AssertionError("sent")
+
+    method = learner(lambda batch: [tasks(2, 5, batch)])
+    assert np.isfinite(method.update(method.init(), 0, refuse)[1])
 
 
 def test_maml_takes_congruous_groups():

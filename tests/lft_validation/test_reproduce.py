@@ -208,8 +208,9 @@ def test_any_setting_can_be_changed_by_name():
 
 def test_a_second_pass_meets_the_same_tasks_from_other_starts():
     config = dataclasses.replace(PRESETS["smoke"], passes=2)
-    setup = make_setup(config, FIRST, 0)
-    first, again = (meta_task(setup, "LFT", batch) for batch in (1, 1 + config.meta_tasks))
+    first, again = (
+        meta_task(config, FIRST, 0, "LFT", range(i, i + 1)) for i in (1, 1 + config.meta_tasks)
+    )
     assert training_batches(config, "LFT") == 2 * config.meta_tasks
     np.testing.assert_array_equal(first.train.x, again.train.x)
     np.testing.assert_array_equal(first.val.y, again.val.y)

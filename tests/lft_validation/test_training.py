@@ -11,13 +11,15 @@ from lft_validation.errors import UserError
 from lft_validation.experiments import training
 from lft_validation.experiments.training import Diverged, Learner, LearnerState, decaying, train
 from lft_validation.files import read_arrays, write_arrays
-from lft_validation.jobs import Stopped
+from lft_validation.jobs import Stopped, map_here
 
 BACKEND = get_backend("numpy")
 
 
 class Monitor:
     """Stops after so many looks."""
+
+    map = staticmethod(map_here)
 
     def __init__(self, stop_after: int = 10**9) -> None:
         self.left, self.reports = stop_after, []
@@ -37,7 +39,7 @@ def noisy_learner(bad_batch: int = -1) -> Learner:
         flat = np.ones(3)
         return LearnerState(flat, optimizer.init(flat))
 
-    def update(state: LearnerState, batch: int):
+    def update(state: LearnerState, batch: int, over):
         g = state.flat + np.random.default_rng(batch).normal(size=3)
         step, adam_state = optimizer.update(g, state.adam)
         loss = np.asarray(np.nan if batch == bad_batch else float(np.sum(g * g)))

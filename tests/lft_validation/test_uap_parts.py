@@ -13,10 +13,17 @@ from lft_backends.backend import get_backend
 from lft_backends.draws import Stage
 from lft_ref import Data, unflatten
 from lft_validation.errors import UserError
+from lft_validation.experiments.uap import methods as methods_module
 from lft_validation.experiments.uap import tasks as tasks_module
 from lft_validation.experiments.uap.claims import claims
 from lft_validation.experiments.uap.config import FIRST, NONE, applicable, make_config
-from lft_validation.experiments.uap.methods import learner, make_setup, meta_task, tuned_loss
+from lft_validation.experiments.uap.methods import (
+    learner,
+    make_setup,
+    meta_groups,
+    meta_task,
+    tuned_loss,
+)
 from lft_validation.experiments.uap.metrics import (
     RAN_AWAY,
     first_step,
@@ -168,11 +175,13 @@ def union_setup(monkeypatch):
     other = Cropped("mnist", NUMPY, config, setup.problems["digits"].victim, loss)
     monkeypatch.setattr(tasks_module, "pool", lambda _, split: pool("digits", split))
     problems = {**setup.problems, "mnist": other}
+    monkeypatch.setattr(methods_module, "_problem", lambda _, name: problems[name])
     return setup._replace(problems=problems, training=("digits", "mnist"))
 
 
 def test_meta_batches_of_a_union_alternate_between_sources_of_different_size(union_setup):
-    sizes = [meta_task(union_setup, "LFT", batch).theta_0.shape for batch in range(4)]
+    batches = [meta_groups(union_setup, "LFT", batch) for batch in range(4)]
+    sizes = [group.task(*group.args).theta_0.shape for (group,) in batches]
     assert sizes == [(2, 64), (2, 36), (2, 64), (2, 36)]
 
 
@@ -190,8 +199,9 @@ def test_one_phi_is_trained_on_tasks_of_different_size(union_setup):
 
 
 def test_l2o_is_judged_on_what_it_is_fine_tuned_on():
-    setup = make_setup(CONFIG, FIRST, 0, "digits")
-    lft, l2o, only = (meta_task(setup, m, 0) for m in ("LFT", "L2O", "L2O-train"))
+    lft, l2o, only = (
+        meta_task(CONFIG, "digits", 0, m, range(2)) for m in ("LFT", "L2O", "L2O-train")
+    )
     assert [t.train.x.shape[1] for t in (lft, l2o, only)] == [4, 8, 4]
     np.testing.assert_array_equal(l2o.train.x, l2o.val.x)
     np.testing.assert_array_equal(only.val.x, lft.train.x)

@@ -23,9 +23,8 @@ REQUIRED = {  # distribution -> module
     "scipy": "scipy",
     "threadpoolctl": "threadpoolctl",
 }
-EXTRAS = {  # extra -> modules; cuda12, cuda13 and fast are backends
+EXTRAS = {  # extra -> modules; others are looked at as backends and executors
     "images": ("PIL", "pooch", "sklearn"),
-    "cluster": ("dask", "distributed", "joblib", "ray"),
     "bench": ("jax", "torch"),
     "test": ("array_api_strict", "hypothesis", "pytest"),
 }
@@ -46,6 +45,7 @@ class Diagnosis(NamedTuple):
 
     required: list[Finding]
     backends: list[Finding]
+    executors: list[Finding]
     extras: list[Finding]
     data: list[Finding]
     machine: list[Finding]
@@ -59,11 +59,12 @@ class Diagnosis(NamedTuple):
 
 def diagnose() -> Diagnosis:
     """Look at everything."""
-    names = ("numpy", "numba", "cupy", "strict")
+    names = ("numpy", "numba", "cupy", "torch", "jax", "strict")
     return Diagnosis(
         required=[_python(), Finding("lft-ref", True, lft_ref.__version__)]
         + [_package(name, module) for name, module in REQUIRED.items()],
         backends=[backend(name) for name in names],
+        executors=executors(),
         extras=[_extra(name, modules) for name, modules in EXTRAS.items()],
         data=data_sets(),
         machine=[_blas(), _cores(), _memory()],
@@ -111,7 +112,7 @@ def backend(name: str) -> Finding:
         total = _small_sum(get_backend(name))
     except BackendUnavailable as error:
         reason, _, remedy = str(error).rpartition("; ")
-        finding = Finding(name, False, reason, remedy.partition("install it with: ")[2] or remedy)
+        finding = Finding(name, False, reason, remedy.partition(" with: ")[2] or remedy)
         return _cupy_finding(finding) if name == "cupy" else finding
     except Exception as error:  # noqa: BLE001 - drivers and compilers raise kinds of their own
         finding = Finding(name, False, one_line(error), f"use another backend than {name}")
@@ -120,6 +121,25 @@ def backend(name: str) -> Finding:
     remedy = "" if works else "install its library again"
     detail = _library_version(name) if works else f"says that 0.5 + 1.5 = {total}"
     return Finding(name, works, detail, remedy)
+
+
+def executors() -> list[Finding]:
+    """Say which executors can be used; nothing is started, and no cluster is looked for."""
+    found = [Finding("local", True, "in this process")]
+    found.append(Finding("processes:N", True, "Python's own, on this machine"))
+    for name, module, where in (
+        ("dask://HOST:PORT", "lft_backends.dask_executor", "a cluster that runs already"),
+        ("ray", "lft_backends.ray_executor", "here, or ray://HOST:PORT"),
+    ):
+        try:
+            version = importlib.import_module(module).usable().__version__
+        except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+            reason, _, remedy = str(error).rpartition("; ")
+            command = remedy.partition(" with: ")[2] or remedy
+            found.append(Finding(name, False, reason or one_line(error), command))
+        else:
+            found.append(Finding(name, True, f"{version}; {where}"))
+    return found
 
 
 def _library_version(name: str) -> str:

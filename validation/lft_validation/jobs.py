@@ -1,30 +1,87 @@
-"""Independent jobs on several processes: progress, Ctrl-C, and no orphans.
+"""Independent jobs, here, on several processes or on a cluster: progress, Ctrl-C, no orphans.
 
-A job is a pure function of its arguments that writes its own folder, so results do not depend on
-the number of workers. Each process computes on one BLAS thread, which also fixes the order of sums.
+A job is a pure function of its arguments and of the files that it left before, so results do not
+depend on where it runs, on the number of workers, or on how often it was stopped and gone on with.
+Each worker computes on one BLAS thread, which also fixes the order of sums.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
-from lft_validation.resources import keep_freed_memory
+from lft_backends.executors import (
+    RETRIES,
+    Choice,
+    Executor,
+    kill_workers,
+    one_thread,
+    open_executor,
+    process_pool,
+    results,
+)
+from lft_validation.resources import cores, keep_freed_memory
+
+Map = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[Any]]
 
 
 class Stopped(Exception):
     """The job was asked to stop; it left a checkpoint."""
 
 
+class Plan(NamedTuple):
+    """Where work is done, and what is sent there."""
+
+    executor: Choice | None = None  # None for as many processes as there are cores
+    share: str = "jobs"  # whole jobs, or the tasks of one job after the other
+
+    def fit(self, jobs: int) -> Plan:
+        """Settle the number of processes: no more than there are jobs to share."""
+        choice = self.executor or Choice("processes", cores())
+        if choice.kind == "processes" and self.share == "jobs":
+            choice = choice._replace(workers=min(choice.workers, jobs))
+        if choice.kind == "processes" and choice.workers == 1:
+            choice = Choice("local")
+        return self._replace(executor=choice)
+
+    @property
+    def choice(self) -> Choice:
+        """The executor of a plan that :meth:`fit` has settled."""
+        return self.executor or Choice("local")
+
+    @property
+    def processes(self) -> int:
+        """How many processes compute on this machine; what a cluster has is its own affair."""
+        return self.choice.workers if self.choice.kind == "processes" else 1
+
+    def describe(self) -> str:
+        """Return words for the log, such as ``processes 2``."""
+        kind, workers, address = self.choice
+        where = f"{kind}://{address}" if address else kind if workers == 1 else f"{kind} {workers}"
+        return where if self.share == "jobs" else f"{where}, tasks of one job at a time"
+
+
+ALL_CORES = Plan()
+
+
+def map_here(function: Callable[..., Any], items: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    """Yield ``function(*item)`` for every item, one after the other."""
+    return (function(*item) for item in items)
+
+
 class Monitor:
     """What a job tells the outside: how much is done; and what it asks: shall I stop?"""
+
+    map: Map = staticmethod(map_here)  # what a job asks others to do for it
 
     def __init__(self, index: int, done: Any, stop: Any, parent: int) -> None:
         self._index, self._done, self._stop, self._parent = index, done, stop, parent
@@ -41,7 +98,11 @@ class Monitor:
 
 
 class Job(NamedTuple):
-    """A function of its ``args`` and a monitor, and how many units of work it will report."""
+    """A function of its ``args`` and a monitor, and how many units of work it will report.
+
+    The first path among ``args`` is the folder of all jobs; a job keeps to its own in there, which
+    has its name.
+    """
 
     name: str
     function: Callable[..., None]
@@ -50,24 +111,11 @@ class Job(NamedTuple):
 
 
 _SHARED: list[Any] = []  # set once per worker process by its initializer
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-GRACE_SECONDS = 10.0  # that an orphan has to leave its checkpoint
 
 
-def _initialise(done: Any, stop: Any, parent: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the parent decides what they mean
+def _share(done: Any, stop: Any, parent: int) -> None:
     _SHARED[:] = [done, stop, parent]
     keep_freed_memory()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """End this process some time after its parent: a pool's worker would wait for work for ever."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    time.sleep(GRACE_SECONDS)
-    os._exit(1)
 
 
 def _work(index: int, job: Job) -> None:
@@ -79,26 +127,77 @@ def _work(index: int, job: Job) -> None:
             os._exit(1)
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, tick: Callable[[Sequence[float]], None]) -> None:
+@contextlib.contextmanager
+def opened(plan: Plan) -> Iterator[Executor | None]:
+    """Connect to what work is sent to; None where no job leaves this machine's own processes.
+
+    Raises:
+        Unavailable: if a library is missing, broken or too old, or a cluster does not answer.
+    """
+    choice = plan.choice
+    if choice.kind == "local" or (choice.kind == "processes" and plan.share == "jobs"):
+        yield None
+        return
+    with open_executor(choice) as executor:
+        yield executor
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    plan: Plan,
+    tick: Callable[[Sequence[float]], None],
+    executor: Executor | None = None,
+) -> None:
     """Run all jobs; ``tick`` is called a few times a second with the units done by each.
+
+    Args:
+        jobs: what is to be done.
+        plan: where.
+        tick: shows progress.
+        executor: what :func:`opened` gave for the plan.
 
     Raises:
         Stopped: after Ctrl-C or SIGTERM, when every job has left its checkpoint.
+        BrokenProcessPool: if worker processes are killed again and again.
+        Lost: if a cluster cannot go on; checkpoints are left.
     """
     context = multiprocessing.get_context("spawn")
-    done = context.Array("d", len(jobs), lock=False)
-    stop = context.Event()
+    done, stop = context.Array("d", len(jobs), lock=False), context.Event()
     with _stop_on_signal(stop):
-        if workers <= 1:
-            _run_here(jobs, done, stop, tick)
-            return
-        # Read by the BLAS libraries when the workers load them, and not later.
-        os.environ.update(dict.fromkeys(THREADS, "1"))
-        with ProcessPoolExecutor(
-            workers, context, initializer=_initialise, initargs=(done, stop, os.getpid())
-        ) as pool:
-            pending = {pool.submit(_work, index, job) for index, job in enumerate(jobs)}
-            _wait(pending, stop, lambda: tick(list(done)))
+        if executor is not None and plan.share == "tasks":
+            _run_here(jobs, done, stop, tick, functools.partial(results, executor))
+        elif executor is not None:
+            from lft_validation.slices import run_slices
+
+            run_slices(jobs, executor, done, stop, lambda: tick(list(done)))
+        elif plan.choice.kind == "processes":
+            _run_in_processes(jobs, plan.choice.workers, done, stop, lambda: tick(list(done)))
+        else:
+            _run_here(jobs, done, stop, tick, map_here)
+
+
+def _run_in_processes(
+    jobs: Sequence[Job], workers: int, done: Any, stop: Any, tick: Callable[[], None]
+) -> None:
+    """Run jobs in processes; after one was killed, fresh ones go on with what is not done."""
+    left = dict(enumerate(jobs))
+    for attempt in range(RETRIES + 1):
+        with process_pool(workers, _share, (done, stop, os.getpid())) as pool:
+            futures = {pool.submit(_work, index, job): index for index, job in left.items()}
+            try:
+                _wait(set(futures), stop, tick)
+                return
+            except BrokenProcessPool:
+                kill_workers(pool)  # no two processes shall work in one folder
+                if attempt == RETRIES:
+                    raise
+        if stop.is_set():
+            raise Stopped
+        left = {i: jobs[i] for future, i in futures.items() if not _is_right(future)}
+
+
+def _is_right(future: Future[None]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 @contextlib.contextmanager
@@ -125,11 +224,11 @@ def _stop_on_signal(stop: Any) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _run_here(jobs: Sequence[Job], done: Any, stop: Any, tick: Callable[..., None]) -> None:
-    import scipy.linalg  # noqa: F401 - loads the BLAS that Numba uses, to be limited as well
-    from threadpoolctl import threadpool_limits
-
+def _run_here(
+    jobs: Sequence[Job], done: Any, stop: Any, tick: Callable[..., None], mapped: Map
+) -> None:
     class Ticking(Monitor):
+        map = staticmethod(mapped)
         last = 0.0
 
         def check(self) -> bool:
@@ -138,7 +237,7 @@ def _run_here(jobs: Sequence[Job], done: Any, stop: Any, tick: Callable[..., Non
                 tick(list(done))
             return super().check()
 
-    with threadpool_limits(1):
+    with one_thread():
         for index, job in enumerate(jobs):
             job.function(*job.args, Ticking(index, done, stop, os.getpid()))
 
@@ -153,6 +252,8 @@ def _wait(pending: set[Future[None]], stop: Any, tick: Callable[[], None]) -> No
         for error in errors:
             if error is not None and (failure is None or isinstance(failure, Stopped)):
                 failure = error
+        if isinstance(failure, BrokenProcessPool):
+            break
         if failure is not None or stop.is_set():
             stop.set()
             failure = failure or Stopped()

@@ -13,10 +13,11 @@ from typing import Any
 
 import lft_backends
 import lft_ref
+import lft_validation
 from lft_validation.errors import UserError
 from lft_validation.files import read_json, write_json
 
-VERSIONED = ("numpy", "scipy", "numba", "cupy-cuda12x", "cupy-cuda13x")
+VERSIONED = ("numpy", "scipy", "numba", "cupy-cuda12x", "cupy-cuda13x", "jax", "torch")
 SOURCES = ("*.py", "*.cu", "*.cuh")
 # What else some experiments' numbers come from.
 ALSO = {"fewshot": ("episodes.py",)}
@@ -25,6 +26,16 @@ PRESENTATION = (
     "main.py", "needs.py", "plot.py", "pictures.py", "report.py", "claims.py", "tables.py",
     "beyond_report.py",
 )  # fmt: skip
+
+
+@functools.cache
+def installed() -> dict[str, str]:
+    """Return the versions of what any result may depend on, all sources of ours included."""
+    digest = hashlib.sha256()
+    for package in (lft_ref, lft_backends, lft_validation):
+        for file in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+            digest.update(file.read_bytes())
+    return {"python": platform.python_version(), "sources": digest.hexdigest()[:16]} | _libraries()
 
 
 @functools.cache
@@ -48,11 +59,15 @@ def sources(experiment: str) -> str:
 
 def versions(experiment: str) -> dict[str, str]:
     """Return the versions of what an experiment's results may depend on, its sources included."""
-    found = {
+    return {
         "python": platform.python_version(),
         "lft-ref": lft_ref.__version__,
         "sources": sources(experiment),
-    }
+    } | _libraries()
+
+
+def _libraries() -> dict[str, str]:
+    found = {}
     for name in VERSIONED:
         try:
             found[name] = importlib.metadata.version(name)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 import lft_ref
+from lft_backends.backend import Backend, get_backend
 from lft_ref import LSTMParams, MetaGradient, adjoint, forward_mode, forward_step, size, unroll
 from lft_ref.forward_mode import initial_forward_state
 from lft_ref.params import all_columns
@@ -85,38 +86,54 @@ def results(case: Case) -> Results:
     return found
 
 
-def by_adjoint(case: Case) -> Results:
+def by_adjoint(case: Case, backend: Backend | None = None) -> Results:
     """All results but G and H by backpropagation, with the whole trajectory."""
-    path = unroll(case.params, case.tuner, case.task, case.K, case.state_0)
-    return _results(case, adjoint) | {"theta": np.stack(path.theta)}
+    backend = backend or get_backend()
+    there = _on(case, backend)
+    path = unroll(there.params, there.tuner, there.task, case.K, there.state_0)
+    return _results(case, adjoint, backend) | {"theta": np.stack(backend.get(path.theta))}
 
 
-def jacobians(case: Case) -> Results:
+def _on(case: Case, backend: Backend) -> Case:
+    """The same case with its arrays on a backend, and the backend's functions."""
+    return case._replace(
+        params=backend.put(case.params),
+        tuner=case.tuner._replace(ops=backend.ops),
+        task=backend.put(case.task),
+        state_0=backend.put(case.state_0),
+    )
+
+
+def jacobians(case: Case, backend: Backend | None = None) -> Results:
     """G and H after K steps, by (8) and (9)."""
+    backend = backend or get_backend()
+    case = _on(case, backend)
     columns = all_columns(case.params.m, case.params.n)
     at = initial_forward_state(case.params, case.task.theta_0, case.state_0, columns)
     for k in range(case.K):
         at = forward_step(case.params, case.tuner, case.task, k, at)
-    return {"G": at.G, "H": at.H}
+    return {"G": backend.to_host(at.G), "H": backend.to_host(at.H)}
 
 
-def _by_forward_mode(case: Case, with_jacobians: bool) -> Results:
-    return _results(case, forward_mode) | (jacobians(case) if with_jacobians else {})
+def _by_forward_mode(case: Case, with_jacobians: bool, backend: Backend) -> Results:
+    found = _results(case, forward_mode, backend)
+    return found | (jacobians(case, backend) if with_jacobians else {})
 
 
 def _by_autodiff(case: Case, with_jacobians: bool) -> Results:
     from lft_validation.autodiff_oracle import oracle, oracle_GH
 
-    found = _results(case, oracle)
+    found = _results(case, oracle, get_backend())  # autograd differentiates NumPy
     if with_jacobians:
         G, H = oracle_GH(case.params, case.tuner, case.task, case.K, case.state_0)
         found |= {"G": G, "H": H}
     return found
 
 
-def _results(case: Case, engine: Callable[..., MetaGradient]) -> Results:
+def _results(case: Case, engine: Callable[..., MetaGradient], backend: Backend) -> Results:
     """What one engine says; of the trajectory only its end."""
-    got = engine(case.params, case.tuner, case.task, case.weights, case.state_0)
+    there = _on(case, backend)
+    got = backend.get(engine(there.params, there.tuner, there.task, case.weights, there.state_0))
     return {
         "theta": got.theta[None, :],
         "val_loss": got.val_loss,
@@ -125,8 +142,11 @@ def _results(case: Case, engine: Callable[..., MetaGradient]) -> Results:
     }
 
 
-def check(files: Iterable[Path]) -> Iterator[Report]:
-    """Recompute each file with every engine. An unreadable file is reported, not raised."""
+def check(files: Iterable[Path], backend: Backend | None = None) -> Iterator[Report]:
+    """Recompute each file with every engine. An unreadable file is reported, not raised.
+
+    Adjoint and forward mode compute on the backend, NumPy if None; autodiff on NumPy always.
+    """
     for file in files:
         try:
             vector = read(file)
@@ -134,16 +154,16 @@ def check(files: Iterable[Path]) -> Iterator[Report]:
         except UserError as error:
             yield Report(file, unreadable=error.message)
             continue
-        yield _check_one(file, vector)
+        yield _check_one(file, vector, backend or get_backend())
 
 
-def _check_one(file: Path, vector: Vector) -> Report:
+def _check_one(file: Path, vector: Vector, backend: Backend) -> Report:
     case, wanted = vector
     with_jacobians = "G" in wanted
     with np.errstate(all="ignore"):  # a wrong file may overflow: infinite differences say so
         found = {
-            "adjoint": by_adjoint(case),
-            "forward_mode": _by_forward_mode(case, with_jacobians),
+            "adjoint": by_adjoint(case, backend),
+            "forward_mode": _by_forward_mode(case, with_jacobians, backend),
             "autodiff": _by_autodiff(case, with_jacobians),
         }
         near_kink = margins(case).near_kink

@@ -9,9 +9,11 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from lft_backends.backend import Backend, get_backend
 from lft_backends.draws import Stage, stream
 from lft_ref import CrossEntropy, Data, NetworkLoss, adam, mlp_from_draws
 from lft_validation.datasets import Dataset
@@ -65,8 +67,13 @@ RECIPES = {
 }
 
 
-def train(recipe: Recipe, data: Dataset) -> Iterator[np.ndarray]:
+def train(recipe: Recipe, data: Dataset, backend: Backend | None = None) -> Iterator[Any]:
     """Yield the weights after every minibatch, the last ones being the result.
+
+    Args:
+        recipe: how to train.
+        data: the training images.
+        backend: where to compute, in float32, and where the weights are; NumPy if None.
 
     Raises:
         CheckFailed: if training diverges.
@@ -77,16 +84,17 @@ def train(recipe: Recipe, data: Dataset) -> Iterator[np.ndarray]:
     victim = network(recipe.network, shape, recipe.activation, recipe.pooling)
     loss = NetworkLoss(victim, CrossEntropy("mean"))
     draws = stream(recipe.seed, Stage.VICTIM, 0, START).uniform(-1.0, 1.0, victim.size)
-    weights = mlp_from_draws(victim, draws).astype(np.float32)
+    backend = backend or get_backend("numpy", "float32")
+    weights = backend.asarray(mlp_from_draws(victim, draws))
     optimizer = decaying(adam(recipe.learning_rate), recipe.epochs * steps_per_epoch(recipe, data))
     state = optimizer.init(weights)
     for epoch in range(recipe.epochs):
         for batch in minibatches(recipe, data, epoch):
             with threadpool_limits(1):
-                delta, state = optimizer.update(loss.grad(weights, batch), state)
+                delta, state = optimizer.update(loss.grad(weights, backend.put(batch)), state)
             weights = weights - delta
             yield weights
-        if not np.isfinite(weights).all():
+        if not np.isfinite(backend.to_host(weights)).all():
             raise CheckFailed(
                 f"training diverged in epoch {epoch + 1} of {recipe.epochs}; "
                 "try a smaller --learning-rate"

@@ -17,6 +17,7 @@ WIDTH = 80
 TITLES = {
     "required": "Python and packages",
     "backends": "Backends (--backend NAME)",
+    "executors": "Executors (--executor WHERE)",
     "extras": "Optional extras",
     "data": "Data (needed by image experiments only)",
     "machine": "Machine",

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from lft_validation.commands.backend_options import DEVICE_HELP
 from lft_validation.errors import UserError
 
 # By name, the folder of lft_validation.experiments that it is in.
@@ -33,10 +34,22 @@ EXPERIMENTS |= dict.fromkeys(
 )
 @click.option("--seeds", type=int, help="How many seeds: 0 … N−1.")
 @click.option("--first-seed", type=int, default=0, show_default=True, help="The first of them.")
-@click.option("--backend", help="numpy, numba, cupy.")
-@click.option("--device", help="Which device of the backend.")
+@click.option("--backend", help="numpy, numba, cupy, torch or jax; see lft doctor.")
+@click.option("--device", help=f"Which device of the backend: {DEVICE_HELP}")
 @click.option("--dtype", help="float32 or float64.")
 @click.option("--workers", type=int, help="Processes [default: number of cores].")
+@click.option(
+    "--executor",
+    metavar="WHERE",
+    help="local, processes:N, dask://HOST:PORT, ray or ray://HOST:PORT.",
+)
+@click.option(
+    "--share",
+    type=click.Choice(["jobs", "tasks"]),
+    default="jobs",
+    show_default=True,
+    help="What goes to the workers: whole jobs, or the tasks of one job at a time.",
+)
 @click.option("--methods", help="Comma-separated, for example LFT,L2O.")
 @click.option("--order", type=click.Choice(["first", "zeroth", "both"]), help="Which setting.")
 @click.option("--shots", type=int, help="Size of D_tr and D_val.")
@@ -72,9 +85,8 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
         raise UserError("--resume needs --out, the folder of the run to go on with")
     from lft_validation.runs import default_folder
 
-    workers, reuse = options.pop("workers"), options.pop("reuse")
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers must be at least 1, found {workers}")
+    reuse = options.pop("reuse")
+    plan = _plan(options.pop("workers"), options.pop("executor"), options.pop("share"), reuse)
     folder = out or default_folder(experiment, preset)
     room = f"lft_validation.experiments.{EXPERIMENTS[experiment]}"
     presets = importlib.import_module(f"{room}.config").PRESETS
@@ -82,7 +94,30 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
     seeds = presets[preset].seeds if preset in presets else ()
     main = importlib.import_module(f"{room}.main")
     run = getattr(main, "BY_NAME", {}).get(experiment) or main.reproduce
-    run(preset, _changes(options, seeds), folder, resume, workers, reuse)
+    run(preset, _changes(options, seeds), folder, resume, plan, reuse)
+
+
+def _plan(workers: int | None, executor: str | None, share: str, reuse: Path | None) -> Any:
+    """Read where the work shall be done."""
+    from lft_backends.executors import Choice, parse
+    from lft_validation.jobs import Plan
+
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers must be at least 1, found {workers}")
+    if executor is None:
+        return Plan(None if workers is None else Choice("processes", workers), share)
+    if workers is not None:
+        raise UserError("--workers N is short for --executor processes:N; give one of the two")
+    try:
+        choice = parse(executor)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if reuse is not None and choice.is_cluster and share == "jobs":
+        raise UserError(
+            f"--reuse is for this machine's own processes, not for {executor}: its workers do not "
+            "see that folder; leave --executor out, or add --share tasks"
+        )
+    return Plan(choice, share)
 
 
 def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str, Any]:

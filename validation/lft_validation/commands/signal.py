@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lft_validation.commands.backend_options import backend_options, chosen_backend
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.errors import UserError
 
@@ -18,10 +19,16 @@ if TYPE_CHECKING:
 @click.option("--tasks", type=int, default=100, show_default=True, help="Sine tasks.")
 @click.option("--seed", type=int, default=100, show_default=True, help="Seed of the tasks.")
 @click.option("--no-second-order", is_flag=True, help="Drop ∂g/∂θ.")
-@click.option("--backend", default="numpy", show_default=True, help="numpy, numba, cupy.")
+@backend_options
 @json_option
 def command(
-    tuner: str, tasks: int, seed: int, no_second_order: bool, backend: str, json_file: str | None
+    tuner: str,
+    tasks: int,
+    seed: int,
+    no_second_order: bool,
+    backend: str,
+    device: str | None,
+    json_file: str | None,
 ) -> None:
     """Compare the meta-gradients of many sine tasks, for LFT (D_val) and L2O (D_tr).
 
@@ -29,7 +36,6 @@ def command(
     tasks agree on its direction (1: all the same, 0: not at all), and how many tasks a batch needs
     until its mean has as much signal as noise.
     """
-    from lft_backends.backend import BackendUnavailable, get_backend
     from lft_validation.gradient_signal import measure
     from lft_validation.progress import track
     from lft_validation.tuners import load_tuner
@@ -38,10 +44,7 @@ def command(
         if value < least:
             raise UserError(f"{name} must be at least {least}, found {value}")
     params, cell = load_tuner(tuner)
-    try:
-        chosen = get_backend(backend, "float64")
-    except (ValueError, BackendUnavailable) as error:
-        raise UserError(str(error)) from error
+    chosen = chosen_backend(backend, device)
     unrolls = measure(params, cell, chosen, tasks, seed, not no_second_order)
     windows = [w for pair in track(unrolls, 10, "unrolls") for w in pair]
     if json_file != "-":

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--tasks", type=int, default=2, show_default=True, help="N of (4) and (10).")
 @click.option("--draws", type=int, default=40, show_default=True, help="Of (D_tr, D_val).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of tasks and draws.")
+@click.option("--backend", default="numpy", show_default=True, help="numpy or numba.")
 @json_option
 def command(
     family: str,
@@ -35,6 +36,7 @@ def command(
     tasks: int,
     draws: int,
     seed: int,
+    backend: str,
     json_file: str | None,
 ) -> None:
     """Measure both sides of Theorem 1: how far are LFT's and L2O's gradients apart?
@@ -55,6 +57,7 @@ def command(
             "tasks": tasks,
             "draws": draws,
             "seeds": (seed,),
+            "backend": backend,
         },
     )
     summary = _measure(config, family, phi, seed)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lft_validation.commands.backend_options import backend_options, chosen_backend
 from lft_validation.errors import CheckFailed, UserError
 
 if TYPE_CHECKING:
@@ -44,15 +45,19 @@ def make(out: Path, count: int, seed: int) -> None:
 @click.argument(
     "files", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="FILE..."
 )
-def check(files: tuple[Path, ...]) -> None:
+@backend_options
+def check(files: tuple[Path, ...], backend: str, device: str | None) -> None:
     """Recompute test vectors by adjoint, forward mode and autodiff, and compare.
+
+    The first two compute on the backend asked for.
 
     Exit codes: 0 all agree to 1e-9, 1 one disagrees, 2 one cannot be read.
     """
     from lft_validation.progress import track
     from lft_validation.vectors import check as check_files
 
-    reports = list(track(check_files(files), len(files), "Checking"))
+    chosen = chosen_backend(backend, device)
+    reports = list(track(check_files(files, chosen), len(files), "Checking"))
     checked = [report for report in reports if not report.unreadable]
     if checked:
         from rich.console import Console

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from lft_validation.commands.backend_options import backend_options, chosen_backend
 from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.errors import UserError
@@ -28,11 +29,20 @@ def command() -> None:
 @click.option("--learning-rate", type=float, help="Adam's, at the start.")
 @click.option("--activation", type=click.Choice(["relu", "tanh"]), help="[default: relu]")
 @click.option("--pooling", type=click.Choice(["max", "average"]), help="[default: max]")
-def train(source: str, out: Path | None, data_dir: Path | None, **changes: Any) -> None:
+@backend_options
+def train(
+    source: str,
+    out: Path | None,
+    data_dir: Path | None,
+    backend: str,
+    device: str | None,
+    **changes: Any,
+) -> None:
     """Train a victim on SOURCE (mnist, cifar10, digits, ...) and write it to a file.
 
     LeNet-5, or a small network for the digits, or a perceptron with one hidden layer (mlp), with
-    Adam in float32. The same command gives the same bits on the same machine.
+    Adam in float32. The same command gives the same bits on the same machine and
+    backend.
     """
     from lft_validation.datasets import load
     from lft_validation.datasets import source as source_of
@@ -49,6 +59,7 @@ def train(source: str, out: Path | None, data_dir: Path | None, **changes: Any) 
         )
     given = {name: value for name, value in changes.items() if value is not None}
     recipe = dataclasses.replace(RECIPES[source], **given)
+    chosen = chosen_backend(backend, device, "float32")
     data, test = load(source, "train", data_dir), load(source, "test", data_dir)
     out = out or Path(f"{source}.npz")
     if out.exists():
@@ -58,8 +69,8 @@ def train(source: str, out: Path | None, data_dir: Path | None, **changes: Any) 
     except ValueError as error:
         raise UserError(f"--network: {error}") from error
     steps = recipe.epochs * steps_per_epoch(recipe, data)
-    *_, weights = track(train_weights(recipe, data), steps, f"Training on {source}")
-    victim = finish(recipe, weights, data, test)
+    *_, weights = track(train_weights(recipe, data, chosen), steps, f"Training on {source}")
+    victim = finish(recipe, chosen.to_host(weights), data, test)
     save_victim(out, victim)
     click.echo(
         f"{victim.about['accuracy']:.2%} of {test.images.number:,} test images right; "

@@ -4,11 +4,15 @@ An experiment says where tasks come from: a function that returns the groups of 
 meta-batch. A group is one :class:`~lft_ref.tasks.Task` with a batch of tasks of one shape on its
 first axis; incongruous tasks (images of other sizes, networks of other architectures) are several
 groups in one meta-batch, or take turns from one meta-batch to the next.
+
+A group may also be a :class:`Group`: tasks named by plain settings, which a worker elsewhere makes
+for itself. A meta-batch cut into groups of a fixed size has the same bits wherever they are worked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from lft_backends.backend import Backend
@@ -20,6 +24,9 @@ from lft_ref import (
     FirstOrder,
     Identity,
     LogSign,
+    LSTMParams,
+    LSTMState,
+    MetaGradient,
     MetaState,
     Optimizer,
     Task,
@@ -36,11 +43,13 @@ from lft_ref import (
     maml_gradient,
     meta_gradient,
     size,
-    train_on,
+    sum_over_tasks,
     unflatten,
 )
-from lft_ref.meta import Engine
+from lft_ref._array import namespace
+from lft_ref.meta import Engine, train_in_unrolls
 from lft_validation.experiments.training import Learner, LearnerState, decaying
+from lft_validation.jobs import Map, map_here
 
 LEARNED = ("LFT", "L2O", "L2O-train")
 DATA = {"LFT": lft_data, "L2O": l2o_data, "L2O-train": l2o_train_data}
@@ -62,6 +71,24 @@ class Algorithm1(NamedTuple):
     lstm_units: int  # n
     learning_rate: float  # of Adam on Φ; decays to 0
     clip: float  # largest norm of ∇_Φ
+
+
+class Group(NamedTuple):
+    """Tasks of one shape named by plain settings: all hashable, and quickly sent to a worker."""
+
+    task: Callable[..., Task]  # of ``args``; without directions
+    args: tuple[Any, ...]
+    directions: Callable[..., Any] | None = None  # of ``args`` and a range of steps
+
+
+def parts_of(numbers: range, size: int) -> list[range]:
+    """Cut a meta-batch into parts of a fixed size, which are its groups.
+
+    Example:
+        >>> parts_of(range(10, 15), 2)
+        [range(10, 12), range(12, 14), range(14, 15)]
+    """
+    return [numbers[i : i + size] for i in range(0, len(numbers), size)]
 
 
 class MAMLSettings(NamedTuple):
@@ -95,7 +122,7 @@ def learned_learner(
     tuner: FineTuner,
     backend: Backend,
     seed: int,
-    groups: Callable[[int], list[Task]],
+    groups: Callable[[int], Sequence[Task | Group]],
     engine: Engine = adjoint,
 ) -> Learner:
     """LFT, L2O and L2O-train: Algorithm 1. What they differ in is the data of ``groups``.
@@ -118,14 +145,88 @@ def learned_learner(
         flat = flatten(from_draws(backend.asarray(draws), m, n))
         return LearnerState(flat, optimizer.init(flat))
 
-    def update(state: LearnerState, batch: int) -> tuple[LearnerState, Any]:
-        meta = MetaState(unflatten(state.flat, m, n), state.adam, 0)
-        meta, infos = train_on(
-            meta, tuner, groups(batch), weights, settings.steps, optimizer, settings.clip, engine
-        )
+    def update(state: LearnerState, batch: int, over: Map = map_here) -> tuple[LearnerState, Any]:
+        meta, found = MetaState(unflatten(state.flat, m, n), state.adam, 0), groups(batch)
+        named = all(isinstance(group, Group) for group in found)  # arrays are not sent around
+
+        def gradients(params: LSTMParams, start: int, carried: Sequence[Any]) -> list[MetaGradient]:
+            items = [
+                (params, tuner, group, weights, start, engine, *_sent(at))
+                for group, at in zip(found, carried or [None] * len(found), strict=True)
+            ]
+            return [_received(r) for r in (over if named else map_here)(unroll_gradient, items)]
+
+        K, steps = settings.unroll, settings.steps
+        meta, infos = train_in_unrolls(meta, gradients, K, steps, optimizer, settings.clip)
         return LearnerState(flatten(meta.params), meta.optimizer), infos[-1].meta_loss
 
     return Learner(init, update)
+
+
+def unroll_gradient(
+    params: LSTMParams,
+    tuner: FineTuner,
+    group: Task | Group,
+    weights: tuple[float, ...],
+    start: int,
+    engine: Engine = adjoint,
+    theta: Any = None,
+    h: Any = None,
+    c: Any = None,
+) -> MetaGradient:
+    """∇_Φ of one unroll of one group, summed over its tasks: what a worker does.
+
+    Args:
+        params: Φ.
+        tuner: the fine-tuner's fixed choices.
+        group: the tasks.
+        weights: w_1 … w_K.
+        start: steps done before.
+        engine: what gives ∇_Φ.
+        theta: where to go on from (tasks, d); None at the start.
+        h: with c, the cell's state (tasks, n, d). In this order it is contiguous, so it arrives as
+            it was sent, and products of it have the same bits.
+        c: see ``h``.
+
+    Returns:
+        The gradient, summed; θ^(K); h_K and c_K in the same order as above.
+    """
+    task = _task(group, range(start, start + len(weights)))
+    state = None if theta is None else LSTMState(h.mT, c.mT)
+    found = engine(
+        params, tuner, task if theta is None else task._replace(theta_0=theta), weights, state
+    )
+    loss = namespace(found.meta_loss).sum(found.meta_loss)
+    return found._replace(
+        grad=sum_over_tasks(found.grad), meta_loss=loss, state=LSTMState(*_turned(found.state))
+    )
+
+
+def _task(group: Task | Group, steps: range) -> Task:
+    """The tasks of a group, with the directions of some steps."""
+    if isinstance(group, Group):
+        u = None if group.directions is None else group.directions(*group.args, steps)
+        return _made(group.task, group.args)._replace(directions=u)
+    u = group.directions
+    return group if u is None else group._replace(directions=u[steps.start : steps.stop, ...])
+
+
+@lru_cache(maxsize=64)
+def _made(task: Callable[..., Task], args: tuple[Any, ...]) -> Task:
+    """Tasks are met again in the next unroll."""
+    return task(*args)
+
+
+def _turned(state: LSTMState) -> tuple[Any, Any]:
+    return state.h.mT, state.c.mT
+
+
+def _sent(at: tuple[Any, LSTMState] | None) -> tuple[Any, ...]:
+    return () if at is None else (at[0], *_turned(at[1]))
+
+
+def _received(result: MetaGradient) -> MetaGradient:
+    return result._replace(state=LSTMState(*_turned(result.state)))
 
 
 def maml_learner(
@@ -153,7 +254,11 @@ def maml_learner(
         flat = start()
         return LearnerState(flat, optimizer.init(flat))
 
-    def update(state: LearnerState, batch: int) -> tuple[LearnerState, Any]:
+    def update(
+        state: LearnerState,
+        batch: int,
+        over: Map = map_here,  # noqa: ARG001 - its few steps are not worth sending
+    ) -> tuple[LearnerState, Any]:
         found = [
             maml_gradient(
                 task, settings.alpha, settings.inner_steps, estimator, settings.second_order

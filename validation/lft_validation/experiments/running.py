@@ -9,9 +9,11 @@ from typing import Any
 
 import click
 
+from lft_backends.executors import RETRIES, Executor, Lost
+from lft_backends.libraries import Unavailable
 from lft_validation.errors import CheckFailed, UserError
 from lft_validation.files import write_bytes, write_json
-from lft_validation.jobs import Job, Stopped, run_jobs
+from lft_validation.jobs import Job, Plan, Stopped, opened, run_jobs
 from lft_validation.runs import log, open_run
 
 
@@ -20,7 +22,7 @@ def run_in_folder(
     preset: str,
     config: dict[str, Any],
     jobs: Sequence[Job],
-    workers: int,
+    plan: Plan,
     out: Path,
     resume: bool,
     finish: Callable[[Any], None],
@@ -28,30 +30,39 @@ def run_in_folder(
     """Run all jobs with a progress bar, then ``finish`` with the console for messages.
 
     Raises:
-        UserError: for a folder that cannot be used or written to.
-        CheckFailed: if a worker process was killed.
+        UserError: for a folder that cannot be used or written to, or an executor that is not there.
+        CheckFailed: if worker processes are killed again and again, or a cluster is gone.
         click.exceptions.Exit: with code 130 after Ctrl-C; the folder can be gone on with.
     """
     from rich.console import Console
 
     console = Console(stderr=True)
     try:
-        open_run(out, experiment, config, resume)
-        console.print(
-            f"{experiment}, preset {preset}: jobs {len(jobs)}, processes {workers} → {out}"
-        )
-        log(out, f"start: jobs {len(jobs)}, processes {workers}, resume {resume}")
-        _run(jobs, workers, console)
+        with opened(plan) as executor:
+            open_run(out, experiment, config, resume)
+            cluster = executor if plan.choice.is_cluster else None
+            workers = f", workers {cluster.workers}" if cluster else ""
+            about = f"jobs {len(jobs)}, {plan.describe()}{workers}"
+            console.print(f"{experiment}, preset {preset}: {about} → {out}")
+            log(out, f"start: {about}, resume {resume}")
+            _run(jobs, plan, executor, console)
         finish(console)
         log(out, "finished")
     except Stopped:
         log(out, "stopped")
         console.print(f"stopped; go on with the same command and: --resume --out {out}")
         raise click.exceptions.Exit(130) from None
+    except Unavailable as error:
+        raise UserError(str(error)) from error
+    except Lost as error:
+        log(out, f"lost: {error}")
+        raise CheckFailed(
+            f"{error}; finished work is kept: go on with the same command and --resume --out {out}"
+        ) from None
     except BrokenProcessPool:
         raise CheckFailed(
-            "a worker process was killed, perhaps for want of memory; finished work is kept: go on "
-            f"with --resume --out {out}, and fewer --workers"
+            f"worker processes were killed {RETRIES + 1} times, perhaps for want of memory; "
+            f"finished work is kept: go on with --resume --out {out}, and fewer --workers"
         ) from None
     except OSError as error:
         raise UserError(
@@ -87,7 +98,7 @@ def say_written(out: Path, figures: Sequence[Path], console: Any) -> None:
     console.print(f"written to {out}: results.json, table.md, {names}")
 
 
-def _run(jobs: Sequence[Job], workers: int, console: Any) -> None:
+def _run(jobs: Sequence[Job], plan: Plan, executor: Executor | None, console: Any) -> None:
     from rich.progress import (
         BarColumn,
         Progress,
@@ -110,4 +121,4 @@ def _run(jobs: Sequence[Job], workers: int, console: Any) -> None:
             finished = sum(d >= job.units * 0.999 for d, job in zip(done, jobs, strict=True))
             progress.update(bar, completed=sum(done), description=f"{finished} of {len(jobs)} jobs")
 
-        run_jobs(jobs, workers, tick)
+        run_jobs(jobs, plan, tick, executor)

@@ -17,6 +17,7 @@ import click
 import numpy as np
 
 from lft_backends.backend import Backend
+from lft_backends.executors import Lost
 from lft_ref import Optimizer
 from lft_ref.optimizers import AdamState
 from lft_validation.files import read_arrays, require, write_arrays
@@ -40,10 +41,13 @@ class LearnerState(NamedTuple):
 
 
 class Learner(NamedTuple):
-    """``init()`` gives the first state; ``update(state, batch)`` gives the next, and the loss."""
+    """``init()`` gives the first state; ``update(state, batch, map)`` the next, and the loss.
+
+    The map is what the groups of a meta-batch may be handed to, where there are several.
+    """
 
     init: Callable[[], LearnerState]
-    update: Callable[[LearnerState, int], tuple[LearnerState, Any]]
+    update: Callable[..., tuple[LearnerState, Any]]
 
 
 def decaying(optimizer: Optimizer, total_updates: int) -> Optimizer:
@@ -70,6 +74,7 @@ def train(
 
     Raises:
         Diverged: when the loss or the learned array is not finite; the last good state is kept.
+        Lost: when a cluster is gone; a checkpoint is kept.
         Stopped: when asked to stop; a checkpoint is kept.
     """
     file = folder / CHECKPOINT
@@ -78,7 +83,11 @@ def train(
         state, losses = _resume(file, key, backend, state)
     saved = time.monotonic()
     for batch in range(len(losses), batches):
-        new, loss = learner.update(state, batch)
+        try:
+            new, loss = learner.update(state, batch, monitor.map)
+        except Lost:
+            _save(file, key, state, losses, backend)
+            raise
         losses.append(float(backend.to_host(loss)))
         if not (math.isfinite(losses[-1]) and np.isfinite(backend.to_host(new.flat)).all()):
             _save(file, key, state, losses[:-1], backend)

@@ -19,7 +19,7 @@ from lft_validation.experiments.running import (
     siblings,
     write_results,
 )
-from lft_validation.resources import cores
+from lft_validation.jobs import ALL_CORES, Plan
 
 
 def reproduce(
@@ -28,7 +28,7 @@ def reproduce(
     changes: dict[str, Any],
     out: Path,
     resume: bool = False,
-    workers: int | None = None,
+    plan: Plan = ALL_CORES,
     reuse: Path | None = None,
 ) -> None:
     """Run all jobs of one table, then write results.json, table.md and the figures.
@@ -42,9 +42,9 @@ def reproduce(
     config, stand_in = with_stand_in(make_config(table, preset, changes), bool(asked))
     source = reused(reuse)
     known = len(config.seeds) * len(config.shots) * len(config.methods) * len(config.training)
-    workers = min(workers or cores(), known)
+    plan = plan.fit(known)
     data = check_usable(config)
-    segment = fitting_segment(config, workers)
+    segment = fitting_segment(config, plan.processes)
     others = siblings(out) if source is None else [source]
     jobs = make_jobs(config, out / "jobs", others, segment)
     run_in_folder(
@@ -52,7 +52,7 @@ def reproduce(
         preset,
         config.to_json() | {"data": data},
         jobs,
-        min(workers, len(jobs)),
+        plan.fit(len(jobs)),
         out,
         resume,
         lambda console: _finish(config, stand_in, out, console),

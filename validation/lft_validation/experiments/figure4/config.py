@@ -68,6 +68,7 @@ class Config:
     meta_tasks: int = 1000
     passes: int = 1  # over them
     meta_batch: int = 1
+    chunk: int = 8  # tasks of a meta-batch unrolled at once, by one worker
     steps: int = 200
     unroll: int = 20  # K
     weighting: str = "every"  # w_k
@@ -121,7 +122,7 @@ PRESETS = {
 }  # fmt: skip
 
 POSITIVE = (
-    "shots", "val_shots", "meta_tasks", "passes", "meta_batch", "p", "steps", "unroll",
+    "shots", "val_shots", "meta_tasks", "passes", "meta_batch", "chunk", "p", "steps", "unroll",
     "lstm_units", "output_scale", "learning_rate", "clip", "directions", "mu", "sgd_rate",
     "adam_rate", "sgd_zo_rate", "adam_zo_rate", "test_tasks", "test_points", "long_steps",
     "long_tasks",

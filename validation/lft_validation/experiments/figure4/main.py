@@ -11,8 +11,8 @@ from lft_validation.experiments.figure4.plot import draw
 from lft_validation.experiments.figure4.report import collect, markdown, summarise
 from lft_validation.experiments.figure4.run import make_jobs
 from lft_validation.experiments.running import reused, run_in_folder, say_written, write_results
+from lft_validation.jobs import ALL_CORES, Plan
 from lft_validation.report import number
-from lft_validation.resources import cores
 
 
 def reproduce(
@@ -20,7 +20,7 @@ def reproduce(
     changes: dict[str, Any],
     out: Path,
     resume: bool = False,
-    workers: int | None = None,
+    plan: Plan = ALL_CORES,
     reuse: Path | None = None,
 ) -> None:
     """Run all jobs, then write results.json, table.md and the figures.
@@ -31,14 +31,14 @@ def reproduce(
     config = make_config(preset, changes)
     source = reused(reuse)
     jobs = make_jobs(config, out / "jobs", source)
-    workers = min(workers or cores(), len(jobs))
-    check_usable(config, workers)
+    plan = plan.fit(len(jobs))
+    check_usable(config, plan.processes)
     run_in_folder(
         "figure4",
         preset,
         config.to_json(),
         jobs,
-        workers,
+        plan,
         out,
         resume,
         lambda console: _finish(config, out, console),

@@ -7,16 +7,18 @@ from typing import Any, NamedTuple
 from lft_backends.backend import Backend, get_backend
 from lft_backends.draws import Stage
 from lft_ref import FineTuner, Optimizer, Task, adam, sgd
-from lft_validation.experiments.figure4.config import MAML, ZEROTH, Config, MAMLConfig
+from lft_validation.experiments.figure4.config import FIRST, MAML, ZEROTH, Config, MAMLConfig
 from lft_validation.experiments.learners import (
     DATA,
     LEARNED,
     Algorithm1,
+    Group,
     MAMLSettings,
     learned_learner,
     learned_rule,
     make_tuner,
     maml_learner,
+    parts_of,
     shared,
 )
 from lft_validation.experiments.sine import SineProblem
@@ -80,22 +82,35 @@ def _learned(setup: Setup, method: str) -> Learner:
         setup.tuner,
         setup.backend,
         setup.seed,
-        lambda batch: [meta_task(setup, method, batch)],
+        lambda batch: meta_groups(setup, method, batch),
     )
 
 
-def meta_task(setup: Setup, method: str, batch: int) -> Task:
+def meta_groups(setup: Setup, method: str, batch: int) -> list[Group]:
     """Return the tasks of one meta-update of LFT, L2O or L2O-train."""
-    config, problem, seed = setup.config, setup.problem, setup.seed
+    config = setup.config
     numbers = range(batch * config.meta_batch, (batch + 1) * config.meta_batch)
-    tasks = [i % config.meta_tasks for i in numbers]  # one met again starts from another θ^(0)
+    plain = (config, ZEROTH if setup.zeroth else FIRST, setup.seed, method)
+    directions = meta_directions if setup.zeroth else None
+    return [
+        Group(meta_task, (*plain, part), directions) for part in parts_of(numbers, config.chunk)
+    ]
+
+
+def meta_task(config: Config, setting: str, seed: int, method: str, numbers: range) -> Task:
+    """Return the tasks of those numbers; one met again starts from another θ^(0)."""
+    problem = make_setup(config, setting, seed).problem
+    tasks = [i % config.meta_tasks for i in numbers]
     train, val = DATA[method](*problem.data(seed, Stage.META_TASK, tasks))
-    theta_0 = problem.theta_0(seed, Stage.META_INIT, numbers)
-    u = None
-    if setup.zeroth:
-        steps = range(config.steps)
-        u = problem.directions(seed, Stage.META_DIRECTIONS, numbers, steps, config.directions)
-    return Task(problem.sum_loss, train, val, theta_0, u)
+    return Task(problem.sum_loss, train, val, problem.theta_0(seed, Stage.META_INIT, numbers))
+
+
+def meta_directions(
+    config: Config, setting: str, seed: int, _method: str, numbers: range, steps: range
+) -> Any:
+    """Return the directions of (6) of the same tasks (steps, q, tasks, d)."""
+    problem, q = make_setup(config, setting, seed).problem, config.directions
+    return problem.directions(seed, Stage.META_DIRECTIONS, numbers, steps, q)
 
 
 def _maml(setup: Setup, method: str) -> Learner:

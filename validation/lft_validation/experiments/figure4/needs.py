@@ -25,6 +25,7 @@ def memory_bytes(config: Config) -> int:
     item = 4 if config.dtype == "float32" else 8
     drawn = config.directions * (8 + item) if ZEROTH in config.settings else 0
     batch = max(config.meta_batch, config.maml.batch, config.maml_tuned.batch)
-    training = batch * (unroll_numbers(d, config.unroll, n) * item + d * config.steps * drawn)
+    K = max(config.unroll, config.maml.inner_steps, config.maml_tuned.inner_steps)
+    training = batch * (unroll_numbers(d, config.unroll, n) * item + d * K * drawn)
     testing = CHUNK * (step_numbers(d, n) * item + 3 * d * drawn)
     return max(training, testing)

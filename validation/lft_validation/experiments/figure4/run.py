@@ -150,19 +150,24 @@ def _test(
     config: Config, key: JobKey, folder: Path, owner: str, flat: Any, monitor: Monitor
 ) -> list[np.ndarray]:
     """Return the test curves, chunk by chunk."""
-    setup = make_setup(config, key.setting, key.seed)
-    optimizer = fine_tuner(setup, key.method, flat)
-    start = flat if key.method in MAML else None
     parts = [
         Part(
             f"{index:03d}",
             _test_units(key, len(tasks), steps),
-            partial(test_curve, setup, optimizer, start, tasks, steps),
+            partial(_test_part, config, key, flat, tasks, steps),
         )
         for index, (tasks, steps) in enumerate(chunks(config))
     ]
     done = training_batches(config, key.method) * _train_units(config, key)
     return run_parts(parts, folder, CURVES, owner, monitor, done)
+
+
+def _test_part(config: Config, key: JobKey, flat: Any, tasks: range, steps: int) -> np.ndarray:
+    """Test from plain settings, here or on a worker."""
+    setup = make_setup(config, key.setting, key.seed)
+    start = flat if key.method in MAML else None
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
+        return test_curve(setup, fine_tuner(setup, key.method, flat), start, tasks, steps)
 
 
 def test_curve(

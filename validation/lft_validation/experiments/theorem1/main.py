@@ -13,7 +13,7 @@ from lft_validation.experiments.theorem1.plot import draw
 from lft_validation.experiments.theorem1.report import collect, summarise
 from lft_validation.experiments.theorem1.run import make_jobs
 from lft_validation.experiments.theorem1.tables import markdown, show
-from lft_validation.resources import cores
+from lft_validation.jobs import ALL_CORES, Plan
 
 
 def reproduce(
@@ -21,7 +21,7 @@ def reproduce(
     changes: dict[str, Any],
     out: Path,
     resume: bool = False,
-    workers: int | None = None,
+    plan: Plan = ALL_CORES,
     reuse: Path | None = None,
 ) -> None:
     """Run all jobs, then write results.json, table.md and the figure.
@@ -31,17 +31,19 @@ def reproduce(
     """
     if reuse is not None:
         raise UserError("--reuse is for figure4; go on with a run of theorem1 with --resume")
+    if plan.share == "tasks":
+        raise UserError("theorem1 shares whole jobs only; leave --share tasks out")
     changes.pop("val_shots", None)  # --shots is that of meta-training; |D_val| is on the grid
     config = make_config(preset, changes)
     jobs = make_jobs(config, out / "jobs")
-    workers = min(workers or cores(), len(jobs))
-    check_usable(config, workers)
+    plan = plan.fit(len(jobs))
+    check_usable(config, plan.processes)
     run_in_folder(
         "theorem1",
         preset,
         config.to_json(),
         jobs,
-        workers,
+        plan,
         out,
         resume,
         lambda console: _finish(config, out, console),

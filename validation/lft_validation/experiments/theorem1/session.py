@@ -13,12 +13,15 @@ from lft_validation.experiments.theorem1.gap import reference
 from lft_validation.experiments.theorem1.phi import make_phi, tuner_of
 from lft_validation.experiments.theorem1.point import Point, measure_point
 from lft_validation.experiments.theorem1.problems import make_tasks
+from lft_validation.jobs import map_here
 from lft_validation.progress import track
 from lft_validation.tuners import load_tuner, shipped
 
 
 class Quiet:
     """A job's monitor where nobody looks: Ctrl-C ends the command."""
+
+    map = staticmethod(map_here)
 
     def report(self, done: float) -> None:
         """Say nothing."""

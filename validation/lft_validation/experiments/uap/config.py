@@ -54,6 +54,7 @@ class Config:
     # the fine-tuner, supplement C
     meta_tasks: int = 1000
     meta_batch: int = 1
+    chunk: int = 8  # tasks of a meta-batch unrolled at once, by one worker
     steps: int = 200
     unroll: int = 20  # K
     weighting: str = "last"  # w_k
@@ -132,7 +133,7 @@ PRESETS = {
 }  # fmt: skip
 
 POSITIVE = (
-    "classes", "shots", "val_shots", "initial_scale", "meta_tasks", "meta_batch", "steps",
+    "classes", "shots", "val_shots", "initial_scale", "meta_tasks", "meta_batch", "chunk", "steps",
     "unroll", "lstm_units", "output_scale", "learning_rate", "clip_norm", "directions", "mu",
     "maml_batch", "maml_inner_steps", "maml_learning_rate", "maml_alpha", "maml_zo_alpha",
     "pgd_rate", "pgd_radius", "sgd_rate", "adam_rate", "sgd_zo_rate", "adam_zo_rate",

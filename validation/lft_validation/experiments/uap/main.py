@@ -16,7 +16,7 @@ from lft_validation.experiments.uap.plot import draw
 from lft_validation.experiments.uap.report import collect, summarise
 from lft_validation.experiments.uap.run import make_jobs
 from lft_validation.experiments.uap.tables import markdown, show
-from lft_validation.resources import cores
+from lft_validation.jobs import ALL_CORES, Plan
 
 # What each figure compares, by the paper's captions; another choice with --methods.
 COMPARED = {
@@ -33,7 +33,7 @@ def reproduce(
     changes: dict[str, Any],
     out: Path,
     resume: bool = False,
-    workers: int | None = None,
+    plan: Plan = ALL_CORES,
     reuse: Path | None = None,
     what: str = "table1",
 ) -> None:
@@ -47,7 +47,7 @@ def reproduce(
         changes: of its settings.
         out: the run folder.
         resume: go on with the run that is there.
-        workers: processes; as many as cores if None.
+        plan: where the work is done.
         reuse: take jobs over from this run alone, wherever it is.
         what: ``table1``, which has all figures too, or one of :data:`COMPARED`.
 
@@ -65,7 +65,7 @@ def reproduce(
         preset,
         config.to_json() | {"data": data},
         jobs,
-        min(workers or cores(), len(jobs)),
+        plan.fit(len(jobs)),
         out,
         resume,
         lambda console: _finish(config, out, console, what),
@@ -77,7 +77,7 @@ def reproduce_beyond(
     changes: dict[str, Any],
     out: Path,
     resume: bool = False,
-    workers: int | None = None,
+    plan: Plan = ALL_CORES,
     reuse: Path | None = None,
 ) -> None:
     """Follow the perturbations of Table 1 further, to other victims and to sources never seen.
@@ -94,7 +94,7 @@ def reproduce_beyond(
         preset,
         config.to_json() | {"data": data, "what": BEYOND, "followed_on": present(config)},
         jobs,
-        min(workers or cores(), len(jobs)),
+        plan.fit(len(jobs)),
         out,
         resume,
         lambda console: _finish_beyond(config, out, console),

@@ -11,11 +11,13 @@ from lft_validation.experiments.learners import (
     DATA,
     LEARNED,
     Algorithm1,
+    Group,
     MAMLSettings,
     learned_learner,
     learned_rule,
     make_tuner,
     maml_learner,
+    parts_of,
     shared,
 )
 from lft_validation.experiments.training import Learner
@@ -84,21 +86,39 @@ def _learned(setup: Setup, method: str) -> Learner:
         setup.tuner,
         setup.backend,
         setup.seed,
-        lambda batch: [meta_task(setup, method, batch)],
+        lambda batch: meta_groups(setup, method, batch),
     )
 
 
-def meta_task(setup: Setup, method: str, batch: int) -> Task:
+def meta_groups(setup: Setup, method: str, batch: int) -> list[Group]:
     """The tasks of one meta-batch. Those of a union alternate between its sources."""
-    config, seed = setup.config, setup.seed
-    problem = setup.problems[setup.training[batch % len(setup.training)]]
+    config = setup.config
+    name = setup.training[batch % len(setup.training)]
     numbers = range(batch * config.meta_batch, (batch + 1) * config.meta_batch)
+    directions = meta_directions if setup.zeroth else None
+    return [
+        Group(meta_task, (config, name, setup.seed, method, part), directions)
+        for part in parts_of(numbers, config.chunk)
+    ]
+
+
+def meta_task(config: Config, name: str, seed: int, method: str, numbers: range) -> Task:
+    """Return the tasks of those numbers, on one source."""
+    problem = _problem(config, name)
     train, val = DATA[method](*problem.data(seed, Stage.UAP_META_TASK, numbers))
-    theta_0 = problem.theta_0(seed, Stage.UAP_META_INIT, numbers)
-    u = None
-    if setup.zeroth:
-        u = problem.directions(seed, Stage.UAP_META_DIRECTIONS, numbers, range(config.steps))
-    return Task(problem.loss, train, val, theta_0, u)
+    return Task(problem.loss, train, val, problem.theta_0(seed, Stage.UAP_META_INIT, numbers))
+
+
+def meta_directions(
+    config: Config, name: str, seed: int, _method: str, numbers: range, steps: range
+) -> Any:
+    """Return the directions of (6) of the same tasks (steps, q, tasks, d)."""
+    return _problem(config, name).directions(seed, Stage.UAP_META_DIRECTIONS, numbers, steps)
+
+
+def _problem(config: Config, name: str) -> AttackProblem:
+    backend = get_backend(config.backend, config.dtype, config.device)
+    return make_problem(config, backend, name)
 
 
 def _maml(setup: Setup) -> Learner:

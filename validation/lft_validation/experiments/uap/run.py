@@ -72,7 +72,7 @@ RATES = {
     "Adam": ("adam_rate", "adam_zo_rate"),
     MAML: ("maml_batch", "maml_inner_steps", "maml_learning_rate", "maml_alpha", "maml_zo_alpha"),
 }
-CELL = ("meta_batch", "unroll", "weighting", "lstm_units", "preprocess", "output_scale",
+CELL = ("meta_batch", "chunk", "unroll", "weighting", "lstm_units", "preprocess", "output_scale",
         "learning_rate")  # fmt: skip
 FIRST_ONLY = ("sgd_rate", "adam_rate", "maml_alpha")
 ZEROTH_ONLY = ("sgd_zo_rate", "adam_zo_rate", "maml_zo_alpha", "directions", "mu")
@@ -203,7 +203,7 @@ def _test(
             Part(
                 f"{name}-{tasks[0]:04d}",
                 len(tasks) * test_units(config, key),
-                partial(test_curves, setup, key.method, flat, name, tasks),
+                partial(_test_part, config, key, flat, name, tasks),
             )
             for tasks in chunks
         ]
@@ -211,6 +211,13 @@ def _test(
         curves[name] = np.concatenate(found, axis=1)
         done += config.test_tasks * test_units(config, key)
     return curves
+
+
+def _test_part(config: Config, key: JobKey, flat: Any, name: str, tasks: range) -> np.ndarray:
+    """Test from plain settings, here or on a worker."""
+    setup = make_setup(config, key.setting, key.seed, key.training)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
+        return test_curves(setup, key.method, flat, name, tasks)
 
 
 def test_curves(setup: Setup, method: str, flat: Any, name: str, tasks: range) -> np.ndarray:

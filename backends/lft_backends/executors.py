@@ -1,0 +1,215 @@
+"""Where work is done: in this process, in several processes, on a Dask cluster or on Ray.
+
+An executor runs pure functions of plain settings, keyed draws and host arrays, and what they return
+is used in the order in which it was asked for. So results have the same bits on every executor, for
+any number of workers, and whichever worker did what: each computes on one BLAS thread, which fixes
+the order of sums there. A task whose worker died is done again elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, NamedTuple
+
+RETRIES = 3  # times that a task is done again after its worker died
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+GRACE_SECONDS = 10.0  # that an orphan has to leave its checkpoint
+FORMS = "local, processes:N, dask://HOST:PORT, ray or ray://HOST:PORT"
+
+
+class Lost(RuntimeError):
+    """Work cannot go on: the scheduler is gone, or tasks kill every worker; one sentence."""
+
+
+class Choice(NamedTuple):
+    """What ``--executor`` says."""
+
+    kind: str  # local, processes, dask or ray
+    workers: int = 1  # of processes
+    address: str = ""  # of a cluster
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether workers may be on other machines, which do not see this one's files."""
+        return self.kind in ("dask", "ray")
+
+
+class Executor(NamedTuple):
+    """Runs functions elsewhere; both must be picklable, and so must what they return."""
+
+    describe: str  # for messages
+    workers: int
+    submit: Callable[..., Future[Any]]
+    trouble: Callable[[BaseException | None], str]  # of a failed task, or now; empty if none
+
+
+def parse(text: str) -> Choice:
+    """Read the value of ``--executor``.
+
+    Raises:
+        ValueError: if it is none of the known forms.
+
+    Example:
+        >>> parse("processes:4").workers, parse("dask://node1:8786").address
+        (4, 'node1:8786')
+    """
+    kind, slashes, address = text.partition("://")
+    if kind in ("dask", "ray") and slashes:
+        host, colon, port = address.rpartition(":")
+        if colon and host and port.isdecimal() and 0 < int(port) < 65536:
+            return Choice(kind, address=address)
+        raise ValueError(
+            f"--executor {kind}:// needs a host and a port, such as {kind}://node1:"
+            f"{8786 if kind == 'dask' else 10001}, found {text!r}"
+        )
+    if text in ("local", "ray"):
+        return Choice(text)
+    name, _, count = text.partition(":")
+    if name == "processes":
+        if count.isdecimal() and int(count) > 0:
+            return Choice("processes", int(count))
+        raise ValueError(f"--executor processes:N needs N of at least 1, found {text!r}")
+    raise ValueError(f"--executor must be {FORMS}, found {text!r}")
+
+
+@contextlib.contextmanager
+def open_executor(choice: Choice) -> Iterator[Executor]:
+    """Start the processes, or connect to the cluster; end or leave them afterwards.
+
+    Raises:
+        Unavailable: if a library is missing, broken or too old, or the cluster does not answer.
+    """
+    if choice.kind == "dask":
+        from lft_backends.dask_executor import connect as opened
+    elif choice.kind == "ray":
+        from lft_backends.ray_executor import connect as opened
+    else:
+        opened = _processes
+    with opened(choice) as executor:
+        yield executor
+
+
+def results(
+    executor: Executor, function: Callable[..., Any], items: Sequence[tuple[Any, ...]]
+) -> Iterator[Any]:
+    """Yield ``function(*item)`` for every item, in the order of the items.
+
+    Raises:
+        Lost: if the scheduler is gone, or a task's worker died more than :data:`RETRIES` times.
+    """
+    futures = [executor.submit(function, *item) for item in items]
+    try:
+        for future, item in zip(futures, items, strict=True):
+            yield _result(executor, future, function, item)
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _result(
+    executor: Executor, future: Future[Any], function: Callable[..., Any], item: tuple[Any, ...]
+) -> Any:
+    left = RETRIES
+    while True:
+        while not wait([future], timeout=0.5).done:
+            check(executor, None)
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            if not left:
+                check(executor, error)
+            future, left = executor.submit(function, *item), left - 1
+        except BaseException as error:  # CancelledError is none of Exception's
+            check(executor, error)
+            raise
+
+
+def check(executor: Executor, error: BaseException | None) -> None:
+    """Raise :class:`Lost` if the executor cannot go on, or if that is what an error means."""
+    trouble = executor.trouble(error)
+    if trouble:
+        raise Lost(trouble) from error
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one BLAS thread, which fixes the order of sums."""
+    import scipy.linalg  # noqa: F401 - loads the BLAS that Numba uses, to be limited as well
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
+
+
+def process_pool(
+    workers: int, prepare: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+) -> ProcessPoolExecutor:
+    """Return fresh processes of one BLAS thread each, which leave Ctrl-C to their parent.
+
+    Args:
+        workers: how many.
+        prepare: called in each process before its first task.
+        arguments: of ``prepare``.
+    """
+    # Read by the BLAS libraries when the workers load them, and not later.
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    context = multiprocessing.get_context("spawn")
+    initial = (os.getpid(), prepare, arguments)
+    return ProcessPoolExecutor(workers, context, initializer=_initialise, initargs=initial)
+
+
+def kill_workers(pool: ProcessPoolExecutor) -> None:
+    """Kill what is left of a broken pool: it may wait for a lock that the killed worker held."""
+    for process in list((pool._processes or {}).values()):
+        process.kill()
+
+
+def _initialise(
+    parent: int, prepare: Callable[..., None] | None, arguments: tuple[Any, ...]
+) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides what they mean
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if prepare is not None:
+        prepare(*arguments)
+
+
+def _end_with(parent: int) -> None:
+    """End this process some time after its parent: a pool's worker would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    time.sleep(GRACE_SECONDS)
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _processes(choice: Choice) -> Iterator[Executor]:
+    pool = process_pool(choice.workers)
+
+    def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        nonlocal pool
+        try:
+            return pool.submit(function, *arguments)
+        except BrokenProcessPool:  # a worker was killed, and the others ended with it
+            kill_workers(pool)
+            pool.shutdown()
+            pool = process_pool(choice.workers)
+            return pool.submit(function, *arguments)
+
+    def trouble(error: BaseException | None) -> str:
+        if not isinstance(error, BrokenProcessPool):
+            return ""
+        return f"a worker process was killed {RETRIES + 1} times, perhaps for want of memory"
+
+    try:
+        yield Executor(f"{choice.workers} processes", choice.workers, submit, trouble)
+    finally:
+        pool.shutdown(cancel_futures=True)

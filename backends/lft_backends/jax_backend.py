@@ -1,0 +1,52 @@
+"""JAX as an array library, without its automatic differentiation.
+
+Called as they are, functions run operation by operation, each compiled for each shape, which takes
+minutes: wrap what is called often in ``jax.jit``, such as a meta-gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from lft_backends.backend import Backend
+from lft_backends.libraries import Unavailable
+
+
+def make(dtype: str, device: str | None) -> Backend:
+    """Return the backend on ``cpu``, ``gpu``, ``tpu``, or one of several, such as ``gpu:1``.
+
+    Raises:
+        ValueError: if there is no such device.
+        Unavailable: if JAX is set, as it is at first, to make 32 bits of all numbers of 64.
+    """
+    config: Any = jax.config
+    if not config.jax_enable_x64:
+        raise Unavailable(
+            "jax makes 32 bits of all numbers of 64 unless it is told otherwise; set the "
+            "environment variable JAX_ENABLE_X64=1"
+        )
+    chosen = jax.devices()[0] if device is None else _device(device)
+    return Backend("jax", jax.numpy, chosen, dtype, to_host, lambda: _synchronize(chosen))
+
+
+def to_host(a: Any) -> np.ndarray:
+    """Return a JAX array as a NumPy array, which is read-only."""
+    return np.asarray(a)
+
+
+def _device(name: str) -> Any:
+    kind, _, number = name.partition(":")
+    try:
+        devices = jax.devices(kind)
+        return devices[int(number or 0)]
+    except (RuntimeError, ValueError, IndexError):
+        known = ", ".join(f"{d.platform}:{d.id}" for d in jax.devices())
+        raise ValueError(f"jax here has the devices {known}, found {name!r}") from None
+
+
+def _synchronize(device: Any) -> None:
+    """Wait for what was sent to the device before: work is done in order."""
+    jax.device_put(0.0, device).block_until_ready()

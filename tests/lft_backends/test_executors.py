@@ -1,0 +1,280 @@
+"""Executors: results in the order asked for, killed workers replaced, one sentence for the rest."""
+
+from __future__ import annotations
+
+import os
+import signal
+import types
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+import pytest
+
+from lft_backends import dask_executor, libraries, ray_executor
+from lft_backends.executors import RETRIES, Choice, Lost, open_executor, parse, results
+from lft_backends.libraries import Unavailable, check_version, import_library
+
+
+def _square(x: int) -> int:
+    return x * x
+
+
+def _die_once(x: int, flag: Path) -> int:
+    if x == 1 and not flag.exists():
+        flag.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x * x
+
+
+def _die(x: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _late(x: int) -> None:
+    raise TimeoutError("the task's own")
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("local", Choice("local")),
+        ("processes:3", Choice("processes", 3)),
+        ("dask://node1:8786", Choice("dask", address="node1:8786")),
+        ("ray", Choice("ray")),
+        ("ray://node1:10001", Choice("ray", address="node1:10001")),
+    ],
+)
+def test_every_form_of_executor_is_read(text, choice):
+    assert parse(text) == choice
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"must be local, processes:N, dask://HOST:PORT, ray or .* found ''"),
+        ("threads:2", r"must be local, processes:N.* found 'threads:2'"),
+        ("processes", r"needs N of at least 1, found 'processes'"),
+        ("processes:0", r"needs N of at least 1, found 'processes:0'"),
+        ("processes:two", r"needs N of at least 1"),
+        ("dask", r"must be local"),
+        ("dask://", r"needs a host and a port, such as dask://node1:8786"),
+        ("dask://node1", r"needs a host and a port"),
+        ("dask://node1:high", r"needs a host and a port"),
+        ("ray://:0", r"such as ray://node1:10001, found 'ray://:0'"),
+        ("ray://node1:99999", r"needs a host and a port"),
+    ],
+)
+def test_other_values_are_answered_with_the_known_forms(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse(text)
+
+
+def test_results_come_in_the_order_asked_for_and_a_killed_worker_is_replaced(tmp_path):
+    with open_executor(Choice("processes", 2)) as executor:
+        items = [(x, tmp_path / "flag") for x in range(4)]
+        assert list(results(executor, _die_once, items)) == [0, 1, 4, 9]
+        assert (tmp_path / "flag").exists()
+        assert list(results(executor, _square, [(5,), (6,)])) == [25, 36]
+
+
+def test_a_task_that_kills_every_worker_is_given_up():
+    with (
+        open_executor(Choice("processes", 1)) as executor,
+        pytest.raises(Lost, match="killed 4 times, perhaps for want of memory"),
+    ):
+        list(results(executor, _die, [(0,)]))
+
+
+def test_a_tasks_own_error_comes_through():
+    with (
+        open_executor(Choice("processes", 1)) as executor,
+        pytest.raises(TimeoutError, match="the task's own"),
+    ):
+        list(results(executor, _late, [(0,)]))
+
+
+def _missing(monkeypatch):
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: None)
+
+
+def _broken(monkeypatch):
+    def fails(name):
+        raise AttributeError("module 'numpy' has no attribute\n'float'")
+
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(libraries.importlib, "import_module", fails)
+
+
+def _old(monkeypatch):
+    old = types.SimpleNamespace(__version__="2.9.3")
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(libraries.importlib, "import_module", lambda _: old)
+
+
+CLUSTER = r"'lft-ref\[cluster\]'$"
+SENTENCES = {
+    _missing: rf"^KIND is not installed; install it with: pip install {CLUSTER}",
+    _broken: (
+        r"^KIND is installed but does not import \(module 'numpy' has no attribute 'float'\); "
+        rf"install it again with: pip install --force-reinstall {CLUSTER}"
+    ),
+    _old: rf"^KIND 2\.9\.3 is too old, OLDEST or newer is needed; .*: pip install -U {CLUSTER}",
+}
+
+
+@pytest.mark.parametrize(("kind", "oldest"), [("dask", "2024.8"), ("ray", "2.35")])
+@pytest.mark.parametrize("damage", SENTENCES)
+def test_a_library_that_cannot_be_used_is_named_with_the_command(monkeypatch, kind, oldest, damage):
+    damage(monkeypatch)
+    message = SENTENCES[damage].replace("KIND", kind).replace("OLDEST", oldest)
+    with (
+        pytest.raises(Unavailable, match=message),
+        open_executor(Choice(kind, address="node1:8786")),
+    ):
+        pass
+
+
+def test_versions_are_compared_as_numbers():
+    check_version("x", "2024.10.1", "2024.8", "pip install x")
+    check_version("x", "14.0.0rc1", "14", "pip install x")
+    with pytest.raises(Unavailable, match=r"x 0\.4\.9 is too old, 0\.4\.32 or newer"):
+        check_version("x", "0.4.9", "0.4.32", "pip install x")
+
+
+def test_a_package_half_removed_counts_as_missing(monkeypatch):
+    def fails(name):
+        raise ValueError("x.__spec__ is None")
+
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", fails)
+    with pytest.raises(Unavailable, match="x is not installed"):
+        import_library("x", "pip install x")
+
+
+class _FakeDask:
+    """As much of Dask as is needed to see what its failures turn into."""
+
+    class KilledWorker(Exception):
+        pass
+
+    comm = types.SimpleNamespace(CommClosedError=type("CommClosedError", (OSError,), {}))
+
+    def __init__(self, client):
+        self.client = client
+
+    def Client(self, address, **_):
+        return self.client(address)
+
+
+def _client(status="running", workers=True):
+    def wait_for_workers(n, timeout):
+        if not workers:
+            raise TimeoutError
+
+    return types.SimpleNamespace(
+        status=status, wait_for_workers=wait_for_workers, nthreads=lambda: {"a": 1, "b": 2},
+        get_executor=lambda pure: types.SimpleNamespace(submit=lambda f, *a: f(*a)),
+        close=lambda timeout=None: None,
+    )  # fmt: skip
+
+
+def _connected(monkeypatch, client):
+    fake = _FakeDask(client)
+    monkeypatch.setattr(dask_executor, "import_library", lambda *_: fake)
+    return fake, open_executor(Choice("dask", address="node1:8786"))
+
+
+def test_a_scheduler_that_does_not_answer_is_answered_with_how_to_start_one(monkeypatch):
+    def refuses(address):
+        raise OSError(f"no answer from {address}")
+
+    _, opened = _connected(monkeypatch, refuses)
+    with (
+        pytest.raises(Unavailable, match=r"dask://node1:8786; .* dask scheduler --port 8786"),
+        opened,
+    ):
+        pass
+
+
+def test_a_scheduler_without_workers_is_answered_with_how_to_start_one(monkeypatch):
+    _, opened = _connected(monkeypatch, lambda _: _client(workers=False))
+    with pytest.raises(Unavailable, match=r"no workers; .* --nthreads 1 tcp://node1:8786"), opened:
+        pass
+
+
+def test_a_lost_scheduler_and_a_deadly_task_are_told_apart(monkeypatch):
+    client = _client()
+    fake, opened = _connected(monkeypatch, lambda _: client)
+    with opened as executor:
+        assert (executor.workers, executor.submit(_square, 3)) == (3, 9)
+        assert executor.trouble(None) == executor.trouble(ValueError("own")) == ""
+        assert "killed several workers" in executor.trouble(fake.KilledWorker())
+        assert "is gone" in executor.trouble(CancelledError())
+        assert "is gone" in executor.trouble(fake.comm.CommClosedError())
+        client.status = "connecting"
+        with pytest.raises(Lost, match="scheduler of dask://node1:8786 is gone; start it again"):
+            executor.submit(_square, 3)
+
+
+class _FakeRay:
+    """As much of Ray as is needed to see what its failures turn into."""
+
+    exceptions = types.SimpleNamespace(
+        WorkerCrashedError=type("WorkerCrashedError", (Exception,), {}),
+        NodeDiedError=type("NodeDiedError", (Exception,), {}),
+        RaySystemError=type("RaySystemError", (Exception,), {}),
+    )
+
+    def __init__(self, failure=None):
+        self.failure, self.calls, self.up = failure, [], False
+
+    def init(self, address, **settings):
+        if self.failure is not None:
+            raise self.failure
+        self.calls.append((address, settings))
+        self.up = True
+
+    def remote(self, max_retries):
+        self.calls.append(max_retries)
+        future = types.SimpleNamespace
+
+        def bind(function):
+            return future(remote=lambda *a: future(future=lambda: function(*a)))
+
+        return bind
+
+    def is_initialized(self):
+        return self.up
+
+    def cluster_resources(self):
+        return {"CPU": 3.0}
+
+    def shutdown(self):
+        self.up = False
+
+
+def test_ray_does_tasks_again_and_says_what_is_lost(monkeypatch):
+    ray = _FakeRay()
+    monkeypatch.setattr(ray_executor, "import_library", lambda *_: ray)
+    with open_executor(Choice("ray", address="node1:10001")) as executor:
+        assert ray.calls[0][0] == "ray://node1:10001"
+        assert (ray.calls[1], executor.workers, executor.submit(_square, 4)) == (RETRIES, 3, 16)
+        assert executor.trouble(None) == executor.trouble(ValueError("own")) == ""
+        assert "killed several workers" in executor.trouble(ray.exceptions.NodeDiedError())
+        assert "ray://node1:10001 is gone" in executor.trouble(ConnectionError())
+        ray.up = False
+        assert "is gone; start it again" in executor.trouble(None)
+    assert not ray.is_initialized()
+
+
+def test_a_ray_that_does_not_answer_is_answered_with_how_to_start_one(monkeypatch):
+    ray = _FakeRay(ConnectionError("ray client\nconnection timeout"))
+    monkeypatch.setattr(ray_executor, "import_library", lambda *_: ray)
+    message = (
+        r"^ray://node1:10001 does not answer \(ray client connection timeout\); start it with: "
+        r"ray start --head --ray-client-server-port 10001$"
+    )
+    with (
+        pytest.raises(Unavailable, match=message),
+        open_executor(Choice("ray", address="node1:10001")),
+    ):
+        pass

@@ -1,0 +1,113 @@
+"""``--backend`` and ``--device`` of the commands that compute."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lft_validation.cli import main
+from lft_validation.victims import load_victim
+from tests.helpers import assert_close
+
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None,
+    reason="torch is not installed: pip install 'lft-ref[torch]'",
+)
+
+
+def lft(*arguments: object):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory):
+    out = tmp_path_factory.mktemp("vectors")
+    assert lft("vectors", "make", "--out", out, "--count", 4).exit_code == 0
+    return sorted(out.glob("*.npz"))
+
+
+@pytest.mark.parametrize("backend", ["strict", "numba", pytest.param("torch", marks=needs_torch)])
+def test_vectors_made_by_the_reference_are_checked_on_another_backend(vectors, backend):
+    if backend == "numba":
+        pytest.importorskip("numba")
+    result = lft("vectors", "check", "--backend", backend, *vectors)
+    assert result.exit_code == 0, result.output
+    assert "4 of 4 agree" in result.output
+
+
+def test_a_backend_that_is_wrong_is_caught_by_the_vectors(vectors, monkeypatch):
+    from lft_backends import backend as module
+    from lft_ref import REFERENCE
+
+    def wrong(*arguments):
+        delta, state = REFERENCE.step(*arguments)
+        return 1.001 * delta, state
+
+    reference = module.get_backend()._replace(ops=REFERENCE._replace(step=wrong))
+    monkeypatch.setitem(module.BACKENDS, "numba", lambda *_: reference)
+    result = lft("vectors", "check", "--backend", "numba", *vectors)
+    assert result.exit_code == 1
+    assert "differs from adjoint and forward_mode" in " ".join(result.output.split())
+
+
+@needs_torch
+def test_a_victim_can_be_trained_on_another_backend(tmp_path):
+    for backend in ("numpy", "torch"):
+        out = tmp_path / f"{backend}.npz"
+        result = lft(
+            "victims", "train", "digits", "--epochs", 1, "--backend", backend, "--out", out
+        )
+        assert result.exit_code == 0, result.output
+    ours, theirs = (load_victim(str(tmp_path / f"{b}.npz")) for b in ("numpy", "torch"))
+    assert not np.array_equal(ours.weights, np.zeros_like(ours.weights))
+    # One epoch of Adam from the same start on the same minibatches: rounding apart.
+    scale = np.abs(ours.weights).max()
+    assert np.median(np.abs(ours.weights - theirs.weights)) < 1e-4 * scale
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("vectors", "check", "--backend", "abacus"), "unknown backend 'abacus'; choose one of"),
+        (("vectors", "check", "--device", "gpu"), "numpy backend has one device, 'cpu', found"),
+        (("signal", "--device", "gpu"), "numpy backend has one device, 'cpu', found 'gpu'"),
+        (("victims", "train", "digits", "--backend", "abacus"), "unknown backend 'abacus'"),
+        (("theorem1", "--backend", "abacus"), "backend must be one of numpy, numba"),
+    ],
+)
+def test_a_wrong_backend_is_answered_in_one_sentence(vectors, arguments, message):
+    files = vectors[:1] if "vectors" in arguments else ()
+    result = lft(*arguments, *files)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+
+
+@pytest.mark.slow
+@needs_torch
+@pytest.mark.parametrize(
+    ("experiment", "options"),
+    [
+        ("figure4", ("--hidden", "5", "--long-steps", "6", "--methods", "LFT,MAML,Adam")),
+        ("table1", ("--set", "table_step=4", "--methods", "LFT,MAML,PGD")),
+    ],
+)
+def test_an_experiment_gives_numpys_numbers_on_another_backend(tmp_path, experiment, options):
+    tiny = (
+        "--preset", "smoke", "--test-tasks", "4", "--steps", "4", "--unroll", "2",
+        "--lstm-units", "3", "--dtype", "float64", "--executor", "local", *options,
+    )  # fmt: skip
+    for backend in ("numpy", "torch"):
+        out = ("--backend", backend, "--out", tmp_path / backend)
+        result = lft("reproduce", experiment, *tiny, *out)
+        assert result.exit_code == 0, result.output
+    files = sorted((tmp_path / "numpy" / "jobs").glob("*/result.npz"))
+    assert len(files) >= 4
+    for file in files:
+        other = tmp_path / "torch" / file.relative_to(tmp_path / "numpy")
+        with np.load(file) as ours, np.load(other) as theirs:
+            for name in ours.files:
+                if ours[name].dtype.kind == "f":
+                    assert_close(theirs[name], ours[name], 1e-11)
