@@ -48,6 +48,7 @@ class Stage(IntEnum):
     FEWSHOT_MAML_INIT = 56  # where MAML's shared θ starts from
     FINETUNE_TASK = 60  # lft finetune: images to tune on and to judge by
     FINETUNE_INIT = 61  # initial networks
+    BENCH = 70  # problems that are timed
 
 
 def stream(seed: int, stage: Stage, task: int = 0, step: int = 0) -> np.random.Generator:

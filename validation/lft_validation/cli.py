@@ -10,6 +10,7 @@ import lft_ref
 
 COMMANDS = {
     "attack": ("lft_validation.commands.attack", "Fool a victim with one perturbation."),
+    "bench": ("lft_validation.commands.bench", "Time the unroll beside JAX and PyTorch."),
     "data": ("lft_validation.commands.data", "List, verify or download image data."),
     "doctor": ("lft_validation.commands.doctor", "Say what works on this machine."),
     "finetune": (

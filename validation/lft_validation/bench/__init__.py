@@ -1,0 +1,1 @@
+"""``lft bench``: the same unroll by this project, JAX and PyTorch, timed side by side."""

@@ -1,0 +1,81 @@
+"""What this project demands of itself, and whether the measurements reach it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lft_validation.bench.contestant import FUSED, OURS, PLAIN
+from lft_validation.bench.run import Bench, CaseResult, Row
+
+LARGE = 14_000  # coordinates from which on the bars are higher
+FUSED_LARGE = {"float32": 2.5, "float64": 2.0}
+TRAINING = 3.0
+EXPONENT = 0.1
+COMPILED_WITHIN = 20.0  # seconds
+
+
+class Bar(NamedTuple):
+    """One demand."""
+
+    what: str
+    wanted: str
+    found: str
+    holds: bool
+
+
+def bars(bench: Bench) -> list[Bar]:
+    """Judge all that was measured; what was not has no bar."""
+    found = [bar for case in bench.cases for bar in _case_bars(case)]
+    for g in bench.growth:
+        if g.axis in ("d", "K"):
+            held = abs(g.exponent - 1.0) <= EXPONENT
+            text = f"{g.exponent:.2f} ({g.low:.2f} to {g.high:.2f})"
+            found.append(Bar(f"time against {g.axis}, {g.name}", "exponent 0.9 to 1.1", text, held))
+    for m in bench.memory:
+        if m.engine == "forward mode":
+            held = max(m.peaks) <= 1.01 * m.peaks[0]
+            text = f"×{m.peaks[-1] / m.peaks[0]:.2f} from K = {m.lengths[0]} to {m.lengths[-1]}"
+            found.append(Bar("peak memory of forward mode", "does not grow with K", text, held))
+        if m.engine == "adjoint, recomputing":
+            text = f"exponent {m.exponent:.2f}"
+            held = abs(m.exponent - 0.5) <= EXPONENT
+            found.append(Bar("peak memory of the adjoint, recomputing", "like √K", text, held))
+    for start in bench.startup:
+        if "first use" in start.name:
+            held = start.wall < COMPILED_WITHIN
+            found.append(Bar(start.name, "under 20 s", f"{start.wall:.1f} s", held))
+    return found
+
+
+def _case_bars(case: CaseResult) -> list[Bar]:
+    rows = {row.name: row for row in case.rows if row.ratio is not None}
+    peers = [row for row in rows.values() if row.family != OURS]
+    if not peers or FUSED not in rows or case.base != FUSED:
+        return []
+    fastest = min(peers, key=_ratio)
+    where = f"{case.title}, {case.dtype}"
+    if case.case == "training":
+        jax = [row for row in peers if row.family == "jax"]
+        return [_bar(f"fused, {where}", TRAINING, min(jax, key=_ratio))] if jax else []
+    if case.case not in ("quadratic", "sine"):
+        return []
+    large = case.d >= LARGE or case.case == "sine"
+    wanted = FUSED_LARGE[case.dtype] if large else 1.0
+    found = [_bar(f"fused, {where}", wanted, fastest)]
+    if PLAIN in rows:
+        strict = case.dtype == "float32" and case.d >= LARGE
+        slack = 1.0 if strict else 1.5
+        times = _ratio(rows[PLAIN]) / _ratio(fastest)
+        text = f"×{times:.2f} of {fastest.name}"
+        found.append(Bar(f"plain, {where}", f"≤ ×{slack:g} of any peer", text, times <= slack))
+    return found
+
+
+def _ratio(row: Row) -> float:
+    assert row.ratio is not None
+    return row.ratio
+
+
+def _bar(what: str, wanted: float, fastest: Row) -> Bar:
+    found = _ratio(fastest)
+    return Bar(what, f"≥ {wanted:g} times as fast", f"{found:.2f} ({fastest.name})", found >= wanted)

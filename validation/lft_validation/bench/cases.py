@@ -1,0 +1,100 @@
+"""The cases of ``lft bench``: which unroll, by whom, in which order."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from lft_validation.bench import ours
+from lft_validation.bench.contestant import Field, Missing
+from lft_validation.bench.problems import STEPS, Problem, attack, quadratic, sine
+
+PEERS = {"jax": "JAX", "torch": "PyTorch"}
+MODULES = {name: f"lft_validation.bench.peers_{name}" for name in PEERS}
+INSTALL = "pip install 'lft-ref[bench]'"
+BIG, HUGE = (784, 20_000, 200_000), 10_000_000
+TIMED = ("quadratic", "sine", "attack", "training", "forward")
+MEASURED = ("growth", "memory", "startup")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asked for."""
+
+    cases: tuple[str, ...] = (*TIMED, *MEASURED)
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    d: tuple[int, ...] = BIG
+    steps: int = STEPS
+    tasks: int = 8  # sine tasks at once
+    source: str = "mnist"  # of the images that are attacked
+    threads: int = 1
+    peers: tuple[str, ...] = tuple(PEERS)
+    device: str = "cpu"
+    seconds: float = 20.0  # of timing for each case and dtype
+    repeats: int = 50
+    compile_seconds: float = 120.0
+
+
+class Case(NamedTuple):
+    """One table: a problem, and what of it is measured."""
+
+    name: str
+    title: str
+    measure: str
+    make: Callable[[], Problem]
+
+
+def timed_cases(options: Options) -> list[Case]:
+    """Return the cases with contestants, as the options choose and size them."""
+    K, source = options.steps, options.source
+    made = [
+        Case("quadratic", f"diagonal quadratic, d = {d:,}", "adjoint", lambda d=d: quadratic(d, K))  # type: ignore[misc]
+        for d in options.d
+    ]
+    made += [
+        Case("sine", f"{options.tasks} sine tasks at once, d = 1,761", "adjoint",
+             lambda: sine(options.tasks, K)),
+        Case("attack", f"one perturbation, {source}", "adjoint", lambda: attack(source, K)),
+        Case("training", f"meta-training, 1 {source} task of {ours.TRAINING_STEPS} steps",
+             "training", lambda: attack(source, K)),
+        Case("forward", "forward mode, diagonal quadratic, d = 64", "forward",
+             lambda: quadratic(64, K)),
+    ]  # fmt: skip
+    return [case for case in made if case.name in options.cases]
+
+
+def contestants(case: Case, problem: Problem, dtype: str, options: Options) -> Field:
+    """Everybody who takes part in a case, and a sentence for everybody who cannot."""
+    field = ours.contestants(problem, dtype, case.measure, options.device)
+    for name in options.peers:
+        module = load_peer(name)
+        if isinstance(module, Missing):
+            field.append(module)
+            continue
+        extra: dict[str, Any] = {}
+        if name == "torch" and case.name == "quadratic":
+            extra["compile_seconds"] = options.compile_seconds
+        try:
+            field += module.contestants(problem, dtype, case.measure, options.device, **extra)
+        except Exception as error:  # noqa: BLE001 - a peer's failure must not end the others' race
+            text = " ".join(str(error).split())[:120]
+            reason = f"{PEERS[name]} does not run here ({type(error).__name__}: {text})"
+            field.append(Missing(PEERS[name], reason))
+    return field
+
+
+def load_peer(name: str) -> Any:
+    """Import a peer's contestants, or say in one sentence what mends it."""
+    if importlib.util.find_spec(name) is None:
+        return Missing(PEERS[name], f"{name} is not installed; install it with: {INSTALL}")
+    try:
+        return importlib.import_module(MODULES[name])
+    except Exception as error:  # noqa: BLE001 - a broken library may raise anything at all
+        text = " ".join(str(error).split())[:120]
+        return Missing(
+            PEERS[name],
+            f"{name} is installed but does not import ({text}); reinstall it with: {INSTALL}",
+        )

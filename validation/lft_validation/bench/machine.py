@@ -1,0 +1,110 @@
+"""What this machine is, and what it could do at best: multiply-adds and copies in a second."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import lft_ref
+from lft_validation.resources import cores
+
+PACKAGES = ("numpy", "numba", "scipy", "jax", "jaxlib", "torch", "cupy-cuda12x", "cupy-cuda13x")
+SIDE = 1024  # of the square matrices that are multiplied
+COPIED = 2**26  # bytes, more than a cache holds
+STEP_WORDS = 12  # numbers a coordinate and step reads or writes beside its state: θ, g, bars, data
+
+
+class Limits(NamedTuple):
+    """Measured, the best of several tries."""
+
+    flops: float  # a second, of a matrix product
+    bandwidth: float  # bytes read plus bytes written a second, of a copy
+
+
+def facts(threads: int) -> dict[str, Any]:
+    """Name the machine and the versions of what is compared."""
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return {
+        "processor": _processor(),
+        "system": platform.platform(),
+        "cores": cores(),
+        "threads": threads,
+        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "versions": {"python": platform.python_version(), "lft-ref": lft_ref.__version__} | found,
+    }
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
+    return names[0] if names else platform.machine()
+
+
+def limits(dtype: str, seconds: float = 1.0) -> Limits:
+    """Multiply matrices and copy memory for about so many seconds each."""
+    a, b = (np.full((SIDE, SIDE), x, dtype) for x in (0.5, 0.25))
+    c = np.empty_like(a)
+    source = np.ones(COPIED // 8)
+    target = np.empty_like(source)
+    product = _best(lambda: np.matmul(a, b, out=c), seconds)
+    copy = _best(lambda: np.copyto(target, source), seconds)
+    return Limits(2.0 * SIDE**3 / product, 2.0 * COPIED / copy)
+
+
+def _best(run: Callable[[], object], seconds: float) -> float:
+    run()
+    times: list[float] = []
+    begun = time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - begun < seconds:
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def floor_seconds(found: Limits, m: int, n: int, itemsize: int) -> tuple[float, float]:
+    """The least time of one coordinate and step: arithmetic at the peak, traffic at a copy's rate.
+
+    Matrix products only, as the adjoint needs them: z = W (x, h, 1) on the way there and again on
+    the way back, Φ̄, and the cotangents of (x, h). Traffic: h and c written and read on the way
+    there, read on the way back, and their cotangents read and written.
+    """
+    rows = n + m + 1
+    products = 4 * n * (3 * rows + n + m)
+    words = 10 * n + STEP_WORDS
+    return 2.0 * products / found.flops, words * itemsize / found.bandwidth
+
+
+@contextlib.contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """Give this process so many cores, and every library as many threads.
+
+    Binding the process to cores is the one limit that all libraries know; where the system has no
+    such thing, JAX takes what it wants.
+    """
+    import scipy.linalg  # noqa: F401 - loads the BLAS that Numba uses, to be limited as well
+    from threadpoolctl import threadpool_limits
+
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    if before is not None:
+        os.sched_setaffinity(0, sorted(before)[:threads])
+    try:
+        with threadpool_limits(threads):
+            yield
+    finally:
+        if before is not None:
+            os.sched_setaffinity(0, before)

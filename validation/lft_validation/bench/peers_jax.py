@@ -1,0 +1,221 @@
+"""JAX's contestants: the paper's unroll written anew, differentiated and compiled by JAX.
+
+Nothing of ``lft_ref`` computes here; its layers are read as descriptions of a network only. The cell
+comes in two layouts: (d, n), as most people write it, and (n, d), whose long rows suit compilers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lft_ref import Activation, Conv2d, Dense, Flatten, Network, Pool2d, flatten
+from lft_validation.bench.contestant import Contestant, Field, Result
+from lft_validation.bench.problems import Problem
+
+P_LOG, OUTPUT_SCALE = 10.0, 0.1
+LEARNING_RATE, CLIP, TRAINING_STEPS = 1e-3, 1.0, 200
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class Style(NamedTuple):
+    """How the same mathematics is written down."""
+
+    name: str
+    wide: bool  # layout (n, d)
+    checkpoint: bool  # compute a step again on the way back
+    constant_gradient: bool  # do not differentiate g where its derivative is 0
+
+
+PLAIN = Style("JAX jit", wide=False, checkpoint=False, constant_gradient=False)
+BEST = Style("JAX jit, at its best", wide=True, checkpoint=True, constant_gradient=True)
+
+
+def contestants(problem: Problem, dtype: str, measure: str, device: str = "cpu") -> Field:
+    """JAX written plainly, and at its best; arguments as for ours."""
+    jax.config.update("jax_enable_x64", True)
+    return [_contestant(style, problem, dtype, measure, device) for style in (PLAIN, BEST)]
+
+
+def _contestant(
+    style: Style, problem: Problem, dtype: str, measure: str, device: str
+) -> Contestant:
+    where = jax.devices(device)[0]
+
+    def put(a: Any) -> Any:
+        a = np.asarray(a)
+        return jax.device_put(a.astype(dtype) if a.dtype.kind == "f" else a, where)
+
+    flat, start = put(flatten(problem.params)), _start(problem, put)
+    unroll = _unroll(style, problem, put)
+    if measure == "training":
+        return _training(style, flat, start, unroll, len(problem.weights))
+
+    def loss(flat: Any, start: Any) -> Any:
+        return unroll(flat, start)[0]
+
+    def forward(flat: Any, start: Any) -> Any:
+        return loss(flat, start), jax.jacfwd(loss)(flat, start)
+
+    compute = jax.jit(forward if measure == "forward" else jax.value_and_grad(loss))
+    name = style.name.replace("jit", "jacfwd") if measure == "forward" else style.name
+
+    def read(result: Any) -> Result:
+        return Result(float(result[0]), np.asarray(result[1], np.float64))
+
+    return Contestant(name, "jax", lambda: jax.block_until_ready(compute(flat, start)), read)
+
+
+def _start(problem: Problem, put: Callable[[Any], Any]) -> tuple[Any, Any, Any]:
+    """θ^(0) (tasks, d), h_0 and c_0 (n, tasks · d)."""
+    theta = np.reshape(problem.task.theta_0, (problem.tasks, problem.d))
+    zero = np.zeros((problem.params.n, theta.size))
+    return put(theta), put(zero), put(zero)
+
+
+def _unroll(style: Style, problem: Problem, put: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return (Φ, start) → (Σ_k w_k f(θ^(k); D_val), (θ^(K), h_K, c_K))."""
+    train, val = (_loss(problem, data, put) for data in (problem.task.train, problem.task.val))
+    n, weights = problem.params.n, np.asarray(problem.weights)
+    last_only = not weights[:-1].any()
+
+    def step(flat: Any, carry: Any, w: Any) -> Any:
+        theta, h, c = carry
+        g = jax.grad(train)(theta)
+        if style.constant_gradient and problem.kind == "attack":
+            g = jax.lax.stop_gradient(g)  # f is piecewise linear: ∂g/∂θ = 0
+        delta, h, c = (_wide if style.wide else _tall)(flat, n, g.reshape(-1), h, c)
+        theta = theta - delta.reshape(theta.shape)
+        return (theta, h, c), 0.0 if last_only else w * val(theta)
+
+    if style.checkpoint:
+        step = jax.checkpoint(step)
+
+    def unroll(flat: Any, start: Any) -> Any:
+        theta, h, c = start
+        carry = start if style.wide else (theta, h.T, c.T)
+        ws = jnp.asarray(weights, flat.dtype)
+        (theta, h, c), losses = jax.lax.scan(lambda a, w: step(flat, a, w), carry, ws)
+        total = weights[-1] * val(theta) if last_only else jnp.sum(losses)
+        return total, (theta, h if style.wide else h.T, c if style.wide else c.T)
+
+    return unroll
+
+
+def _training(
+    style: Style, flat: Any, start: Any, unroll: Callable[..., Any], K: int
+) -> Contestant:
+    """One task of 200 steps: unrolls of K, each followed by an update of Φ with Adam."""
+
+    def update(flat: Any, moments: Any, start: Any, count: Any) -> Any:
+        (_, end), g = jax.value_and_grad(unroll, has_aux=True)(flat, start)
+        g = g * jnp.minimum(1.0, CLIP / jnp.linalg.norm(g))
+        mean = BETA_1 * moments[0] + (1.0 - BETA_1) * g
+        square = BETA_2 * moments[1] + (1.0 - BETA_2) * g * g
+        root = jnp.sqrt(square / (1.0 - BETA_2**count)) + EPSILON
+        step = LEARNING_RATE * (mean / (1.0 - BETA_1**count)) / root
+        return flat - step, (mean, square), end
+
+    compiled = jax.jit(update)
+
+    def run() -> Any:
+        at, moments, carry = flat, (0.0 * flat, 0.0 * flat), start
+        for count in range(1, TRAINING_STEPS // K + 1):
+            at, moments, carry = compiled(at, moments, carry, jnp.asarray(count, flat.dtype))
+        return jax.block_until_ready(at)
+
+    origin = np.asarray(flat, np.float64)
+    return Contestant(
+        style.name, "jax", run, lambda at: Result(0.0, np.asarray(at, np.float64) - origin)
+    )
+
+
+def _features(g: Any) -> tuple[Any, Any]:
+    """(log|g| / p, sign g), or (-1, e^p g) for small g."""
+    large = jnp.abs(g) >= math.exp(-P_LOG)
+    safe = jnp.where(large, g, 1.0)
+    first = jnp.where(large, jnp.log(jnp.abs(safe)) / P_LOG, -1.0)
+    return first, jnp.where(large, jnp.sign(safe), math.exp(P_LOG) * g)
+
+
+def _weights(flat: Any, n: int) -> tuple[Any, Any, Any, Any, Any]:
+    W_x, rest = flat[: 8 * n].reshape(2, 4 * n), flat[8 * n :]
+    W_h, rest = rest[: 4 * n * n].reshape(n, 4 * n), rest[4 * n * n :]
+    return W_x, W_h, rest[: 4 * n], rest[4 * n : 5 * n], rest[5 * n]
+
+
+def _tall(flat: Any, n: int, g: Any, h: Any, c: Any) -> tuple[Any, Any, Any]:
+    """The cell with h and c (d, n)."""
+    W_x, W_h, b, w_o, b_o = _weights(flat, n)
+    x = jnp.stack(_features(g), axis=-1)
+    i, f, u, o = jnp.split(x @ W_x + h @ W_h + b, 4, axis=-1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(u)
+    h = jax.nn.sigmoid(o) * jnp.tanh(c)
+    return OUTPUT_SCALE * (h @ w_o + b_o), h, c
+
+
+def _wide(flat: Any, n: int, g: Any, h: Any, c: Any) -> tuple[Any, Any, Any]:
+    """The cell with h and c (n, d)."""
+    W_x, W_h, b, w_o, b_o = _weights(flat, n)
+    x = jnp.stack(_features(g), axis=0)
+    i, f, u, o = jnp.split(W_x.T @ x + W_h.T @ h + b[:, None], 4, axis=0)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(u)
+    h = jax.nn.sigmoid(o) * jnp.tanh(c)
+    return OUTPUT_SCALE * (w_o @ h + b_o), h, c
+
+
+def _loss(problem: Problem, data: Any, put: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return θ (tasks, d) → Σ over tasks of f(θ; D)."""
+    f: Any = problem.task.objective
+    x, y = put(data.x), put(data.y)
+    if problem.kind == "quadratic":
+        return lambda theta: 0.5 * jnp.sum(x * (theta - y) ** 2)
+    if problem.kind == "sine":
+        one = lambda p, x, y: jnp.sum((_network(f.network, p, x) - y) ** 2)  # noqa: E731
+        return lambda theta: jnp.sum(jax.vmap(one)(theta, x, y))
+    victim, classes = put(f.weights), np.asarray(data.y).reshape(-1)
+    rows = np.arange(classes.size)
+
+    def attack(theta: Any) -> Any:
+        image = theta.reshape((theta.shape[0], 1, *x.shape[-3:]))
+        z = _network(f.network, victim, jnp.clip(x + image, *f.box).reshape((-1, *x.shape[-3:])))
+        rival = jnp.max(z.at[rows, classes].set(-jnp.inf), axis=-1)
+        margin = jnp.maximum(z[rows, classes] - rival, -f.kappa)
+        return jnp.sum(margin) + f.l1 * jnp.sum(jnp.abs(theta))
+
+    return attack
+
+
+def _network(network: Network, p: Any, x: Any) -> Any:
+    """The layers of ``network`` with parameters p on x (N, …)."""
+    at = 0
+    for layer in network.layers:
+        own = p[at : at + layer.size]
+        at += layer.size
+        match layer:
+            case Dense(n_in=rows, n_out=columns):
+                x = x @ own[: rows * columns].reshape(rows, columns) + own[rows * columns :]
+            case Activation(kind=kind):
+                x = jnp.tanh(x) if kind == "tanh" else jax.nn.relu(x)
+            case Conv2d():
+                x = _convolve(layer, own, x)
+            case Pool2d(kind=kind, window=k):
+                N, C, H, W = x.shape
+                x = x[:, :, : H // k * k, : W // k * k].reshape(N, C, H // k, k, W // k, k)
+                x = x.max(axis=(3, 5)) if kind == "max" else x.mean(axis=(3, 5))
+            case Flatten():
+                x = x.reshape(x.shape[0], -1)
+    return x
+
+
+def _convolve(layer: Conv2d, own: Any, x: Any) -> Any:
+    count = layer.filters * layer.fan_in
+    W = own[:count].reshape(layer.filters, layer.channels, layer.kernel, layer.kernel)
+    margin = (layer.padding, layer.padding)
+    y = jax.lax.conv_general_dilated(x, W, (layer.stride, layer.stride), (margin, margin))
+    return y + own[count:, None, None]

@@ -1,0 +1,157 @@
+"""``lft bench``: this project, JAX and PyTorch on the same unroll, side by side."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lft_validation.commands.json_option import json_option, write_report
+from lft_validation.errors import CheckFailed, UserError
+
+CASES = ("quadratic", "sine", "attack", "training", "forward", "growth", "memory", "startup")
+POSITIVE = ("steps", "tasks", "seconds", "repeats")
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@click.command()
+@click.option("--case", "cases", multiple=True, type=click.Choice(CASES), help="Only these.")
+@click.option("--dtype", type=click.Choice(["float32", "float64", "both"]), default="both")
+@click.option("--d", multiple=True, type=int, help="Sizes of the quadratic.")
+@click.option("--steps", type=int, default=20, show_default=True, help="K.")
+@click.option("--tasks", type=int, default=8, show_default=True, help="Sine tasks at once.")
+@click.option("--source", help="Images that are attacked: mnist where there is one, else digits.")
+@click.option("--threads", type=int, help="Cores for everybody; all by default.")
+@click.option("--peers", help="jax,torch (default), one of them, or none.")
+@click.option("--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True)
+@click.option("--seconds", type=float, default=20.0, show_default=True, help="Of timing, a table.")
+@click.option("--repeats", type=int, default=50, show_default=True, help="At most, a table.")
+@click.option("--compile-seconds", type=float, default=120.0, show_default=True,
+              help="Limit for torch.compile; 0 leaves it out.")  # fmt: skip
+@json_option
+@click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help=".png or .svg")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
+              help="Folder for bench.json, bench.png and bench.svg.")  # fmt: skip
+def command(
+    cases: tuple[str, ...], dtype: str, d: tuple[int, ...], peers: str | None,
+    threads: int | None, json_file: str | None, figure: Path | None, out: Path | None,
+    **settings: Any,
+) -> None:  # fmt: skip
+    """Time the same unroll by lft_ref, JAX and PyTorch, interleaved in one process.
+
+    Value and meta-gradient of K unrolled steps, second-order term kept. A contestant is compared with
+    the float64 reference first; only what is right is timed. Exit codes: 0 done, 1 a contestant was
+    wrong, 2 wrong usage.
+    """
+    _check(settings, d, threads, figure)
+    chosen = _threads(threads)
+    for name in THREADS:  # read by the libraries when they are loaded
+        os.environ[name] = str(chosen)
+    from lft_validation.bench.bars import bars
+    from lft_validation.bench.cases import TIMED, Options
+    from lft_validation.bench.report import as_json, draw
+    from lft_validation.bench.run import run
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    options = Options(
+        dtypes=("float32", "float64") if dtype == "both" else (dtype,),
+        peers=_peers(peers), threads=chosen,
+        **({"cases": cases} if cases else {}), **({"d": d} if d else {}), **given,
+    )  # fmt: skip
+    if "source" not in given and not {"attack", "training"}.isdisjoint(options.cases):
+        options = _with_images(options)
+    bench = _run_aloud(run, options)
+    judged = bars(bench)
+    if json_file != "-":
+        _show(bench, judged)
+    if json_file is not None:
+        write_report(json_file, as_json(bench, judged))
+    if out is not None:
+        write_report(str(out / "bench.json"), as_json(bench, judged))
+    figures = [figure] if figure else []
+    figures += [out / f"bench.{kind}" for kind in ("png", "svg")] if out else []
+    for path in figures if not set(TIMED).isdisjoint(options.cases) else []:
+        _write(draw, bench, path)
+    wrong = [f"{row.name} ({case.title}, {case.dtype})"
+             for case in bench.cases for row in case.rows if not row.right]  # fmt: skip
+    if wrong:
+        raise CheckFailed(f"wrong results, not timed: {'; '.join(wrong)}")
+
+
+def _check(
+    settings: dict[str, Any], d: tuple[int, ...], threads: int | None, figure: Path | None
+) -> None:
+    for name, value in [(name, settings[name]) for name in POSITIVE] + [("d", x) for x in d]:
+        if not 0 < value < float("inf"):
+            raise UserError(f"--{name} must be positive, found {value}")
+    if not 0 <= settings["compile_seconds"] < float("inf"):
+        raise UserError(
+            f"--compile-seconds must not be negative, found {settings['compile_seconds']}; "
+            "0 leaves torch.compile out"
+        )
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads must be at least 1, found {threads}")
+    if figure is not None and figure.suffix not in (".png", ".svg"):
+        raise UserError(f"--figure must end in .png or .svg, found {figure}")
+
+
+def _threads(wanted: int | None) -> int:
+    from lft_validation.resources import cores
+
+    there = cores()
+    if wanted is not None and wanted > there:
+        raise UserError(f"--threads {wanted} is more than this process may use; at most {there}")
+    return wanted or there
+
+
+def _peers(text: str | None) -> tuple[str, ...]:
+    from lft_validation.bench.cases import PEERS
+
+    if text is None:
+        return tuple(PEERS)
+    names = tuple(name.strip() for name in text.split(","))
+    if names == ("none",):
+        return ()
+    for name in names:
+        if name not in PEERS:
+            raise UserError(f"--peers takes {', '.join(PEERS)} or none, found {name!r}")
+    return tuple(dict.fromkeys(names))
+
+
+def _with_images(options: Any) -> Any:
+    """MNIST where it is on this machine, else the digits that need no download."""
+    from dataclasses import replace
+
+    from lft_validation.datasets import find, source
+
+    if find(source("mnist")) is not None:
+        return options
+    click.echo("no MNIST on this machine: attacking scikit-learn's digits instead; "
+               "get it with: lft data fetch mnist", err=True)  # fmt: skip
+    return replace(options, source="digits")
+
+
+def _run_aloud(run: Any, options: Any) -> Any:
+    from rich.console import Console
+
+    with Console(stderr=True).status("starting") as status:
+        return run(options, lambda text: status.update(f"{text} …"))
+
+
+def _show(bench: Any, judged: list[Any]) -> None:
+    from rich.console import Console
+
+    from lft_validation.bench.tables import show
+
+    show(bench, judged, Console())
+
+
+def _write(draw: Any, bench: Any, path: Path) -> None:
+    try:
+        draw(bench, path)
+    except OSError as error:
+        raise UserError(
+            f"the figure {path} cannot be written ({error.strerror}); choose another place"
+        ) from error
