@@ -1,19 +1,27 @@
-"""The fused CPU backend: ``lft_ref.ops`` with the cell's step and vjp replaced by Numba kernels.
+"""The fused CPU backend: ``lft_ref.ops`` with the cell's functions replaced by Numba kernels.
 
 Same names, signatures and results as the reference, to within rounding. The kernels are compiled
-once on first use (some seconds) and cached on disk.
+once on first use (some seconds) and cached on disk. Results do not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 import math
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from lft_backends.kernels import lstm_cpu
+from lft_backends.kernels import forward_cpu, lstm_cpu
+from lft_backends.threads import share_out, threads
 from lft_ref import REFERENCE, Identity, LogSign, Ops
 from lft_ref.lstm import Cell, LSTMState
-from lft_ref.params import LSTMParams
+from lft_ref.params import Columns, LSTMParams
+
+FEW = 4096  # coordinates below which a second thread costs more than it gives
+PATIENCE = 1.0  # seconds; kernels from the disk's cache are there sooner
 
 
 def rows(a: np.ndarray, rank: int) -> np.ndarray:
@@ -23,20 +31,19 @@ def rows(a: np.ndarray, rank: int) -> np.ndarray:
     batch, rest = a.shape[: a.ndim - rank], a.shape[a.ndim - rank :]
     flat = np.ascontiguousarray(a).reshape((math.prod(batch), *rest))
     return flat if flat.flags.writeable else flat.copy()
+    if a.ndim != rank + 1:
+        batch, rest = a.shape[: a.ndim - rank], a.shape[a.ndim - rank :]
+        a = a.reshape((math.prod(batch), *rest))
+    flags = a.flags
+    return a if flags.c_contiguous and flags.writeable else np.array(a, order="C")
 
 
-def _weights(params: LSTMParams) -> np.ndarray:
-    """The gates' weights of (h, x, 1), each gate's as one row: (4n, n + m + 1)."""
-    return np.concatenate([params.W_h, params.W_x, params.b[None, :]]).T
-
-
-def _halved(W: np.ndarray) -> np.ndarray:
-    """Halve the rows of the logistic gates: σ(z) = ½ tanh(z/2) + ½."""
-    n = W.shape[0] // 4
-    W = np.array(W, order="C")
-    W[: 2 * n] *= W.dtype.type(0.5)
-    W[3 * n :] *= W.dtype.type(0.5)
-    return W
+def _weights(params: LSTMParams) -> tuple[Any, ...]:
+    """W_x, W_h, b, w_o as the kernels take them."""
+    return tuple(
+        a if a.flags.c_contiguous and a.flags.writeable else np.array(a, order="C")
+        for a in params[:4]
+    )
 
 
 def _preprocess(cell: Cell) -> tuple[float, bool] | None:
@@ -44,6 +51,54 @@ def _preprocess(cell: Cell) -> tuple[float, bool] | None:
     if type(cell.preprocess) is LogSign:
         return float(cell.preprocess.p), True
     return (0.0, False) if type(cell.preprocess) is Identity else None
+
+
+def _piece(n: int, m: int) -> int:
+    """Coordinates of a piece, by sizes alone."""
+    most = lstm_cpu.ONE_THREAD // (4 * n * (n + m + 1)) // 16 * 16
+    return lstm_cpu.PIECE * min(lstm_cpu.BLOCK, max(16, most))
+
+
+_ready: set[tuple[str, str]] = set()  # kernels that have run, by name and dtype
+_said: set[str] = set()  # dtypes whose compilation was announced
+
+
+def _run(kernel: Any, dtype: np.dtype, pieces: int, coordinates: int, *arguments: Any) -> None:
+    """Run a kernel on all pieces; say so if it has to be compiled first."""
+
+    def work(first: int, last: int) -> None:
+        kernel(first, last, *arguments)
+
+    def everywhere() -> None:
+        share_out(pieces, work, threads() if coordinates >= FEW else 1)
+
+    known = (kernel.__name__, dtype.char)
+    if known in _ready:
+        everywhere()
+        return
+    _aloud(everywhere, dtype)
+    _ready.add(known)
+
+
+def _aloud(run: Callable[[], None], dtype: np.dtype) -> None:
+    """Explain, once a dtype, a wait that is long enough to wonder about."""
+
+    def explain() -> None:
+        if dtype.name not in _said:
+            _said.add(dtype.name)
+            print(
+                f"compiling the fused kernels for {dtype.name}, once (about 20 s) ...",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    timer = threading.Timer(PATIENCE, explain)
+    timer.daemon = True
+    timer.start()
+    try:
+        run()
+    finally:
+        timer.cancel()
 
 
 def step(
@@ -56,11 +111,15 @@ def step(
     W, w_o = _halved(_weights(params)), rows(params.w_o, 1)[0]
     h, c = (rows(a.mT, 2) for a in state)
     flat_g = rows(g, 1)
+    real, (h, c), flat_g = g.dtype.type, (_rows(a.mT, 2) for a in state), _rows(g, 1)
     delta, h_new, c_new = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)
-    scale = g.dtype.type(cell.output_scale)
-    lstm_cpu.step_tasks(
-        W, w_o, g.dtype.type(params.b_o), flat_g, h, c, *kind, scale, delta, h_new, c_new
-    )
+    size = _piece(params.n, params.m)
+    pieces = flat_g.shape[0] * -(-flat_g.shape[1] // size)
+    _run(
+        lstm_cpu.step_pieces, g.dtype, pieces, g.size,
+        size, *_weights(params), real(params.b_o), flat_g, h, c, *kind, real(cell.output_scale),
+        delta, h_new, c_new,
+    )  # fmt: skip
     shape = (*g.shape[:-1], *h.shape[-2:])
     return delta.reshape(g.shape), LSTMState(h_new.reshape(shape).mT, c_new.reshape(shape).mT)
 
@@ -85,21 +144,66 @@ def vjp(
     weights, w_o = _weights(params), rows(params.w_o, 1)[0]
     W, W_hx = _halved(weights), np.ascontiguousarray(weights.T[:-1])
     W_bar, w_o_bar = np.zeros((tasks, 4 * n, n + m + 1), g.dtype), np.zeros((tasks, n), g.dtype)
+    h, c, h_bar, c_bar = (_rows(a.mT, 2) for a in (*state, *state_bar))
+    flat_g, flat_bar = _rows(g, 1), _rows(delta_bar, 1)
+    (tasks, d), n, m = flat_g.shape, params.n, params.m
+    size = _piece(n, m)
+    each = -(-d // size)
+    W_bar = np.empty((tasks * each, 4 * n, n + m + 1), g.dtype)
+    w_o_bar = np.empty((tasks * each, n), g.dtype)
     g_bar, h_old, c_old = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)
-    lstm_cpu.vjp_tasks(
-        W, W_hx, w_o, flat_g, h, c, *kind, y_bar, h_bar, c_bar,
+    scale = g.dtype.type(cell.output_scale)
+    _run(
+        lstm_cpu.vjp_pieces, g.dtype, tasks * each, g.size,
+        size, *_weights(params), flat_g, h, c, *kind, scale, flat_bar, h_bar, c_bar,
         W_bar, w_o_bar, g_bar, h_old, c_old,
     )  # fmt: skip
-    batch = g.shape[:-1]
-    by_input = W_bar.mT  # (tasks, n + m + 1, 4n)
-    parts = by_input[:, n:-1], by_input[:, :n], by_input[:, -1], w_o_bar, y_bar.sum(axis=-1)
-    grads = (a.reshape((*batch, *a.shape[1:])) for a in parts)
-    shape = (*batch, *h.shape[-2:])
-    return (
-        LSTMParams(*grads),
-        g_bar.reshape(g.shape),
-        LSTMState(h_old.reshape(shape).mT, c_old.reshape(shape).mT),
+    batch, shape = g.shape[:-1], (*g.shape[:-1], *h.shape[-2:])
+    by_input = _sums(W_bar, (*batch, each)).mT  # (..., n + m + 1, 4n)
+    grads = LSTMParams(
+        W_x=by_input[..., n:-1, :],
+        W_h=by_input[..., :n, :],
+        b=by_input[..., -1, :],
+        w_o=_sums(w_o_bar, (*batch, each)),
+        b_o=(scale * delta_bar).sum(axis=-1),
     )
+    old = LSTMState(h_old.reshape(shape).mT, c_old.reshape(shape).mT)
+    return grads, g_bar.reshape(g.shape), old
 
 
-OPS = Ops(step, vjp, REFERENCE.forward_update)
+def _sums(parts: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
+    """Add up the pieces of each task."""
+    a = parts.reshape((*batch, *parts.shape[1:]))
+    axis = len(batch) - 1
+    return a.sum(axis=axis) if batch[-1] > 1 else a[(slice(None),) * axis + (0,)]
+
+
+def forward_update(
+    params: LSTMParams,
+    cell: Cell,
+    g: np.ndarray,
+    state: LSTMState,
+    G: np.ndarray,
+    G_dot: np.ndarray,
+    H: np.ndarray,
+    columns: Columns,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fused twin of :func:`lft_ref.ops.forward_update`."""
+    P = columns.width(params.n)
+    if H.shape[-1] != P or not G.shape == G_dot.shape == (*g.shape, P):
+        return REFERENCE.forward_update(params, cell, g, state, G, G_dot, H, columns)
+    x = np.array(cell.preprocess.features(g), g.dtype).reshape((g.size, params.m))
+    slope = np.array(cell.preprocess.derivative(g), g.dtype).reshape((g.size, params.m))
+    h, c = (np.array(a, order="C").reshape((g.size, params.n)) for a in state)
+    before = _rows(G, 1), _rows(G_dot, 1), _rows(H, 2)
+    after = np.empty_like(before[0]), np.empty_like(before[2])
+    _run(
+        forward_cpu.forward_pieces, g.dtype, g.size, g.size * P,
+        *_weights(params), x, slope, h, c, g.dtype.type(cell.output_scale), *before, *after,
+        columns.first, columns.last, columns.output,
+    )  # fmt: skip
+    return after[0].reshape(G.shape), after[1].reshape(H.shape)
+
+
+OPS = Ops(step, vjp, forward_update)
+"""Fused twins of the functions in ``lft_ref.ops``."""

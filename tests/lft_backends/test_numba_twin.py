@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
 import lft_ref
-from lft_ref import Cell, Identity, LogSign, LSTMParams, LSTMState
+from lft_ref import REFERENCE, Cell, Identity, LogSign, LSTMParams, LSTMState
+from lft_ref.params import all_columns, column_blocks
 
 pytest.importorskip("numba", reason="the extra 'fast' is not installed")
 
 from lft_backends import numba_backend
-from lft_backends.kernels import elementary, lstm_cpu
+from lft_backends.kernels import elementary, forward_cpu, lstm_cpu
 
 # Bounds in units of eps: states and cotangents by the largest entry, sums over d coordinates by the
 # sum of absolute values, which is what rounding is proportional to.
@@ -149,18 +152,19 @@ def test_the_same_input_twice_gives_the_same_bits_and_read_only_input_is_fine():
         np.testing.assert_array_equal(a, b)
 
 
-def _interpreted():
+def _interpreted(kernels=lstm_cpu, edit=lambda source: source):
     """The kernels' source as plain Python: a second copy of the module, with njit doing nothing."""
-    import importlib.util
+    import types
+    from pathlib import Path
 
     import numba
 
-    spec = importlib.util.spec_from_file_location("lstm_cpu_interpreted", lstm_cpu.__file__)
-    module = importlib.util.module_from_spec(spec)
+    source = edit(Path(kernels.__file__).read_text(encoding="utf-8"))
+    module = types.ModuleType(f"{kernels.__name__}_interpreted")
     compiled = numba.njit
     numba.njit = lambda **_: lambda function: function
     try:
-        spec.loader.exec_module(module)
+        exec(compile(source, kernels.__file__, "exec"), module.__dict__)  # noqa: S102
     finally:
         numba.njit = compiled
     return module
@@ -183,3 +187,110 @@ def test_kernels_mean_the_same_compiled_and_interpreted(monkeypatch, dtype, prep
     np.testing.assert_allclose(interpreted_vjp[1], compiled_vjp[1], **bound)
     for a, b in zip(interpreted_vjp[0], compiled_vjp[0], strict=True):
         np.testing.assert_allclose(a, b, **bound)
+
+
+def _forward_inputs(dtype, preprocess, batch, d, n, columns, seed=0):
+    params, g, state, *_ = _inputs(dtype, preprocess, batch, d, n, seed)
+    rng, P = np.random.default_rng(seed + 1), columns.width(n)
+    G, G_dot = (rng.normal(size=(*batch, d, P)).astype(dtype) for _ in "GD")
+    H = rng.normal(size=(*batch, d, 2 * n, P)).astype(dtype)
+    return params, g, state, G, G_dot, H
+
+
+def _exact_forward(preprocess, inputs, columns):
+    params, g, state, G, G_dot, H = inputs
+    wide = LSTMParams(*(np.asarray(a, "f8") for a in params))
+    state = LSTMState(*(a.astype("f8") for a in state))
+    arrays = (a.astype("f8") for a in (G, G_dot, H))
+    return REFERENCE.forward_update(wide, Cell(preprocess), g.astype("f8"), state, *arrays, columns)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    "preprocess", [LogSign(), Identity(), Doubled()], ids=["log_sign", "identity", "own"]
+)
+@pytest.mark.parametrize(("batch", "d", "n"), [((), 7, 10), ((3,), 5, 4), ((2, 1), 3, 1)])
+def test_forward_update_equals_the_reference(dtype, preprocess, batch, d, n):
+    blocks = [all_columns(preprocess.m, n), *column_blocks(preprocess.m, n, 2)]
+    for columns in blocks:
+        inputs = _forward_inputs(dtype, preprocess, batch, d, n, columns)
+        exact = _exact_forward(preprocess, inputs, columns)
+        found = numba_backend.forward_update(*inputs[:1], Cell(preprocess), *inputs[1:], columns)
+        for mine, expected in zip(found, exact, strict=True):
+            assert mine.dtype == dtype
+            assert mine.shape == expected.shape
+            _close(mine, expected, STATE_EPS * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("u * i * (1 - i)", "u * i"),
+        ("slopes[1] = c *", "slopes[1] = u *"),
+        ("slopes[5] = f", "slopes[5] = i"),
+        ("W_h[w, 2 * n + v]", "W_h[v, 2 * n + w]"),
+        ("+ q[v, 4] * z_g[3 * n + v]", ""),
+        ("row[k] += factor * G_dot[j, k]", "row[k] -= factor * G_dot[j, k]"),
+        ("inputs[first:last]", "inputs[: last - first]"),
+        ("H[v, column + 3 * n] += q[v, 4] * x", "H[v, column + 3 * n] += q[v, 3] * x"),
+        ("change[P - n - 1 + v] += q[v, 6]", "change[P - n - 1 + v] += h[j, v]"),
+        ("G[j, k] - scale * change[k]", "G[j, k] - change[k]"),
+    ],
+)
+def test_a_mistake_planted_in_the_forward_kernel_is_caught(monkeypatch, right, wrong):
+    n, caught = 3, False
+
+    def plant(source):
+        assert source.count(right) == 1
+        return source.replace(right, wrong)
+
+    for planted, edit in ((False, lambda source: source), (True, plant)):
+        monkeypatch.setattr(numba_backend, "forward_cpu", _interpreted(forward_cpu, edit))
+        caught = False
+        for columns in column_blocks(2, n, 4):
+            inputs = _forward_inputs("float64", LogSign(), (), 6, n, columns)
+            found = numba_backend.forward_update(*inputs[:1], Cell(), *inputs[1:], columns)
+            for mine, expected in zip(
+                found, _exact_forward(LogSign(), inputs, columns), strict=True
+            ):
+                far = np.max(np.abs(mine - expected)) / np.max(np.abs(expected))
+                caught |= far > STATE_EPS * np.finfo("f8").eps
+        assert caught == planted
+
+
+def test_forward_update_leaves_what_does_not_fit_to_the_reference():
+    columns = all_columns(1, 3)
+    params, g, state, G, G_dot, H = _forward_inputs("float64", Identity(), (2,), 4, 3, columns)
+    arguments = params, Cell(Identity()), g, state, G, G_dot[:1], H, columns
+    for found, expected in zip(
+        numba_backend.forward_update(*arguments),
+        REFERENCE.forward_update(*arguments),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("batch", "d"), [((), 5000), ((3,), 700)])
+def test_no_bit_depends_on_the_number_of_threads(monkeypatch, batch, d):
+    monkeypatch.setattr(numba_backend, "FEW", 0)
+    inputs = _inputs("float32", LogSign(), batch, d, 10)
+    results = []
+    for count in (1, 2, 3):
+        monkeypatch.setattr(numba_backend, "threads", lambda count=count: count)
+        params, g, state, delta_bar, state_bar = inputs
+        delta, new = numba_backend.step(params, Cell(), g, state)
+        grads, *old = numba_backend.vjp(params, Cell(), g, state, delta_bar, state_bar)
+        results.append([delta, *new, *grads, old[0], *old[1]])
+    for other in results[1:]:
+        for found, expected in zip(other, results[0], strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_long_wait_is_explained_once_and_a_short_one_not_at_all(monkeypatch, capsys):
+    monkeypatch.setattr(numba_backend, "PATIENCE", 0.05)
+    monkeypatch.setattr(numba_backend, "_said", set())
+    numba_backend._aloud(lambda: None, np.dtype("f4"))
+    assert capsys.readouterr().err == ""
+    for _ in range(2):
+        numba_backend._aloud(lambda: time.sleep(0.5), np.dtype("f4"))
+    assert capsys.readouterr().err.count("compiling the fused kernels for float32, once") == 1

@@ -78,4 +78,5 @@ def _ratio(row: Row) -> float:
 
 def _bar(what: str, wanted: float, fastest: Row) -> Bar:
     found = _ratio(fastest)
-    return Bar(what, f"≥ {wanted:g} times as fast", f"{found:.2f} ({fastest.name})", found >= wanted)
+    text = f"{found:.2f} ({fastest.name})"
+    return Bar(what, f"≥ {wanted:g} times as fast", text, found >= wanted)

@@ -20,7 +20,7 @@ SIZES = {
     "tasks": (4, 8, 16, 32, 64),
 }
 MAKE: dict[str, Callable[[int], Problem]] = {
-    "d": lambda d: quadratic(d),
+    "d": quadratic,
     "K": lambda K: quadratic(8192, K=K),
     "n": lambda n: quadratic(8192, n=n),
     "tasks": lambda tasks: quadratic(2048, tasks=tasks),

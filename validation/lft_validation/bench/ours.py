@@ -76,9 +76,7 @@ def contestant(name: str, problem: Problem, backend: Backend, measure: str) -> C
         return Result(0.0, moved - np.asarray(flatten(problem.params)))
 
     run: Any = training if measure == "training" else gradient
-    return Contestant(
-        name, OURS, run, read_training if measure == "training" else read_gradient
-    )
+    return Contestant(name, OURS, run, read_training if measure == "training" else read_gradient)
 
 
 def expected(problem: Problem, measure: str) -> Result:

@@ -1,7 +1,8 @@
 """JAX's contestants: the paper's unroll written anew, differentiated and compiled by JAX.
 
-Nothing of ``lft_ref`` computes here; its layers are read as descriptions of a network only. The cell
-comes in two layouts: (d, n), as most people write it, and (n, d), whose long rows suit compilers.
+Nothing of ``lft_ref`` computes here; its layers are read as descriptions of a network only. The
+cell comes in two layouts: (d, n), as most people write it, and (n, d), whose long rows suit
+compilers.
 """
 
 from __future__ import annotations

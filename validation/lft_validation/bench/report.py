@@ -65,7 +65,10 @@ def draw(bench: Bench, path: Path) -> Path:
 def _panel(panel: Any, case: CaseResult) -> None:
     rows = [row for row in case.rows if row.ns is not None][::-1]
     for place, row in enumerate(rows):
-        assert row.ns is not None and row.median and row.low is not None and row.high is not None
+        assert row.ns is not None
+        assert row.median
+        assert row.low is not None
+        assert row.high is not None
         scale = row.ns / row.median
         spread = [[row.ns - row.low * scale], [row.high * scale - row.ns]]
         panel.barh(

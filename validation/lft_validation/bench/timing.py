@@ -1,5 +1,6 @@
-"""Interleaved timing: every round runs each contestant once, so that what else the machine does
-falls on all of them alike.
+"""Interleaved timing: every round runs each contestant once.
+
+So what else the machine does falls on all of them alike, and ratios stay honest.
 """
 
 from __future__ import annotations
@@ -32,9 +33,7 @@ class Times(NamedTuple):
         return float(low), float(high)
 
 
-def interleave(
-    runs: Sequence[Callable[[], object]], seconds: float, repeats: int
-) -> list[Times]:
+def interleave(runs: Sequence[Callable[[], object]], seconds: float, repeats: int) -> list[Times]:
     """Time all ``runs`` in rounds, each round beginning with another one.
 
     Stops after ``repeats`` rounds, or after so many ``seconds`` and at least three rounds.
@@ -54,7 +53,7 @@ def interleave(
 
 
 def once(run: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of one call, by the wall clock and of the processor; no garbage is collected in it."""
+    """Seconds of one call, by the wall clock and of the processor; no garbage collection in it."""
     gc.collect()
     gc.disable()
     try:

@@ -41,9 +41,9 @@ def command(
 ) -> None:  # fmt: skip
     """Time the same unroll by lft_ref, JAX and PyTorch, interleaved in one process.
 
-    Value and meta-gradient of K unrolled steps, second-order term kept. A contestant is compared with
-    the float64 reference first; only what is right is timed. Exit codes: 0 done, 1 a contestant was
-    wrong, 2 wrong usage.
+    Value and meta-gradient of K unrolled steps, second-order term kept. A contestant is compared
+    with the float64 reference first; only what is right is timed. Exit codes: 0 done, 1 a
+    contestant was wrong, 2 wrong usage.
     """
     _check(settings, d, threads, figure)
     chosen = _threads(threads)
