@@ -59,25 +59,20 @@ def _piece(n: int, m: int) -> int:
     return lstm_cpu.PIECE * min(lstm_cpu.BLOCK, max(16, most))
 
 
-_ready: set[tuple[str, str]] = set()  # kernels that have run, by name and dtype
+_ready: set[tuple[Any, np.dtype]] = set()  # kernels that have run
 _said: set[str] = set()  # dtypes whose compilation was announced
 
 
 def _run(kernel: Any, dtype: np.dtype, pieces: int, coordinates: int, *arguments: Any) -> None:
     """Run a kernel on all pieces; say so if it has to be compiled first."""
-
-    def work(first: int, last: int) -> None:
-        kernel(first, last, *arguments)
-
-    def everywhere() -> None:
-        share_out(pieces, work, threads() if coordinates >= FEW else 1)
-
-    known = (kernel.__name__, dtype.char)
-    if known in _ready:
-        everywhere()
-        return
-    _aloud(everywhere, dtype)
-    _ready.add(known)
+    if (kernel, dtype) not in _ready:
+        _aloud(lambda: kernel(0, 0, *arguments), dtype)
+        _ready.add((kernel, dtype))
+    count = threads() if coordinates >= FEW else 1
+    if count == 1:
+        kernel(0, pieces, *arguments)
+    else:
+        share_out(pieces, lambda first, last: kernel(first, last, *arguments), count)
 
 
 def _aloud(run: Callable[[], None], dtype: np.dtype) -> None:

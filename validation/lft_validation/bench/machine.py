@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import lft_ref
+from lft_backends.threads import VARIABLES
 from lft_validation.resources import cores
 
 PACKAGES = ("numpy", "numba", "scipy", "jax", "jaxlib", "torch", "cupy-cuda12x", "cupy-cuda13x")
@@ -94,11 +95,13 @@ def at_most(threads: int) -> Iterator[None]:
     """Give this process so many cores, and every library as many threads.
 
     Binding the process to cores is the one limit that all libraries know; where the system has no
-    such thing, JAX takes what it wants.
+    such thing, JAX takes what it wants. PyTorch reads the environment when it is loaded.
     """
     import scipy.linalg  # noqa: F401 - loads the BLAS that Numba uses, to be limited as well
     from threadpoolctl import threadpool_limits
 
+    names = {name: os.environ.get(name) for name in VARIABLES}
+    os.environ.update(dict.fromkeys(names, str(threads)))
     before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     if before is not None:
         os.sched_setaffinity(0, sorted(before)[:threads])
@@ -108,3 +111,7 @@ def at_most(threads: int) -> Iterator[None]:
     finally:
         if before is not None:
             os.sched_setaffinity(0, before)
+        for name, value in names.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value

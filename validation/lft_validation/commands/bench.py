@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from lft_validation.errors import CheckFailed, UserError
 
 CASES = ("quadratic", "sine", "attack", "training", "forward", "growth", "memory", "startup")
 POSITIVE = ("steps", "tasks", "seconds", "repeats")
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 @click.command()
@@ -47,8 +45,6 @@ def command(
     """
     _check(settings, d, threads, figure)
     chosen = _threads(threads)
-    for name in THREADS:  # read by the libraries when they are loaded
-        os.environ[name] = str(chosen)
     from lft_validation.bench.bars import bars
     from lft_validation.bench.cases import TIMED, Options
     from lft_validation.bench.report import as_json, draw
