@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
+import jax as typed_jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,6 +19,7 @@ from lft_ref import Activation, Conv2d, Dense, Flatten, Network, Pool2d, flatten
 from lft_validation.bench.contestant import Contestant, Field, Result
 from lft_validation.bench.problems import Problem
 
+jax: Any = typed_jax  # only parts of it have types
 P_LOG, OUTPUT_SCALE = 10.0, 0.1
 LEARNING_RATE, CLIP, TRAINING_STEPS = 1e-3, 1.0, 200
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8

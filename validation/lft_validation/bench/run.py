@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lft_validation.bench import cases, compare
+from lft_validation.bench import cases, compare, ours
 from lft_validation.bench.cases import Case, Options
 from lft_validation.bench.contestant import FUSED, Contestant, Missing
 from lft_validation.bench.growth import SIZES, Growth, growth
@@ -105,7 +105,7 @@ def run_case(
     say(f"{case.title}, {dtype}: timing")
     unit = problem.coordinate_steps
     if case.measure == "training":
-        unit = unit // len(problem.weights) * cases.ours.TRAINING_STEPS
+        unit = unit // len(problem.weights) * ours.TRAINING_STEPS
     base, rounds, rows = _timed(entries, rows, unit, options)
     floor = floor_seconds(found, 2, problem.params.n, np.dtype(dtype).itemsize)
     return CaseResult(

@@ -50,11 +50,12 @@ def command(
     from lft_validation.bench.report import as_json, draw
     from lft_validation.bench.run import run
 
-    given = {name: value for name, value in settings.items() if value is not None}
+    given: dict[str, Any] = {name: v for name, v in settings.items() if v is not None}
+    given |= {name: value for name, value in (("cases", cases), ("d", d)) if value}
     options = Options(
         dtypes=("float32", "float64") if dtype == "both" else (dtype,),
         peers=_peers(peers), threads=chosen,
-        **({"cases": cases} if cases else {}), **({"d": d} if d else {}), **given,
+        **given,
     )  # fmt: skip
     if "source" not in given and not {"attack", "training"}.isdisjoint(options.cases):
         options = _with_images(options)
