@@ -26,11 +26,6 @@ PATIENCE = 1.0  # seconds; kernels from the disk's cache are there sooner
 
 def rows(a: np.ndarray, rank: int) -> np.ndarray:
     """Collapse the batch axes into one; contiguous and writeable, as kernels are compiled for."""
-    if a.ndim == rank + 1 and a.flags.c_contiguous and a.flags.writeable:
-        return a
-    batch, rest = a.shape[: a.ndim - rank], a.shape[a.ndim - rank :]
-    flat = np.ascontiguousarray(a).reshape((math.prod(batch), *rest))
-    return flat if flat.flags.writeable else flat.copy()
     if a.ndim != rank + 1:
         batch, rest = a.shape[: a.ndim - rank], a.shape[a.ndim - rank :]
         a = a.reshape((math.prod(batch), *rest))
@@ -103,10 +98,7 @@ def step(
     kind = _preprocess(cell)
     if kind is None:
         return REFERENCE.step(params, cell, g, state)
-    W, w_o = _halved(_weights(params)), rows(params.w_o, 1)[0]
-    h, c = (rows(a.mT, 2) for a in state)
-    flat_g = rows(g, 1)
-    real, (h, c), flat_g = g.dtype.type, (_rows(a.mT, 2) for a in state), _rows(g, 1)
+    real, (h, c), flat_g = g.dtype.type, (rows(a.mT, 2) for a in state), rows(g, 1)
     delta, h_new, c_new = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)
     size = _piece(params.n, params.m)
     pieces = flat_g.shape[0] * -(-flat_g.shape[1] // size)
@@ -131,16 +123,8 @@ def vjp(
     kind = _preprocess(cell)
     if kind is None:
         return REFERENCE.vjp(params, cell, g, state, delta_bar, state_bar)
-    h, c = (rows(a.mT, 2) for a in state)
-    h_bar, c_bar = (rows(a.mT, 2) for a in state_bar)
-    flat_g = rows(g, 1)
-    y_bar = rows(g.dtype.type(cell.output_scale) * delta_bar, 1)
-    tasks, n, m = h.shape[0], params.n, params.m
-    weights, w_o = _weights(params), rows(params.w_o, 1)[0]
-    W, W_hx = _halved(weights), np.ascontiguousarray(weights.T[:-1])
-    W_bar, w_o_bar = np.zeros((tasks, 4 * n, n + m + 1), g.dtype), np.zeros((tasks, n), g.dtype)
-    h, c, h_bar, c_bar = (_rows(a.mT, 2) for a in (*state, *state_bar))
-    flat_g, flat_bar = _rows(g, 1), _rows(delta_bar, 1)
+    h, c, h_bar, c_bar = (rows(a.mT, 2) for a in (*state, *state_bar))
+    flat_g, flat_bar = rows(g, 1), rows(delta_bar, 1)
     (tasks, d), n, m = flat_g.shape, params.n, params.m
     size = _piece(n, m)
     each = -(-d // size)
@@ -190,7 +174,7 @@ def forward_update(
     x = np.array(cell.preprocess.features(g), g.dtype).reshape((g.size, params.m))
     slope = np.array(cell.preprocess.derivative(g), g.dtype).reshape((g.size, params.m))
     h, c = (np.array(a, order="C").reshape((g.size, params.n)) for a in state)
-    before = _rows(G, 1), _rows(G_dot, 1), _rows(H, 2)
+    before = rows(G, 1), rows(G_dot, 1), rows(H, 2)
     after = np.empty_like(before[0]), np.empty_like(before[2])
     _run(
         forward_cpu.forward_pieces, g.dtype, g.size, g.size * P,
