@@ -19,12 +19,13 @@ from lft_ref import (
     sum_over_tasks,
     train_on,
 )
+from lft_ref.meta import Engine
 from lft_validation.bench.contestant import FUSED, OURS, PLAIN, Contestant, Field, Missing, Result
 from lft_validation.bench.problems import Problem, send
 
 TRAINING_STEPS = 200
 LEARNING_RATE, CLIP = 1e-3, 1.0  # of Adam on Φ, as in Table 1
-ENGINES = {"adjoint": adjoint, "forward": forward_mode}
+ENGINES: dict[str, Engine] = {"adjoint": adjoint, "forward": forward_mode}
 NAMES = {"numpy": PLAIN, "numba": FUSED, "cupy": f"{OURS}, CuPy"}
 
 
