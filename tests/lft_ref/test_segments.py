@@ -31,7 +31,7 @@ from lft_ref import (
     train_on,
     weights_every_step,
 )
-from tests.helpers import OBJECTIVES, examples, random_case, settings_of_cases
+from tests.helpers import OBJECTIVES, assert_close, examples, random_case, settings_of_cases
 from tests.libraries import Library
 
 
@@ -82,7 +82,7 @@ def test_segments_on_every_array_library(xp: Library):
     params, tuner, task, weights, state_0, _ = case
     task = task._replace(**{name: xp.put(getattr(task, name)) for name in task._fields[1:]})
     got = xp.get(adjoint(xp.put(params), tuner, task, weights, xp.put(state_0), segment=2))
-    np.testing.assert_allclose(flatten(got.grad), flatten(want.grad), rtol=1e-12)
+    assert_close(flatten(got.grad), flatten(want.grad), 1e-12)
 
 
 def test_meta_training_in_segments_is_the_same():

@@ -148,7 +148,7 @@ def test_the_command_takes_a_fine_tuner_from_a_file_and_writes_json(finished):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--phi", "best"], "--phi must be a file or one of random, half-trained, trained, sine"),
+        (["--phi", "best"], "--phi must be a file or one of random, half-trained, trained, digits"),
         (["--train-sizes", "1,x"], "--train-sizes must be numbers such as 1,8,64, found '1,x'"),
         (["--family", "cats"], "unknown 'cats'"),
         (["--seed", "-1"], "seeds must be distinct whole numbers"),

@@ -123,7 +123,9 @@ def new_state(a_i, a_f, u, a_o, c, c_new, tanh_c, h_new, scratch):
         h_new[j] = (half * a_o[j] + half) * tanh_c[j]
 
 
-@njit(**INNER)
+# Compiled into its callers: else the process that compiles runs another copy of this function than
+# those that load kernels from the disk's cache, and its sums are contracted otherwise.
+@njit(**INNER, forceinline=True)
 def unit_vjp(a_i, a_f, u, a_o, tanh_c, c, y_bar, w, h_bar, c_bar):
     """One unit: overwrite its gates' rows with z̄, and c_bar with the cotangent of the old c."""
     half, quarter, one = c.dtype.type(0.5), c.dtype.type(0.25), c.dtype.type(1.0)

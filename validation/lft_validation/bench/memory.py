@@ -20,7 +20,8 @@ from lft_validation.bench.problems import Problem, quadratic, send
 
 LENGTHS = (64, 128, 256, 512, 1024)
 FORWARD, ADJOINT, RECOMPUTING = "forward mode", "adjoint", "adjoint, recomputing"
-D = {FORWARD: 4, ADJOINT: 64, RECOMPUTING: 64}
+# In forward mode large enough for the arrays to hide what Python itself allocates, some 20 kB.
+D = {FORWARD: 16, ADJOINT: 64, RECOMPUTING: 64}
 
 
 class Memory(NamedTuple):

@@ -94,7 +94,8 @@ def network_names(network: Optimizee) -> tuple[str, ...]:
     """Name the coordinates of a network's θ: W1[0, 2], b1[0], …; K1[0, 0, 2, 1] of a convolution.
 
     Example:
-        >>> network_names(Network((Dense(1, 2),)))
+        >>> from lft_ref import mlp
+        >>> network_names(mlp((1, 2)))
         ('W1[0, 0]', 'W1[0, 1]', 'b1[0]', 'b1[1]')
     """
     weighted = [layer for layer in network.layers if layer.size]

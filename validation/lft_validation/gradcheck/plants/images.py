@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lft_ref import AttackLoss, Conv2d, Network, NetworkLoss, Pool2d
+from lft_ref.layers import bare
 from lft_validation.gradcheck.builtin import Setting
 from lft_validation.gradcheck.plants.plant import Change, Plant, with_task
 from lft_validation.gradcheck.problem import Problem
@@ -59,14 +60,14 @@ class CotangentToAll(Pool2d):
     """Every entry of a window gets a share, as if the mean had been taken."""
 
     def x_bar(self, p: Any, x: Any, y_bar: Any) -> Any:  # noqa: D102
-        return Pool2d("average", self.window).x_bar(p, x, y_bar)
+        return Pool2d("average", self.window).x_bar(p, bare(x), y_bar)
 
 
 class LargestByAbsoluteValue(Pool2d):
     """The entry of the largest absolute value gets the cotangent of a maximum."""
 
     def x_bar(self, p: Any, x: Any, y_bar: Any) -> Any:  # noqa: D102
-        return super().x_bar(p, np.abs(x) if self.kind == "max" else x, y_bar)
+        return super().x_bar(p, np.abs(bare(x)) if self.kind == "max" else x, y_bar)
 
 
 class SumForMean(Pool2d):
