@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lft_ref import LSTMState, flatten
+from lft_ref import Activation, CrossEntropy, LSTMState, cnn, flatten, mnist_mlp
 from lft_validation.autodiff_oracle import oracle, oracle_GH, oracle_maml
 from lft_validation.gradcheck.builtin import Setting, build, settings
 from lft_validation.gradcheck.check import check
@@ -57,7 +57,7 @@ def test_both_traces_hold_the_same_terms():
 
 
 def test_every_combination_is_checked_by_the_command():
-    assert len(set(settings())) == len(settings()) == 8 * 2 * 2 * 2
+    assert len(set(settings())) == len(settings()) == 10 * 2 * 2 * 2
 
 
 def test_entries_have_names_that_say_what_they_do():
@@ -189,3 +189,15 @@ def test_coordinates_of_images_and_convolutions_have_names():
     assert lenet.coordinates[:1] + lenet.coordinates[8:10] == ("K1[0, 0, 0, 0]", "b1[0]", "b1[1]")
     assert lenet.coordinates[-1] == "b3[2]"
     assert len(lenet.coordinates) == lenet.d == 37
+
+
+def test_the_networks_of_few_shot_tasks_are_built_in_as_they_are_trained():
+    network, mlp_ = (build(SMALL._replace(task=f"fewshot-{kind}"), 0, 0) for kind in ("cnn", "mlp"))
+    assert network.task.objective.network == cnn((1, 4, 4), 2, 2, 3)
+    assert mlp_.task.objective.network == mnist_mlp(3, (1, 3, 2), (4, 3))
+    assert [len(p.coordinates) for p in (network, mlp_)] == [network.d, mlp_.d] == [67, 55]
+    assert mlp_.coordinates[:1] + mlp_.coordinates[24:25] == ("W1[0, 0]", "b1[0]")
+    for problem in (network, mlp_):  # few-shot tasks are judged by the mean, of relu networks
+        assert problem.task.objective.loss == CrossEntropy("mean")
+        assert {layer.kind for layer in problem.task.objective.network.layers
+                if isinstance(layer, Activation)} == {"relu"}  # fmt: skip

@@ -38,8 +38,9 @@ def command(task: str | None, plant: str | None, candidate: str | None, **option
     """Check a meta-gradient term by term and step by step.
 
     TASK is a built-in task (quadratic, sine-relu, sine-tanh, classes-tanh, lenet-relu, lenet-tanh,
-    attack-relu, attack-tanh), or your own as path/to/file.py:name or package.module:name; without
-    it all built-in tasks are checked. The first wrong term is named: later ones inherit its error.
+    attack-relu, attack-tanh, fewshot-cnn, fewshot-mlp), or your own as path/to/file.py:name or
+    package.module:name; without it all built-in tasks are checked. The first wrong term is named:
+    later ones inherit its error.
 
     TASK networks checks the derivatives of layers, of LeNet-5 and of the attack (12) on it, by the
     weights and by the input, at full size; without TASK this is done too.

@@ -1,4 +1,7 @@
-"""Built-in problems with images: a small LeNet-5, as what is fine-tuned and as what is attacked."""
+"""Built-in problems with images: small networks that are fine-tuned, and one that is attacked.
+
+LeNet-5 is both; the CNN and the MLP of few-shot classification (section 5) are fine-tuned.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,14 @@ from lft_ref import (
     NetworkLoss,
     Pool2d,
     Task,
+    cnn,
     mlp_from_draws,
+    mnist_mlp,
 )
 
-TASKS = ("lenet-tanh", "lenet-relu", "attack-tanh", "attack-relu")
+TASKS = ("lenet-tanh", "lenet-relu", "attack-tanh", "attack-relu", "fewshot-cnn", "fewshot-mlp")
 SHAPE = (1, 4, 4)
+OBLONG = (1, 3, 2)  # so that height and width cannot be mixed up
 CLASSES = 3
 KAPPA, L1 = 1.0, 0.05  # κ and λ of (12)
 BOX = (-0.5, 0.5)
@@ -38,12 +44,27 @@ def small_lenet(activation: str) -> Network:
     return Network((*first, *second, Flatten(), Dense(2, CLASSES)))
 
 
+def fewshot_network(kind: str) -> tuple[Network, tuple[int, int, int]]:
+    """Return the networks of few-shot tasks, as small as they can be, and the shape of an image.
+
+    Two convolutions (d = 67), or three dense layers (d = 55).
+    """
+    if kind == "cnn":
+        return cnn(SHAPE, blocks=2, filters=2, ways=CLASSES), SHAPE
+    return mnist_mlp(CLASSES, OBLONG, hidden=(4, 3)), OBLONG
+
+
 def image_task(name: str, rng: np.random.Generator) -> Task:
-    """Draw a task: ``lenet-…`` fine-tunes the weights, ``attack-…`` a perturbation, eq. (12).
+    """Draw a task: ``attack-…`` fine-tunes a perturbation, eq. (12), the others the weights.
 
     The attack on tanh sees images that are cut off at the ends of their box, that on ReLU does not.
     """
     what, activation = name.split("-")
+    if what == "fewshot":
+        network, shape = fewshot_network(activation)
+        weights = mlp_from_draws(network, rng.uniform(-1.0, 1.0, network.size))
+        train, val = (_images(rng, 3, shape) for _ in range(2))
+        return Task(NetworkLoss(network, CrossEntropy("mean")), train, val, weights)
     network = small_lenet(activation)
     weights = mlp_from_draws(network, rng.uniform(-1.0, 1.0, network.size))
     train, val = (_images(rng, 3) for _ in range(2))
@@ -54,5 +75,5 @@ def image_task(name: str, rng: np.random.Generator) -> Task:
     return Task(loss, train, val, rng.normal(0.0, 0.2, int(np.prod(SHAPE))))
 
 
-def _images(rng: np.random.Generator, number: int) -> Data:
-    return Data(rng.uniform(*BOX, (number, *SHAPE)), rng.integers(CLASSES, size=number))
+def _images(rng: np.random.Generator, number: int, shape: tuple[int, int, int] = SHAPE) -> Data:
+    return Data(rng.uniform(*BOX, (number, *shape)), rng.integers(CLASSES, size=number))
