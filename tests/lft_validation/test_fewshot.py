@@ -86,6 +86,7 @@ def test_the_output_fits_eighty_columns(finished):
     assert max(len(line) for line in finished[1].splitlines() if "runs" not in line) <= 80
 
 
+@pytest.mark.no_cover
 def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_path, monkeypatch):
     looks = 0
 
@@ -106,6 +107,7 @@ def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_p
     assert not list(out.glob("jobs/*/checkpoint.npz"))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("workers", ["2", "4"])
 def test_incongruous_meta_training_gives_the_same_bits_on_more_processes(
     finished, tmp_path, workers
@@ -116,6 +118,17 @@ def test_incongruous_meta_training_gives_the_same_bits_on_more_processes(
     for file in ("phi.npz", "learned.npz", "test-digits.npz", "test-digits-cnn2.npz"):
         one, other = (out / "jobs" / LEARNT / file for out in (finished[0], tmp_path / "r"))
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_meta_batch_has_the_same_bits_when_processes_share_it(tmp_path):
+    four = [*TINY, "--meta-tasks", "4", "--methods", "LFT,MAML,Adam"]
+    four += ["--set", "meta_batch=4", "--set", "chunk=1"]
+    alone, shared = (tmp_path / way / "r" for way in ("alone", "shared"))
+    assert lft("table2", *four, "--out", str(alone)).exit_code == 0
+    four[four.index("--workers") + 1] = "2"
+    assert lft("table2", *four, "--share", "tasks", "--out", str(shared)).exit_code == 0
+    for file in ("results.json", f"jobs/{LEARNT}/phi.npz"):
+        assert (shared / file).read_bytes() == (alone / file).read_bytes()
 
 
 def test_a_table_takes_over_the_trainings_of_the_runs_beside_it(finished, tmp_path, trained):
@@ -220,12 +233,14 @@ def test_a_run_that_does_not_fit_into_memory_says_so_before_it_starts(tmp_path, 
 
 
 def test_where_memory_is_short_the_unroll_is_computed_again_in_segments(monkeypatch):
-    config = make_config("table2", "paper", {"meta_batch": 40})
+    config = make_config("table2", "paper", {"meta_batch": 40, "chunk": 40})
     needed = {s: needs.memory_bytes(config, s) for s in (None, 12, 5)}
     assert needed[None] > needed[12] > needed[5]
     for segment, free in ((None, needed[None]), (12, needed[12])):
         monkeypatch.setattr("lft_validation.experiments.usable.free_memory", lambda f=free: 2 * f)
         assert needs.fitting_segment(config, 2) == segment
+    cut = dataclasses.replace(config, chunk=2)
+    assert needs.memory_bytes(cut) < needs.memory_bytes(config)
 
 
 def test_segments_change_no_bit_of_what_is_learned():
@@ -238,7 +253,7 @@ def test_segments_change_no_bit_of_what_is_learned():
 
 
 def test_the_memory_of_an_unroll_grows_with_its_length_the_batch_and_the_network():
-    small = {"maml_batch": 1, "meta_batch": 10}
+    small = {"maml_batch": 1, "meta_batch": 10, "chunk": 100}
     least = needs.memory_bytes(make_config("table2", "paper", small))
     for change in ({"unroll": 40}, {"filters": 64}, {"dtype": "float64"}, {"lstm_units": 40}):
         more = make_config("table2", "paper", small | change)

@@ -37,6 +37,10 @@ def setup_of(training: str = BOTH, **changes):
     return make_setup(config, training, 5, 0)
 
 
+def tasks_of(setup, method, batch):
+    return [group.task(*group.args) for group in meta_groups(setup, method, batch)]
+
+
 def test_a_source_has_its_own_network():
     config = make_config("table2", "paper", {})
     sizes = {s: make_network(config, s).size for s in ("mnist", "cifar10", "digits:cnn2")}
@@ -46,7 +50,7 @@ def test_a_source_has_its_own_network():
 
 def test_tasks_of_a_union_take_turns_between_networks_of_different_size():
     one = setup_of(meta_batch=1)
-    sizes = [[t.theta_0.shape for t in meta_groups(one, "LFT", batch)] for batch in range(3)]
+    sizes = [[t.theta_0.shape for t in tasks_of(one, "LFT", batch)] for batch in range(3)]
     mlp, cnn = (make_network(one.config, s).size for s in parts(BOTH))
     assert sizes == [[(1, mlp)], [(1, cnn)], [(1, mlp)]]
     assert mlp != cnn
@@ -55,7 +59,15 @@ def test_tasks_of_a_union_take_turns_between_networks_of_different_size():
 def test_a_meta_batch_of_a_union_has_a_group_for_each_network():
     two = setup_of(meta_batch=4)
     mlp, cnn = (make_network(two.config, s).size for s in parts(BOTH))
-    assert [t.theta_0.shape for t in meta_groups(two, "LFT", 0)] == [(2, mlp), (2, cnn)]
+    assert [t.theta_0.shape for t in tasks_of(two, "LFT", 0)] == [(2, mlp), (2, cnn)]
+
+
+def test_a_meta_batch_cut_into_parts_has_the_tasks_of_one_that_is_not():
+    whole, cut = (setup_of(meta_batch=4, meta_tasks=8, chunk=chunk) for chunk in (8, 1))
+    (mlps, cnns), parts_ = (tasks_of(setup, "LFT", 1) for setup in (whole, cut))
+    for tasks, two in ((mlps, parts_[:2]), (cnns, parts_[2:])):
+        np.testing.assert_array_equal(tasks.theta_0, np.concatenate([t.theta_0 for t in two]))
+        np.testing.assert_array_equal(tasks.val.x, np.concatenate([t.val.x for t in two]))
 
 
 @pytest.mark.parametrize("meta_batch", [1, 2])
@@ -73,7 +85,7 @@ def test_one_phi_is_trained_on_networks_of_different_size(meta_batch):
 
 def test_l2o_is_judged_on_what_it_is_fine_tuned_on():
     setup = setup_of("digits")
-    lft, l2o, only = (meta_groups(setup, m, 0)[0] for m in ("LFT", "L2O", "L2O-train"))
+    lft, l2o, only = (tasks_of(setup, m, 0)[0] for m in ("LFT", "L2O", "L2O-train"))
     assert [t.train.x.shape[1] for t in (lft, l2o, only)] == [10, 16, 10]
     assert [t.val.x.shape[1] for t in (lft, l2o, only)] == [6, 16, 10]
     np.testing.assert_array_equal(l2o.train.x, l2o.val.x)
@@ -82,7 +94,7 @@ def test_l2o_is_judged_on_what_it_is_fine_tuned_on():
 
 def test_a_task_met_again_has_its_data_and_another_start():
     setup = setup_of("digits", passes=2)
-    first, again = (meta_groups(setup, "LFT", batch)[0] for batch in (1, 5))
+    first, again = (tasks_of(setup, "LFT", batch)[0] for batch in (1, 5))
     np.testing.assert_array_equal(first.train.x, again.train.x)
     assert not np.array_equal(first.theta_0, again.theta_0)
 

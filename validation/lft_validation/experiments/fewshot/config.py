@@ -59,6 +59,7 @@ class Config:
     meta_tasks: int = 1000
     passes: int = 1  # over them
     meta_batch: int = 1
+    chunk: int = 8  # tasks of one source in a meta-batch unrolled at once, by one worker
     steps: int = 40
     unroll: int = 20  # K
     weighting: str = "every"  # w_k
@@ -186,8 +187,8 @@ PRESETS = {
 }
 
 POSITIVE = (
-    "query", "test_query", "filters", "meta_tasks", "passes", "meta_batch", "steps", "unroll",
-    "lstm_units", "p", "output_scale", "learning_rate", "clip_norm", "maml_batch",
+    "query", "test_query", "filters", "meta_tasks", "passes", "meta_batch", "chunk", "steps",
+    "unroll", "lstm_units", "p", "output_scale", "learning_rate", "clip_norm", "maml_batch",
     "maml_inner_steps", "maml_alpha", "maml_learning_rate", "sgd_rate", "adam_rate", "test_tasks",
     "table_step",
 )  # fmt: skip

@@ -14,11 +14,13 @@ from lft_validation.experiments.learners import (
     DATA,
     LEARNED,
     Algorithm1,
+    Group,
     MAMLSettings,
     learned_learner,
     learned_rule,
     make_tuner,
     maml_learner,
+    parts_of,
     shared,
 )
 from lft_validation.experiments.training import Learner
@@ -91,23 +93,26 @@ def _learned(setup: Setup, method: str) -> Learner:
     )
 
 
-def meta_groups(setup: Setup, method: str, batch: int) -> list[Task]:
-    """The tasks of one meta-batch, a group for each source. Task i belongs to source i mod S."""
+def meta_groups(setup: Setup, method: str, batch: int) -> list[Group]:
+    """The tasks of one meta-batch, source after source. Task i belongs to source i mod S."""
     config, S = setup.config, len(setup.training)
-    numbers = range(batch * config.meta_batch, (batch + 1) * config.meta_batch)
+    start, stop = batch * config.meta_batch, (batch + 1) * config.meta_batch
     groups = []
     for index, name in enumerate(setup.training):
-        mine = [i for i in numbers if i % S == index]
-        if mine:
-            groups.append(_meta_task(setup, method, name, mine))
+        mine = range(start + (index - start) % S, stop, S)
+        plain = (config, name, setup.shots, setup.seed, method)
+        groups += [Group(meta_task, (*plain, part)) for part in parts_of(mine, config.chunk)]
     return groups
 
 
-def _meta_task(setup: Setup, method: str, name: str, numbers: list[int]) -> Task:
-    config, problem, seed = setup.config, setup.problems[name], setup.seed
+def meta_task(
+    config: Config, name: str, shots: int, seed: int, method: str, numbers: range
+) -> Task:
+    """Return the tasks of those numbers, on one source."""
+    backend = get_backend(config.backend, config.dtype, config.device)
+    problem = make_problem(config, backend, name)
     tasks = [i % config.meta_tasks for i in numbers]  # one met again starts from another θ^(0)
-    sets = problem.data(seed, Stage.FEWSHOT_META_TASK, tasks, setup.shots, "train")
-    train, val = DATA[method](*sets)
+    train, val = DATA[method](*problem.data(seed, Stage.FEWSHOT_META_TASK, tasks, shots, "train"))
     theta_0 = problem.theta_0(seed, Stage.FEWSHOT_META_INIT, numbers)
     return Task(problem.loss, train, val, theta_0)
 

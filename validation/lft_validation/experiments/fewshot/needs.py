@@ -88,10 +88,11 @@ def memory_bytes(config: Config, segment: int | None = None) -> int:
     """Estimate the peak memory of one process: meta-training or testing, whichever is more.
 
     Meta-training goes back through K steps (the adjoint: forward mode would keep ∂θ/∂Φ and ∂h/∂Φ,
-    some hundred times more at this d), and judges some classifiers at once on D_val.
+    some hundred times more at this d), and judges some classifiers at once on D_val. Between two
+    unrolls it keeps θ, h and c of the whole meta-batch.
     """
     item, n, K = (4 if config.dtype == "float32" else 8), config.lstm_units, config.unroll
-    learned = config.meta_batch if set(config.methods) & set(LEARNED) else 0
+    learns = bool(set(config.methods) & set(LEARNED))
     maml = config.maml_batch if set(config.methods) & set(MAML) else 0
     most = 0
     for source in config.sources:
@@ -105,5 +106,7 @@ def memory_bytes(config: Config, segment: int | None = None) -> int:
         shared += image * config.ways * (config.query + tuned)
         testing = STEP * n * network.size * item
         testing += image * config.ways * (config.test_query + tuned)
-        most = max(most, learned * training, maml * shared, CHUNK * testing)
+        training *= min(config.chunk, config.meta_batch)
+        training += config.meta_batch * (1 + 2 * n) * network.size * item
+        most = max(most, learns * training, maml * shared, CHUNK * testing)
     return most

@@ -81,8 +81,8 @@ class Owners(NamedTuple):
 
 # What a method's training depends on, beside the tasks and the networks.
 CELL = (
-    "meta_tasks", "passes", "clip_norm", "query", "meta_batch", "steps", "unroll", "weighting",
-    "lstm_units", "preprocess", "p", "second_order", "output_scale", "learning_rate",
+    "meta_tasks", "passes", "clip_norm", "query", "meta_batch", "chunk", "steps", "unroll",
+    "weighting", "lstm_units", "preprocess", "p", "second_order", "output_scale", "learning_rate",
 )  # fmt: skip
 MAML_SETTINGS = (
     "meta_tasks", "passes", "clip_norm", "query", "maml_batch", "maml_inner_steps", "maml_alpha",
@@ -193,7 +193,7 @@ def run_job(
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
         setup = make_setup(config, key.training, key.shots, key.seed, segment)
         flat = _learned(setup, key, folder, elsewhere, owner.learned, monitor)
-        _test(setup, key, folder, elsewhere, owner.tests, flat, monitor)
+        _test(config, key, folder, elsewhere, owner.tests, flat, monitor)
 
 
 def _learned(
@@ -218,7 +218,7 @@ def _learned(
 
 
 def _test(
-    setup: Setup,
+    config: Config,
     key: JobKey,
     folder: Path,
     elsewhere: list[Path],
@@ -227,7 +227,6 @@ def _test(
     monitor: Monitor,
 ) -> None:
     """Leave the curves of each source, (3, tasks, measured steps)."""
-    config = setup.config
     done = training_batches(config, key.method) * _train_units(config, key)
     firsts = range(0, config.test_tasks, CHUNK)
     chunks = [range(first, min(first + CHUNK, config.test_tasks)) for first in firsts]
@@ -238,7 +237,7 @@ def _test(
                 Part(
                     f"{file.stem}-{tasks[0]:04d}",
                     units * len(tasks) / config.test_tasks,
-                    partial(test_curves, setup, key.method, flat, source, tasks),
+                    partial(_test_part, config, key, flat, source, tasks),
                 )
                 for tasks in chunks
             ]
@@ -248,6 +247,13 @@ def _test(
                 part_file(folder, part).unlink()
         done += units
         monitor.report(done)
+
+
+def _test_part(config: Config, key: JobKey, flat: Any, source: str, tasks: range) -> np.ndarray:
+    """Test from plain settings, here or on a worker."""
+    setup = make_setup(config, key.training, key.shots, key.seed)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
+        return test_curves(setup, key.method, flat, source, tasks)
 
 
 def test_file(folder: Path, source: str) -> Path:
