@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,48 @@ def test_a_configuration_of_another_form_is_refused(tmp_path, content):
 def test_there_must_be_something_to_resume(tmp_path):
     with pytest.raises(UserError, match="there is no run in"):
         runs.open_run(tmp_path / "r", "figure4", CONFIG, resume=True)
+
+
+def test_a_folder_is_one_process_alone_until_it_ends_or_is_killed(tmp_path):
+    folder = tmp_path / "r"
+    holds = (
+        f"from pathlib import Path; from lft_validation.runs import opened_run\n"
+        f"with opened_run(Path({str(folder)!r}), 'figure4', {CONFIG}, resume=False):\n"
+        f"    print('in', flush=True); input()\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", holds],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert holder.stdout.readline() == b"in\n"
+    for resume in (True, False):
+        with (
+            pytest.raises(UserError, match=r"another lft works in --out .*r; wait until it has"),
+            runs.opened_run(folder, "figure4", CONFIG, resume),
+        ):
+            pass
+    holder.kill()
+    holder.communicate()
+    for _ in range(2):  # and one that has ended is not in the way either
+        with runs.opened_run(folder, "figure4", CONFIG, resume=True):
+            assert (folder / "config.json").exists()
+
+
+def test_a_process_killed_before_it_wrote_anything_leaves_an_empty_folder(tmp_path):
+    (tmp_path / "run.lock").touch()
+    with runs.opened_run(tmp_path, "figure4", CONFIG, resume=False):
+        assert (tmp_path / "config.json").exists()
+
+
+def test_no_lock_is_put_into_a_folder_that_is_not_a_runs(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with (
+        pytest.raises(UserError, match="is not a run folder"),
+        runs.opened_run(tmp_path, "figure4", CONFIG, resume=False),
+    ):
+        pass
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_the_log_grows_by_lines_and_default_folders_name_the_experiment(tmp_path):

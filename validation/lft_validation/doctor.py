@@ -16,6 +16,7 @@ REQUIRED = {  # distribution -> module
     "array-api-compat": "array_api_compat",
     "autograd": "autograd",
     "click": "click",
+    "filelock": "filelock",
     "matplotlib": "matplotlib",
     "numpy": "numpy",
     "psutil": "psutil",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
 import itertools
 import platform
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import lft_validation
 from lft_validation.errors import UserError
 from lft_validation.files import read_json, write_json
 
+CONFIG, LOCK = "config.json", "run.lock"
 VERSIONED = ("numpy", "scipy", "numba", "cupy-cuda12x", "cupy-cuda13x", "jax", "torch")
 SOURCES = ("*.py", "*.cu", "*.cuh")
 # What else some experiments' numbers come from.
@@ -89,36 +92,72 @@ def open_run(path: Path, experiment: str, config: dict[str, Any], resume: bool) 
         UserError: if the folder holds something else, another configuration, or was made by other
             versions; if it exists and ``resume`` is not asked for; if there is nothing to resume.
     """
-    wanted = {"experiment": experiment, "config": config, "versions": versions(experiment)}
-    file = path / "config.json"
-    if not file.exists():
-        if path.exists() and not _is_empty(path):
-            raise UserError(f"--out {path} exists and is not a run folder; choose another folder")
-        if resume:
-            raise UserError(f"--resume: there is no run in {path}; leave --resume out to start one")
-        write_json(file, wanted)
-        return
-    found = read_json(file)
-    _check_same(path, found, wanted)
-    if not resume:
+    wanted = _wanted(experiment, config)
+    if not _is_there(path, wanted, resume):
+        write_json(path / CONFIG, wanted)
+    elif not resume:
         raise UserError(
             f"--out {path} already holds this run; add --resume to go on with it, "
             "or choose another folder"
         )
 
 
+@contextlib.contextmanager
+def opened_run(path: Path, experiment: str, config: dict[str, Any], resume: bool) -> Iterator[None]:
+    """Do :func:`open_run`, and let no other process work in the folder until the end.
+
+    The operating system holds the lock, so that of a killed process is gone with it.
+
+    Raises:
+        UserError: as :func:`open_run`, and if another process works in the folder.
+    """
+    from filelock import FileLock, Timeout
+
+    _is_there(path, _wanted(experiment, config), resume)  # no lock in a folder that is not ours
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"another lft works in --out {path}; wait until it has ended, or choose another folder"
+        ) from None
+    try:
+        open_run(path, experiment, config, resume)
+        yield
+    finally:
+        lock.release()
+
+
+def _wanted(experiment: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {"experiment": experiment, "config": config, "versions": versions(experiment)}
+
+
+def _is_there(path: Path, wanted: dict[str, Any], resume: bool) -> bool:
+    """Say whether a folder holds the wanted run; refuse one that holds anything else."""
+    file = path / CONFIG
+    if file.exists():
+        _check_same(path, read_json(file), wanted)
+        return True
+    if path.exists() and not _is_empty(path):
+        raise UserError(f"--out {path} exists and is not a run folder; choose another folder")
+    if resume:
+        raise UserError(f"--resume: there is no run in {path}; leave --resume out to start one")
+    return False
+
+
 def _is_empty(path: Path) -> bool:
-    """Say whether a folder holds nothing but what a killed process may have left half-written."""
-    return path.is_dir() and all(file.name.endswith(".tmp") for file in path.iterdir())
+    """Say whether a folder holds nothing but what a process may have left that was killed early."""
+    return path.is_dir() and all(
+        file.name == LOCK or file.name.endswith(".tmp") for file in path.iterdir()
+    )
 
 
 def _check_same(path: Path, found: Any, wanted: dict[str, Any]) -> None:
     """Name the first setting or version in which two configurations differ."""
     whole = isinstance(found, dict) and set(found) == set(wanted)
     if not whole or not all(isinstance(found[part], dict) for part in ("config", "versions")):
-        raise UserError(
-            f"{path / 'config.json'} is not a run's configuration; choose another --out"
-        )
+        raise UserError(f"{path / CONFIG} is not a run's configuration; choose another --out")
     if found["experiment"] != wanted["experiment"]:
         raise UserError(
             f"--out {path} holds a run of {found['experiment']!r}, not {wanted['experiment']!r}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -14,7 +15,7 @@ from lft_backends.libraries import Unavailable
 from lft_validation.errors import CheckFailed, UserError
 from lft_validation.files import write_bytes, write_json
 from lft_validation.jobs import Job, Plan, Stopped, opened, run_jobs
-from lft_validation.runs import log, open_run
+from lft_validation.runs import log, opened_run
 
 
 def run_in_folder(
@@ -30,7 +31,8 @@ def run_in_folder(
     """Run all jobs with a progress bar, then ``finish`` with the console for messages.
 
     Raises:
-        UserError: for a folder that cannot be used or written to, or an executor that is not there.
+        UserError: for a folder that cannot be used or written to, or that another process works
+            in, or an executor that is not there.
         CheckFailed: if worker processes are killed again and again, or a cluster is gone.
         click.exceptions.Exit: with code 130 after Ctrl-C; the folder can be gone on with.
     """
@@ -38,16 +40,17 @@ def run_in_folder(
 
     console = Console(stderr=True)
     try:
-        with opened(plan) as executor:
-            open_run(out, experiment, config, resume)
-            cluster = executor if plan.choice.is_cluster else None
-            workers = f", workers {cluster.workers}" if cluster else ""
-            about = f"jobs {len(jobs)}, {plan.describe()}{workers}"
-            console.print(f"{experiment}, preset {preset}: {about} → {out}")
-            log(out, f"start: {about}, resume {resume}")
-            _run(jobs, plan, executor, console)
-        finish(console)
-        log(out, "finished")
+        with contextlib.ExitStack() as folder:
+            with opened(plan) as executor:
+                folder.enter_context(opened_run(out, experiment, config, resume))
+                cluster = executor if plan.choice.is_cluster else None
+                workers = f", workers {cluster.workers}" if cluster else ""
+                about = f"jobs {len(jobs)}, {plan.describe()}{workers}"
+                console.print(f"{experiment}, preset {preset}: {about} → {out}")
+                log(out, f"start: {about}, resume {resume}")
+                _run(jobs, plan, executor, console)
+            finish(console)
+            log(out, "finished")
     except Stopped:
         log(out, "stopped")
         console.print(f"stopped; go on with the same command and: --resume --out {out}")
