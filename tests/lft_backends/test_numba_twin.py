@@ -38,6 +38,7 @@ def _close(found, expected, eps):
     assert np.max(np.abs(found - expected)) <= eps * scale
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("preprocess", [LogSign(), Identity()], ids=["log_sign", "identity"])
 @pytest.mark.parametrize(
@@ -205,6 +206,7 @@ def _exact_forward(preprocess, inputs, columns):
     return REFERENCE.forward_update(wide, Cell(preprocess), g.astype("f8"), state, *arrays, columns)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(
     "preprocess", [LogSign(), Identity(), Doubled()], ids=["log_sign", "identity", "own"]
@@ -222,6 +224,7 @@ def test_forward_update_equals_the_reference(dtype, preprocess, batch, d, n):
             _close(mine, expected, STATE_EPS * np.finfo(dtype).eps)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
@@ -270,6 +273,7 @@ def test_forward_update_leaves_what_does_not_fit_to_the_reference():
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("batch", "d"), [((), 5000), ((3,), 700)])
 def test_no_bit_depends_on_the_number_of_threads(monkeypatch, batch, d):
     monkeypatch.setattr(numba_backend, "FEW", 0)

@@ -37,9 +37,10 @@ from tests.helpers import (
     random_case,
     settings_of_cases,
 )
+from tests.measuring import measured_once
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", measured_once(OBJECTIVES))
 def test_forward_mode_and_adjoint_agree_with_the_oracle(objective):
     @examples(8 if objective in ("convolution", "attack_tanh", "attack_relu") else 35)
     @given(settings=settings_of_cases(), rows_per_block=st.sampled_from([None, 1, 2, 5, 100]))

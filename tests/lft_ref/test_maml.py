@@ -15,9 +15,10 @@ from tests.helpers import (
     random_case,
     relative_error,
 )
+from tests.measuring import measured_once
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", measured_once(OBJECTIVES))
 def test_exact_and_first_order_maml_agree_with_the_oracle(objective):
     @examples(15)
     @given(

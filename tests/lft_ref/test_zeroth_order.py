@@ -40,6 +40,7 @@ settings_of_problems = {
 }
 
 
+@pytest.mark.no_cover
 @examples(40)
 @given(**settings_of_problems)
 def test_estimate_and_its_jacobian_agree_with_autograd(seed, objective, estimator, antithetic):

@@ -107,7 +107,7 @@ def test_what_is_not_found_is_named_with_every_place(tmp_path):
 
 
 def test_the_digits_need_scikit_learn(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
+    monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
     with pytest.raises(UserError, match=r"pip install 'lft-ref\[images\]'"):
         load("digits", "train")
 

@@ -74,6 +74,7 @@ def test_the_output_fits_eighty_columns(finished):
     assert max(len(line) for line in finished[1].splitlines() if "runs" not in line) <= 80
 
 
+@pytest.mark.no_cover
 def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_path, monkeypatch):
     looks = 0
 
@@ -92,6 +93,7 @@ def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_p
         assert (out / name).read_bytes() == (finished[0] / name).read_bytes()
 
 
+@pytest.mark.no_cover
 def test_two_processes_give_the_same_bits_as_one(finished, tmp_path):
     two = [*TINY, "--out", str(tmp_path / "two")]
     two[two.index("--workers") + 1] = "2"

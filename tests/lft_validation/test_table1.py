@@ -89,6 +89,7 @@ def test_the_output_fits_eighty_columns(finished):
     assert max(len(line) for line in finished[1].splitlines() if "runs" not in line) <= 80
 
 
+@pytest.mark.no_cover
 def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_path, monkeypatch):
     looks = 0
 
@@ -107,6 +108,7 @@ def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_p
         assert (out / name).read_bytes() == (finished[0] / name).read_bytes()
 
 
+@pytest.mark.no_cover
 def test_two_processes_give_the_same_bits_as_one(finished, tmp_path):
     two = [*TINY, "--methods", "LFT,PGD", "--order", "first", "--out", str(tmp_path / "two")]
     two[two.index("--workers") + 1] = "2"
@@ -245,6 +247,7 @@ def test_images_may_be_drawn_from_all(tmp_path):
 # The figures of the same runs ---------------------------------------------------------------------
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("figure", "methods"),
     [

@@ -183,6 +183,6 @@ def test_draws_are_members_of_the_population_and_depend_on_their_key_alone():
 
 
 def test_without_scikit_learn_digits_are_refused_in_one_sentence(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(UserError, match=r"pip install 'lft-ref\[images\]'"):
         make_tasks(PRESETS["smoke"], "digits", 0, STAGES, range(1))

@@ -9,6 +9,7 @@ import numpy as np
 
 from lft_validation.experiments.figures import save
 
+TOP = 1.0  # of a panel, said so that it is not searched for in hundreds of them
 FOOLED, RIGHT = "#c1121f", "#2b6a4d"
 CIFAR10 = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -73,7 +74,7 @@ def _sheet(part: Any, sheet: Sheet, columns: int) -> None:
             _image(panel, np.clip(sheet.x[index] + theta, -0.5, 0.5) + 0.5)
             said, true = int(strip.predicted[index]), int(sheet.y[index])
             colour = RIGHT if said == true else FOOLED
-            panel.set_title(sheet.names[said], color=colour, fontsize=9, pad=2)
+            panel.set_title(sheet.names[said], color=colour, fontsize=9, pad=2, y=TOP)
     _mark(panels, sheet.given)
 
 
@@ -87,7 +88,7 @@ def _theta(panel: Any, strip: Strip, largest: float) -> None:
         panel.imshow(shown[0], cmap="RdBu_r", vmin=-1.0, vmax=1.0, interpolation="nearest")
     else:
         panel.imshow(np.moveaxis(0.5 + 0.5 * shown, 0, -1).clip(0.0, 1.0), interpolation="nearest")
-    panel.set_title(strip.label, fontsize=7, pad=2)
+    panel.set_title(strip.label, fontsize=7, pad=2, y=TOP)
 
 
 def _image(panel: Any, image: np.ndarray) -> None:

@@ -23,6 +23,7 @@ from lft_ref import (
     mlp,
     mlp_from_draws,
 )
+from lft_validation.datasets_sources import bundled_digits
 from lft_validation.errors import UserError
 from lft_validation.experiments.sine import AMPLITUDE, INPUT, PHASE
 from lft_validation.experiments.theorem1.config import Config
@@ -92,16 +93,13 @@ def digit_images(pool: int) -> tuple[np.ndarray, np.ndarray]:
         UserError: if scikit-learn is not installed.
     """
     try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise UserError(
-            "the digits need scikit-learn, which is not installed; install it with "
-            "pip install 'lft-ref[images]', or leave them out with --set 'families=[\"sine\"]'"
-        ) from error
-    pixels, labels = load_digits(return_X_y=True)
+        pixels, labels = bundled_digits()[:2]
+    except UserError as error:
+        remedy = ", or leave them out with --set 'families=[\"sine\"]'"
+        raise UserError(error.message + remedy) from None
     side = 8 // pool
     pooled = pixels.reshape(-1, side, pool, side, pool).mean(axis=(2, 4)).reshape(-1, side**2)
-    return pooled / 8.0 - 1.0, np.asarray(labels)
+    return pooled / 8.0 - 1.0, labels
 
 
 BESIDE = 2**20  # more examples than any data set has
