@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -47,6 +48,7 @@ from lft_ref.params import all_columns
 from tests.helpers import (
     ESTIMATORS,
     OBJECTIVES,
+    Case,
     assert_close,
     random_case,
     random_params,
@@ -54,6 +56,7 @@ from tests.helpers import (
     relative_error,
 )
 from tests.libraries import LIBRARIES
+from tests.measuring import measured_once
 
 NO_ARRAYS = {
     "adjoint_memory_bytes",
@@ -208,15 +211,22 @@ def test_a_public_function_gives_numpys_numbers_and_keeps_the_dtype(xp, name, dt
         np.testing.assert_array_equal(before, after)  # nothing is written to its arguments
 
 
+@functools.cache
+def numpys(objective: str, estimator: str, m: int) -> tuple[Case, list[list[np.ndarray]]]:
+    """A case, and what NumPy finds for it with both engines: every library is judged by it."""
+    case = random_case(3, objective, estimator, m=m, batch=(2,), truncate=2)
+    return case, [leaves(engine(*case)) for engine in (adjoint, forward_mode)]
+
+
 @pytest.mark.parametrize("m", [1, 2])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", measured_once(OBJECTIVES))
 def test_engines_give_numpys_numbers_for_every_objective_and_estimator(
     eager, objective, estimator, m
 ):
-    case = random_case(3, objective, estimator, m=m, batch=(2,), truncate=2)
-    for engine in (adjoint, forward_mode):
-        got, want = leaves(eager.get(engine(*eager.put(case)))), leaves(engine(*case))
+    case, wants = numpys(objective, estimator, m)
+    for engine, want in zip((adjoint, forward_mode), wants, strict=True):
+        got = leaves(eager.get(engine(*eager.put(case))))
         for a, b in zip(got, want, strict=True):
             assert a.dtype == b.dtype
             assert_close(a, b, 1e-10)

@@ -14,9 +14,10 @@ pytest.importorskip("sklearn")  # the digits
 from lft_validation.cli import main
 from lft_validation.experiments.fewshot import needs
 from lft_validation.experiments.fewshot import run as run_module
-from lft_validation.experiments.fewshot.config import METHODS, NONE, TABLES, make_config
+from lft_validation.experiments.fewshot.config import METHODS, TABLES, make_config
 from lft_validation.experiments.fewshot.methods import learner, make_setup
 from lft_validation.experiments.fewshot.run import JobKey, owners
+from lft_validation.experiments.unions import NONE
 from lft_validation.tuners import load_tuner
 
 BOTH = "digits+digits:cnn2"

@@ -13,12 +13,10 @@ from lft_ref import Data
 from lft_validation.experiments.fewshot.claims import Cell, claims
 from lft_validation.experiments.fewshot.config import (
     METHODS,
-    NONE,
     applicable,
     make_config,
     measured_steps,
     network_of,
-    parts,
 )
 from lft_validation.experiments.fewshot.methods import fine_tuner, learner, make_setup, meta_groups
 from lft_validation.experiments.fewshot.metrics import RAN_AWAY, measure
@@ -26,6 +24,7 @@ from lft_validation.experiments.fewshot.plot import draw
 from lft_validation.experiments.fewshot.report import read_paper, summarise, union
 from lft_validation.experiments.fewshot.tables import markdown
 from lft_validation.experiments.fewshot.tasks import make_network, make_problem, numbers_per_image
+from lft_validation.experiments.unions import NONE, parts
 
 NUMPY = get_backend("numpy", "float64")
 BOTH = "digits+digits:cnn2"

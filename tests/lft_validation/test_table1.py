@@ -16,13 +16,13 @@ from lft_validation.experiments.uap import run as run_module
 from lft_validation.experiments.uap.config import (
     FIRST,
     METHODS,
-    NONE,
     PRESETS,
     ZEROTH,
     applicable,
     make_config,
 )
 from lft_validation.experiments.uap.run import JobKey, job_key
+from lft_validation.experiments.unions import NONE
 from lft_validation.tuners import load_tuner
 
 TINY = (

@@ -16,7 +16,7 @@ from lft_validation.errors import UserError
 from lft_validation.experiments.uap import methods as methods_module
 from lft_validation.experiments.uap import tasks as tasks_module
 from lft_validation.experiments.uap.claims import claims
-from lft_validation.experiments.uap.config import FIRST, NONE, applicable, make_config
+from lft_validation.experiments.uap.config import FIRST, applicable, make_config
 from lft_validation.experiments.uap.methods import (
     learner,
     make_setup,
@@ -37,6 +37,7 @@ from lft_validation.experiments.uap.plot import draw
 from lft_validation.experiments.uap.report import Cell, read_paper, summarise, union
 from lft_validation.experiments.uap.tables import markdown
 from lft_validation.experiments.uap.tasks import make_problem, pool
+from lft_validation.experiments.unions import NONE
 from lft_validation.victims import load_victim, shipped
 
 NUMPY = get_backend("numpy", "float64")

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lft_validation.experiments.fewshot.config import HAND, MAML, NONE, Config, measured_steps
+from lft_validation.experiments.fewshot.config import HAND, MAML, Config, measured_steps
 from lft_validation.experiments.fewshot.metrics import NAMES
 from lft_validation.experiments.learners import LEARNED
+from lft_validation.experiments.unions import NONE
 from lft_validation.stats import paired_difference, verdict_more
 
 EARLY = (1, 2, 5, 10, 20)  # "a smaller number of fine-tuning steps"

@@ -16,12 +16,12 @@ from lft_validation.experiments.settings import (
     check_words,
     from_preset,
 )
+from lft_validation.experiments.unions import NONE, check_counts, check_fit, parts, sources_of
 
 TABLES = ("table2", "figure3", "tableA1", "tableA2")
 MAML = ("MAML", "FOMAML")
 HAND = ("SGD", "Adam")  # nothing is meta-learned
 METHODS = (*LEARNED, *MAML, *HAND)
-NONE = "none"  # what a hand-designed method is meta-trained on
 
 # The network that a source's tasks train, unless another is named: section 5 and supplement F.
 NETWORKS = {
@@ -92,17 +92,7 @@ class Config:
     @property
     def sources(self) -> list[str]:
         """The sources that this run touches, each once."""
-        return list(dict.fromkeys(s for u in (*self.training, *self.testing) for s in parts(u)))
-
-
-def parts(name: str) -> list[str]:
-    """Return the sources of a union.
-
-    Example:
-        >>> parts("mnist+cifar10")
-        ['mnist', 'cifar10']
-    """
-    return name.split("+")
+        return sources_of(self)
 
 
 def images_of(source: str) -> str:
@@ -227,7 +217,8 @@ def _check(config: Config) -> None:
     check_whole("hidden", config.hidden, 1, distinct=False)
     check_words("methods", config.methods, METHODS)
     _check_sizes(config)
-    _check_fit(config)
+    check_counts(config)
+    check_fit(config, HAND, applicable)
 
 
 def _check_union(name: str, union: Any) -> None:
@@ -247,38 +238,3 @@ def _check_sizes(config: Config) -> None:
     if len(config.hidden) != LAYERS["mlp"] - 1:
         raise UserError(f"hidden must be two widths, since the MLP has three layers, found "
                         f"{config.hidden}")  # fmt: skip
-    for whole, part in (("steps", "unroll"), ("meta_tasks", "meta_batch"),
-                        ("meta_tasks", "maml_batch")):  # fmt: skip
-        of, by = getattr(config, whole), getattr(config, part)
-        if of % by:
-            raise UserError(
-                f"{whole} must be a multiple of {part}, found {whole}={of} and {part}={by}; "
-                f"use for example --set {whole}={by * max(of // by, 1)}"
-            )
-    if config.table_step > config.steps:
-        raise UserError(
-            f"table_step must be at most steps, found {config.table_step} and {config.steps}; "
-            f"use for example --set table_step={config.steps}"
-        )
-    most = max(len(parts(name)) for name in config.testing)
-    if config.test_tasks < 2 * most:
-        raise UserError(
-            f"test_tasks must be at least 2 for each source of a union, found {config.test_tasks}; "
-            f"use for example --test-tasks {4 * most}"
-        )
-
-
-def _check_fit(config: Config) -> None:
-    """Say that there is nothing to do, before data are looked for."""
-    sources = {source for union in config.testing for source in parts(union)}
-    if not any(
-        applicable(training, method, source)
-        for method in config.methods
-        for training in ((NONE,) if method in HAND else config.training)
-        for source in sources
-    ):
-        raise UserError(
-            f"none of the methods {', '.join(config.methods)} can be tested on "
-            f"{', '.join(config.testing)} after training on {', '.join(config.training)}; "
-            "choose other --methods, or another training or testing"
-        )

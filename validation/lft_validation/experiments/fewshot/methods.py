@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lft_backends.backend import Backend, get_backend
 from lft_backends.draws import Stage
 from lft_ref import FineTuner, Optimizer, Task, adam, adjoint, sgd
-from lft_validation.experiments.fewshot.config import MAML, NONE, Config, parts
+from lft_validation.experiments.fewshot.config import MAML, Config
 from lft_validation.experiments.fewshot.tasks import FewShotProblem, make_problem
 from lft_validation.experiments.learners import (
     DATA,
@@ -24,6 +24,7 @@ from lft_validation.experiments.learners import (
     shared,
 )
 from lft_validation.experiments.training import Learner
+from lft_validation.experiments.unions import NONE, parts
 
 AT_ONCE = 4  # classifiers that are judged together: the adjoint's result is the same
 

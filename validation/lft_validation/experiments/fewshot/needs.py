@@ -10,11 +10,12 @@ from lft_ref import adjoint_memory_bytes
 from lft_validation.datasets import SOURCES, SPLITS, find
 from lft_validation.datasets import source as source_of
 from lft_validation.episodes import Episodes, check_episodes, pool
-from lft_validation.experiments.fewshot.config import MAML, Config, images_of, parts
+from lft_validation.experiments.fewshot.config import MAML, Config, images_of
 from lft_validation.experiments.fewshot.methods import AT_ONCE
 from lft_validation.experiments.fewshot.run import CHUNK, record
 from lft_validation.experiments.fewshot.tasks import make_network, numbers_per_image
 from lft_validation.experiments.learners import LEARNED
+from lft_validation.experiments.unions import parts
 from lft_validation.experiments.usable import (
     check_memory,
     fits,

@@ -8,16 +8,11 @@ from typing import Any
 import numpy as np
 
 from lft_validation.experiments.fewshot.claims import Cell, Results, metric
-from lft_validation.experiments.fewshot.config import (
-    HAND,
-    NONE,
-    Config,
-    measured_steps,
-    parts,
-)
+from lft_validation.experiments.fewshot.config import HAND, Config, measured_steps
 from lft_validation.experiments.fewshot.metrics import NAMES
 from lft_validation.experiments.fewshot.tables import images
 from lft_validation.experiments.figures import save
+from lft_validation.experiments.unions import NONE, parts
 
 COLOURS = {
     "LFT": "#d62728",

@@ -10,16 +10,10 @@ from typing import Any
 import numpy as np
 
 from lft_validation.experiments.fewshot.claims import Cell, Results, claims, metric
-from lft_validation.experiments.fewshot.config import (
-    HAND,
-    NONE,
-    Config,
-    applicable,
-    measured_steps,
-    parts,
-)
+from lft_validation.experiments.fewshot.config import HAND, Config, applicable, measured_steps
 from lft_validation.experiments.fewshot.metrics import NAMES
 from lft_validation.experiments.fewshot.run import CURVES, JobKey, job_keys, owners, test_file
+from lft_validation.experiments.unions import NONE, parts
 from lft_validation.files import read_arrays, require
 from lft_validation.stats import mean_interval, seeds_interval
 

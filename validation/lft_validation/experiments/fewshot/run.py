@@ -19,13 +19,11 @@ from lft_validation.episodes import pool
 from lft_validation.experiments.fewshot.config import (
     HAND,
     MAML,
-    NONE,
     Config,
     applicable,
     images_of,
     measured_steps,
     network_of,
-    parts,
 )
 from lft_validation.experiments.fewshot.methods import (
     Setup,
@@ -48,6 +46,7 @@ from lft_validation.experiments.method_jobs import (
     save_phi,
 )
 from lft_validation.experiments.training import CHECKPOINT, train
+from lft_validation.experiments.unions import NONE, parts
 from lft_validation.files import fingerprint, read_arrays, write_arrays
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions

@@ -20,7 +20,7 @@ from lft_backends.draws import Stage
 from lft_ref import AttackLoss
 from lft_validation.datasets import SOURCES, find
 from lft_validation.experiments.method_jobs import RESULT, longest_first
-from lft_validation.experiments.uap.config import HAND, Config, applicable, parts
+from lft_validation.experiments.uap.config import HAND, Config, applicable
 from lft_validation.experiments.uap.methods import Setup, make_setup
 from lft_validation.experiments.uap.metrics import make_meter
 from lft_validation.experiments.uap.run import (
@@ -34,6 +34,7 @@ from lft_validation.experiments.uap.run import (
     test_units,
 )
 from lft_validation.experiments.uap.tasks import victim_of
+from lft_validation.experiments.unions import parts
 from lft_validation.files import fingerprint, read_arrays, write_arrays
 from lft_validation.jobs import Job, Monitor, Stopped
 from lft_validation.runs import versions

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from lft_validation.experiments.uap.config import HAND, NONE, Config, parts
+from lft_validation.experiments.uap.config import HAND, Config
 from lft_validation.experiments.uap.metrics import NAMES, own_first_steps
+from lft_validation.experiments.unions import NONE, parts
 from lft_validation.stats import paired_difference, verdict_less
 
 # What section 4 and supplement E compare LFT with; the other comparisons are ours.

@@ -6,7 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lft_validation.experiments.running import reused, run_in_folder, say_written, write_results
+from lft_validation.experiments.running import (
+    reused,
+    run_in_folder,
+    say_written,
+    siblings,
+    write_results,
+)
 from lft_validation.experiments.uap import beyond_report
 from lft_validation.experiments.uap.beyond import collect_beyond, make_beyond_jobs, present
 from lft_validation.experiments.uap.config import Config, make_config
@@ -113,11 +119,6 @@ def _finish_beyond(config: Config, out: Path, console: Any) -> None:
 BEYOND = "table1-beyond"
 BY_NAME: dict[str, Any] = {what: partial(reproduce, what=what) for what in COMPARED}
 BY_NAME[BEYOND] = reproduce_beyond
-
-
-def siblings(out: Path) -> list[Path]:
-    """Return the jobs folders of the runs beside this one."""
-    return sorted(folder for folder in out.parent.glob("*/jobs") if folder.parent != out)
 
 
 def _finish(config: Config, out: Path, console: Any, what: str) -> None:

@@ -21,15 +21,10 @@ from lft_validation.experiments.learners import (
     shared,
 )
 from lft_validation.experiments.training import Learner
-from lft_validation.experiments.uap.config import (
-    MAML,
-    NONE,
-    ZEROTH,
-    Config,
-    parts,
-)
+from lft_validation.experiments.uap.config import MAML, ZEROTH, Config
 from lft_validation.experiments.uap.pgd import pgd
 from lft_validation.experiments.uap.tasks import AttackProblem, make_problem
+from lft_validation.experiments.unions import NONE, parts
 
 
 class Setup(NamedTuple):

@@ -9,9 +9,10 @@ import numpy as np
 from lft_backends.draws import Stage
 from lft_validation.attack_picture import CIFAR10, Sheet, Strip, draw
 from lft_validation.experiments.method_jobs import RESULT
-from lft_validation.experiments.uap.config import HAND, NONE, Config, applicable, parts
+from lft_validation.experiments.uap.config import HAND, Config, applicable
 from lft_validation.experiments.uap.methods import Setup, make_setup
 from lft_validation.experiments.uap.run import CURVES, JobKey, fine_tuned, job_key
+from lft_validation.experiments.unions import NONE, parts
 from lft_validation.files import read_arrays, write_arrays
 from lft_validation.victims import logits
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from lft_validation.experiments.figures import save
-from lft_validation.experiments.uap.config import HAND, NONE, Config, parts
+from lft_validation.experiments.uap.config import HAND, Config
 from lft_validation.experiments.uap.report import Cell, Results, metric
+from lft_validation.experiments.unions import NONE, parts
 
 COLOURS = {
     "LFT": "#d62728",

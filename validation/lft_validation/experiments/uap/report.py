@@ -11,9 +11,10 @@ import numpy as np
 
 from lft_validation.experiments.method_jobs import RESULT
 from lft_validation.experiments.uap.claims import claims
-from lft_validation.experiments.uap.config import HAND, NONE, ZEROTH, Config, applicable, parts
+from lft_validation.experiments.uap.config import HAND, ZEROTH, Config, applicable
 from lft_validation.experiments.uap.metrics import NAMES, first_step
 from lft_validation.experiments.uap.run import CURVES, JobKey, job_key, tested_on
+from lft_validation.experiments.unions import NONE, parts
 from lft_validation.files import read_arrays, require
 
 

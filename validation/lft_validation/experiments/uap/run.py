@@ -25,15 +25,7 @@ from lft_validation.experiments.method_jobs import (
     run_parts,
 )
 from lft_validation.experiments.training import train
-from lft_validation.experiments.uap.config import (
-    HAND,
-    MAML,
-    NONE,
-    ZEROTH,
-    Config,
-    applicable,
-    parts,
-)
+from lft_validation.experiments.uap.config import HAND, MAML, ZEROTH, Config, applicable
 from lft_validation.experiments.uap.methods import (
     Setup,
     fine_tuner,
@@ -44,6 +36,7 @@ from lft_validation.experiments.uap.methods import (
 )
 from lft_validation.experiments.uap.metrics import make_meter
 from lft_validation.experiments.uap.tasks import AttackProblem, pool, victim_of
+from lft_validation.experiments.unions import NONE, parts
 from lft_validation.files import belongs_to, fingerprint
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
