@@ -22,9 +22,16 @@ settings.register_profile(
 settings.load_profile("ci")
 
 
+# With ``--cov``: the other libraries run the same lines. See ``tests.measuring``.
+MEASURED = ("numpy", "strict")
+
+
 def _each(names: list[str]) -> list[object]:
-    gpu = [pytest.mark.gpu]
-    return [pytest.param(name, marks=gpu if name in ON_A_GPU else []) for name in names]
+    def marks(name: str) -> list[pytest.MarkDecorator]:
+        gpu = [pytest.mark.gpu] if name in ON_A_GPU else []
+        return gpu if name in MEASURED else [*gpu, pytest.mark.no_cover]
+
+    return [pytest.param(name, marks=marks(name)) for name in names]
 
 
 def _library(name: str) -> Library:
