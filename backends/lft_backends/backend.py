@@ -84,11 +84,11 @@ def _numpy(dtype: str, device: str | None) -> Backend:
 def _numba(dtype: str, device: str | None) -> Backend:
     """NumPy arrays, with the cell's step and vjp, and small networks, as Numba kernels."""
     import_library("numba", "pip install 'lft-ref[fast]'", OLDEST["numba"])
-    from lft_backends import numba_mlp, numba_network
+    from lft_backends import numba_cnn, numba_network
     from lft_backends.numba_backend import OPS
 
     return _numpy(dtype, device)._replace(
-        name="numba", ops=OPS, fuse=numba_network.fuse, fuse_optimizee=numba_mlp.fuse
+        name="numba", ops=OPS, fuse=numba_network.fuse, fuse_optimizee=numba_cnn.fuse
     )
 
 

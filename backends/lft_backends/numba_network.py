@@ -58,10 +58,16 @@ class Plan(NamedTuple):
     features: int  # how many inputs of dense layers but the first
 
 
-@cache
-def _plan(network: Network, N: int, height: int, width: int) -> Plan:
-    groups = max(1, ceil(N / GROUP))
-    B = max(1, ceil(N / groups))
+class Blocks(NamedTuple):
+    """The blocks (convolution, pooling, ReLU) of a network, as the kernels read them."""
+
+    table: np.ndarray  # (blocks, 14): see :mod:`.kernels.victim_cpu`
+    shifts: np.ndarray  # where each tap (c, a, e) of a filter begins, block after block
+    winners: int  # how many windows
+
+
+def blocks_of(network: Network, groups: int, B: int, height: int, width: int) -> Blocks:
+    """Lay out the blocks for groups of B images of one shape."""
     starts = list(accumulate((layer.size for layer in network.layers), initial=0))
     layers = list(zip(network.layers, starts[:-1], strict=True))
     convolutions = [(layer, start) for layer, start in layers if isinstance(layer, Conv2d)]
@@ -80,10 +86,22 @@ def _plan(network: Network, N: int, height: int, width: int) -> Plan:
         shifts.append(((c * height + a) * width + e) * B)
         height, width = rows // 2, columns // 2
         winners += groups * layer.filters * height * width * B
-    dense = [(start, *layer[:2]) for layer, start in layers if isinstance(layer, Dense)]
-    features = N * sum(n_in for _, n_in, _ in dense[1:])
-    tables = np.asarray(blocks), np.asarray(dense), np.concatenate(shifts)
-    return Plan(groups, *tables, winners, features)
+    return Blocks(np.asarray(blocks), np.concatenate(shifts), winners)
+
+
+def dense_of(network: Network) -> np.ndarray:
+    """Return the dense layers as the kernels read them: where θ has them, inputs, outputs."""
+    starts = accumulate((layer.size for layer in network.layers), initial=0)
+    layers = zip(network.layers, starts, strict=False)
+    return np.asarray([(start, *layer[:2]) for layer, start in layers if isinstance(layer, Dense)])
+
+
+@cache
+def _plan(network: Network, N: int, height: int, width: int) -> Plan:
+    groups = max(1, ceil(N / GROUP))
+    table, shifts, winners = blocks_of(network, groups, max(1, ceil(N / groups)), height, width)
+    dense = dense_of(network)
+    return Plan(groups, table, dense, shifts, winners, N * int(dense[1:, 1].sum()))
 
 
 class FusedNetwork(NamedTuple):

@@ -1,4 +1,4 @@
-"""Numba kernels for the victim of an attack: convolution, max pooling with ReLU, and back.
+"""Numba kernels for CNNs: convolution, max pooling with ReLU, their way back and their tangent.
 
 Images lie as (groups, C, H, W, B): B of them side by side, so that a pixel is a run of B numbers
 and a shift by some pixels moves along one row of memory. All of a plane is worked on as one row of
@@ -153,3 +153,19 @@ def pool_back(out_bar, which, y_bar, margin):
                         number = winner[b]
                         if number != DEAD:
                             y_bar[group, c, 2 * i + number // 2, 2 * j + number % 2, b] = source[b]
+
+
+@njit(**FLAGS)
+def pool_dot(y_dot, which, out_dot, margin):
+    """Hand on the tangent of each window's winner, to the middle of out_dot; 0 where ReLU cuts."""
+    groups, C, rows, columns, B = which.shape
+    for group in range(groups):
+        for c in range(C):
+            for i in range(rows):
+                for j in range(columns):
+                    target = out_dot[group, c, i + margin, j + margin]
+                    winner = which[group, c, i, j]
+                    for b in range(B):
+                        number = winner[b]
+                        if number != DEAD:
+                            target[b] = y_dot[group, c, 2 * i + number // 2, 2 * j + number % 2, b]
