@@ -74,7 +74,7 @@ class Config:
     weighting: str = "every"  # w_k
     lstm_units: int = 10  # n
     preprocess: str = "log_sign"
-    p: float = 10.0  # of log_sign
+    p: float = 3.0  # of log_sign
     second_order: bool = True  # whether ∂g/∂θ is kept
     output_scale: float = 0.1
     learning_rate: float = 1e-3  # of Adam on Φ; decays to 0

@@ -60,6 +60,7 @@ class Config:
     weighting: str = "last"  # w_k
     lstm_units: int = 10  # n
     preprocess: str = "log_sign"
+    p: float = 10.0  # of log_sign
     output_scale: float = 0.1
     learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
     clip_norm: float = 1.0
@@ -122,7 +123,7 @@ PRESETS = {
 
 POSITIVE = (
     "classes", "shots", "val_shots", "initial_scale", "meta_tasks", "meta_batch", "chunk", "steps",
-    "unroll", "lstm_units", "output_scale", "learning_rate", "clip_norm", "directions", "mu",
+    "unroll", "lstm_units", "p", "output_scale", "learning_rate", "clip_norm", "directions", "mu",
     "maml_batch", "maml_inner_steps", "maml_learning_rate", "maml_alpha", "maml_zo_alpha",
     "pgd_rate", "pgd_radius", "sgd_rate", "adam_rate", "sgd_zo_rate", "adam_zo_rate",
     "test_tasks", "table_step",

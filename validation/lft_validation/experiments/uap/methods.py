@@ -46,7 +46,7 @@ def make_setup(
     backend = get_backend(config.backend, config.dtype, config.device)
     zeroth = setting == ZEROTH
     mu = config.mu if zeroth else None
-    tuner = make_tuner(backend, config.preprocess, config.output_scale, mu)
+    tuner = make_tuner(backend, config.preprocess, config.output_scale, mu, config.p)
     trained_on = () if training == NONE else tuple(parts(training))
     problems = {name: make_problem(config, backend, name) for name in (*config.sources, *more)}
     return Setup(config, zeroth, seed, backend, problems, trained_on, tuner)

@@ -65,8 +65,8 @@ RATES = {
     "Adam": ("adam_rate", "adam_zo_rate"),
     MAML: ("maml_batch", "maml_inner_steps", "maml_learning_rate", "maml_alpha", "maml_zo_alpha"),
 }
-CELL = ("meta_batch", "chunk", "unroll", "weighting", "lstm_units", "preprocess", "output_scale",
-        "learning_rate")  # fmt: skip
+CELL = ("meta_batch", "chunk", "unroll", "weighting", "lstm_units", "preprocess", "p",
+        "output_scale", "learning_rate")  # fmt: skip
 FIRST_ONLY = ("sgd_rate", "adam_rate", "maml_alpha")
 ZEROTH_ONLY = ("sgd_zo_rate", "adam_zo_rate", "maml_zo_alpha", "directions", "mu")
 
