@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 
 from lft_validation.bench import ours
 from lft_validation.bench.contestant import Field, Missing
-from lft_validation.bench.problems import STEPS, Problem, attack, quadratic, sine
+from lft_validation.bench.problems import (
+    STEPS,
+    TRAINING_STEPS,
+    Problem,
+    attack,
+    quadratic,
+    sine,
+)
 
 PEERS = {"jax": "JAX", "torch": "PyTorch"}
 MODULES = {name: f"lft_validation.bench.peers_{name}" for name in PEERS}
@@ -50,6 +57,7 @@ class Case(NamedTuple):
 def timed_cases(options: Options) -> list[Case]:
     """Return the cases with contestants, as the options choose and size them."""
     K, source = options.steps, options.source
+    updates = max(1, TRAINING_STEPS // K)
     made = [
         Case("quadratic", f"diagonal quadratic, d = {d:,}", "adjoint", lambda d=d: quadratic(d, K))  # type: ignore[misc]
         for d in options.d
@@ -58,8 +66,8 @@ def timed_cases(options: Options) -> list[Case]:
         Case("sine", f"{options.tasks} sine tasks at once, d = 1,761", "adjoint",
              lambda: sine(options.tasks, K)),
         Case("attack", f"one perturbation, {source}", "adjoint", lambda: attack(source, K)),
-        Case("training", f"meta-training, 1 {source} task of {ours.TRAINING_STEPS} steps",
-             "training", lambda: attack(source, K)),
+        Case("training", f"meta-training, 1 {source} task of {updates * K} steps",
+             "training", lambda: attack(source, K, updates)),
         Case("forward", "forward mode, diagonal quadratic, d = 64", "forward",
              lambda: quadratic(64, K)),
     ]  # fmt: skip

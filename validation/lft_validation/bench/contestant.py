@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,13 +19,34 @@ class Result(NamedTuple):
     flat: np.ndarray  # (P,) float64, fields of Φ in order, row-major
 
 
+class Point(NamedTuple):
+    """What one update of Φ hands to the next, as float64 on the host."""
+
+    flat: np.ndarray  # Φ (P,)
+    mean: np.ndarray  # Adam's moments (P,)
+    square: np.ndarray
+    updates: int
+    theta: np.ndarray  # (tasks, d)
+    h: np.ndarray  # (tasks, d, n)
+    c: np.ndarray
+
+
+class Update(NamedTuple):
+    """One unroll from a point, and the update of Φ that follows."""
+
+    result: Result
+    end: Point
+
+
 class Contestant(NamedTuple):
     """``run()`` computes once and waits until it is done; ``read`` makes its result comparable."""
 
     name: str
     family: str  # lft_ref, jax or torch
     run: Callable[[], object]
-    read: Callable[[object], Result]
+    read: Callable[[Any], Result]
+    # Where Φ is trained: what ``run`` does again and again, once and from any point.
+    update: Callable[[Point], Update] | None = None
 
 
 class Missing(NamedTuple):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lft_backends.backend import Backend, BackendUnavailable, get_backend
 from lft_ref import (
     FineTuner,
+    LSTMParams,
     MetaGradient,
     MetaState,
     adam,
@@ -16,15 +17,26 @@ from lft_ref import (
     flatten,
     forward_mode,
     initial_meta_state,
+    initial_state,
     sum_over_tasks,
-    train_on,
+    unflatten,
 )
-from lft_ref.meta import Engine
-from lft_validation.bench.contestant import FUSED, OURS, PLAIN, Contestant, Field, Missing, Result
-from lft_validation.bench.problems import Problem, send
+from lft_ref.lstm import LSTMState
+from lft_ref.meta import Engine, descend
+from lft_ref.optimizers import AdamState
+from lft_validation.bench.contestant import (
+    FUSED,
+    OURS,
+    PLAIN,
+    Contestant,
+    Field,
+    Missing,
+    Point,
+    Result,
+    Update,
+)
+from lft_validation.bench.problems import CLIP, LEARNING_RATE, Problem, send
 
-TRAINING_STEPS = 200
-LEARNING_RATE, CLIP = 1e-3, 1.0  # of Adam on Φ, as in Table 1
 ENGINES: dict[str, Engine] = {"adjoint": adjoint, "forward": forward_mode}
 NAMES = {"numpy": PLAIN, "numba": FUSED, "cupy": f"{OURS}, CuPy"}
 
@@ -35,8 +47,8 @@ def contestants(problem: Problem, dtype: str, measure: str, device: str = "cpu")
     Args:
         problem: what is computed.
         dtype: ``float32`` or ``float64``.
-        measure: ``adjoint`` or ``forward`` for one meta-gradient, ``training`` for one task's
-            200 steps in truncated unrolls with an update of Φ after each.
+        measure: ``adjoint`` or ``forward`` for one meta-gradient, ``training`` for truncated
+            unrolls of one task with an update of Φ after each.
         device: ``cpu`` or ``gpu``.
     """
     field: Field = []
@@ -46,41 +58,104 @@ def contestants(problem: Problem, dtype: str, measure: str, device: str = "cpu")
         except BackendUnavailable as error:
             field.append(Missing(NAMES[name], str(error)))
             continue
-        field.append(contestant(NAMES[name], problem, backend, measure))
+        make = training if measure == "training" else unroll
+        field.append(make(NAMES[name], problem, backend, measure))
     return field
 
 
-def contestant(name: str, problem: Problem, backend: Backend, measure: str) -> Contestant:
-    """One engine on one backend."""
-    params, task, weights = send(problem, backend)[1:]
+def unroll(name: str, problem: Problem, backend: Backend, measure: str) -> Contestant:
+    """One engine on one backend: value and meta-gradient of one unroll."""
+    params, task, weights, _ = send(problem, backend)[1:]
     tuner = FineTuner(ops=backend.ops)
 
-    def gradient() -> MetaGradient:
+    def run() -> MetaGradient:
         result = ENGINES[measure](params, tuner, task, weights)
         backend.synchronize()
         return result
 
-    def training() -> MetaState:
-        optimizer = adam(LEARNING_RATE)
-        start = initial_meta_state(params, optimizer)
-        meta, _ = train_on(start, tuner, [task], weights, TRAINING_STEPS, optimizer, CLIP)
+    return Contestant(name, OURS, run, lambda result: _read(result, backend))
+
+
+class _At(NamedTuple):
+    """What one update hands to the next, as arrays of a backend."""
+
+    meta: MetaState
+    theta: Any
+    state: LSTMState
+
+
+def training(name: str, problem: Problem, backend: Backend, measure: str) -> Contestant:
+    """Algorithm 1 on one task: unrolls by the adjoint, each with an update of Φ by Adam."""
+    assert measure == "training"
+    params, task, weights, updates = send(problem, backend)[1:]
+    tuner, optimizer, n = FineTuner(ops=backend.ops), adam(LEARNING_RATE), problem.params.n
+    state_0 = initial_state(task.theta_0, n)
+    start = _At(initial_meta_state(params, optimizer), task.theta_0, state_0)
+
+    def advance(at: _At) -> tuple[MetaGradient, _At]:
+        from_here = task._replace(theta_0=at.theta)
+        result = adjoint(at.meta.params, tuner, from_here, weights, at.state)
+        meta, [carried], _ = descend(at.meta, [result], optimizer, CLIP)
+        return result, _At(meta, *carried)
+
+    def run() -> _At:
+        at = start
+        for _ in range(updates):
+            _, at = advance(at)
         backend.synchronize()
-        return meta
+        return at
 
-    def read_gradient(result: Any) -> Result:
-        flat = backend.to_host(flatten(sum_over_tasks(result.grad)))
-        value = float(np.sum(backend.to_host(result.meta_loss), dtype=np.float64))
-        return Result(value, flat.astype(np.float64))
+    def update(point: Point) -> Update:
+        result, at = advance(_put(point, start, backend))
+        return Update(_read(result, backend), _take(at, problem, backend))
 
-    def read_training(meta: Any) -> Result:
-        moved = backend.to_host(flatten(meta.params)).astype(np.float64)
-        return Result(0.0, moved - np.asarray(flatten(problem.params)))
+    def read(at: _At) -> Result:
+        return Result(0.0, _host(flatten(at.meta.params), backend))
 
-    run: Any = training if measure == "training" else gradient
-    return Contestant(name, OURS, run, read_training if measure == "training" else read_gradient)
+    return Contestant(name, OURS, run, read, update)
 
 
 def expected(problem: Problem, measure: str) -> Result:
     """What every contestant must find: the plain reference in float64."""
-    judge = contestant("judge", problem, get_backend("numpy", "float64"), measure)
+    judge = unroll("judge", problem, get_backend("numpy", "float64"), measure)
     return judge.read(judge.run())
+
+
+def beginning(problem: Problem) -> Point:
+    """Where training starts."""
+    flat = np.asarray(flatten(problem.params))
+    theta = np.reshape(problem.task.theta_0, (problem.tasks, problem.d))
+    still = np.zeros((problem.tasks, problem.d, problem.params.n))
+    return Point(flat, 0.0 * flat, 0.0 * flat, 0, theta, still, still)
+
+
+def _read(result: MetaGradient, backend: Backend) -> Result:
+    value = float(np.sum(backend.to_host(result.meta_loss), dtype=np.float64))
+    return Result(value, _host(flatten(sum_over_tasks(result.grad)), backend))
+
+
+def _host(a: Any, backend: Backend) -> np.ndarray:
+    return backend.to_host(a).astype(np.float64)
+
+
+def _put(point: Point, like: _At, backend: Backend) -> _At:
+    """Send a point to the backend, in the shapes of ``like``."""
+    flat, mean, square = (backend.asarray(a) for a in point[:3])
+    params: LSTMParams = unflatten(flat, like.meta.params.m, like.meta.params.n)
+    theta, h, c = (
+        backend.asarray(np.reshape(a, b.shape))
+        for a, b in zip(point[4:], (like.theta, *like.state), strict=True)
+    )
+    moments = AdamState(point.updates, mean, square)
+    return _At(MetaState(params, moments, point.updates), theta, LSTMState(h, c))
+
+
+def _take(at: _At, problem: Problem, backend: Backend) -> Point:
+    """Bring a point to the host."""
+    count, mean, square = at.meta.optimizer
+    shape = (problem.tasks, problem.d)
+    flat, mean, square, theta, h, c = (
+        _host(a, backend) for a in (flatten(at.meta.params), mean, square, at.theta, *at.state)
+    )
+    cells = (*shape, problem.params.n)
+    return Point(flat, mean, square, count, *map(np.reshape, (theta, h, c), (shape, cells, cells)))

@@ -16,12 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from lft_ref import Activation, Conv2d, Dense, Flatten, Network, Pool2d, flatten
-from lft_validation.bench.contestant import Contestant, Field, Result
-from lft_validation.bench.problems import Problem
+from lft_validation.bench.contestant import Contestant, Field, Point, Result, Update
+from lft_validation.bench.problems import CLIP, LEARNING_RATE, Problem
 
 jax: Any = typed_jax  # only parts of it have types
 P_LOG, OUTPUT_SCALE = 10.0, 0.1
-LEARNING_RATE, CLIP, TRAINING_STEPS = 1e-3, 1.0, 200
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
@@ -34,14 +33,21 @@ class Style(NamedTuple):
     constant_gradient: bool  # do not differentiate g where its derivative is 0
 
 
-PLAIN = Style("JAX jit", wide=False, checkpoint=False, constant_gradient=False)
-BEST = Style("JAX jit, at its best", wide=True, checkpoint=True, constant_gradient=True)
+PLAIN = Style("JAX jit, (d, n)", wide=False, checkpoint=False, constant_gradient=False)
+WIDE = Style("JAX jit, (n, d)", wide=True, checkpoint=False, constant_gradient=True)
+# Best where memory is slow, as for large d; where a step costs much, it is not worth doing twice.
+AGAIN = Style("JAX jit, (n, d), checkpoint", wide=True, checkpoint=True, constant_gradient=True)
+STYLES = (PLAIN, WIDE, AGAIN)
 
 
 def contestants(problem: Problem, dtype: str, measure: str, device: str = "cpu") -> Field:
-    """JAX written plainly, and at its best; arguments as for ours."""
+    """JAX written plainly, in the layout that suits compilers, and with recomputation.
+
+    Arguments as for ours. Forward mode keeps nothing, so recomputation has no part in it.
+    """
     jax.config.update("jax_enable_x64", True)
-    return [_contestant(style, problem, dtype, measure, device) for style in (PLAIN, BEST)]
+    styles = STYLES[:2] if measure == "forward" else STYLES
+    return [_contestant(style, problem, dtype, measure, device) for style in styles]
 
 
 def _contestant(
@@ -56,7 +62,7 @@ def _contestant(
     flat, start = put(flatten(problem.params)), _start(problem, put)
     unroll = _unroll(style, problem, put)
     if measure == "training":
-        return _training(style, flat, start, unroll, len(problem.weights))
+        return _training(style, flat, start, unroll, problem)
 
     def loss(flat: Any, start: Any) -> Any:
         return unroll(flat, start)[0]
@@ -67,10 +73,10 @@ def _contestant(
     compute = jax.jit(forward if measure == "forward" else jax.value_and_grad(loss))
     name = style.name.replace("jit", "jacfwd") if measure == "forward" else style.name
 
-    def read(result: Any) -> Result:
-        return Result(float(result[0]), np.asarray(result[1], np.float64))
+    def run() -> Any:
+        return jax.block_until_ready(compute(flat, start))
 
-    return Contestant(name, "jax", lambda: jax.block_until_ready(compute(flat, start)), read)
+    return Contestant(name, "jax", run, lambda found: _result(*found))
 
 
 def _start(problem: Problem, put: Callable[[Any], Any]) -> tuple[Any, Any, Any]:
@@ -110,31 +116,54 @@ def _unroll(style: Style, problem: Problem, put: Callable[[Any], Any]) -> Callab
 
 
 def _training(
-    style: Style, flat: Any, start: Any, unroll: Callable[..., Any], K: int
+    style: Style, flat: Any, start: Any, unroll: Callable[..., Any], problem: Problem
 ) -> Contestant:
-    """One task of 200 steps: unrolls of K, each followed by an update of Φ with Adam."""
+    """One task: unrolls of K steps, each followed by an update of Φ with Adam."""
 
-    def update(flat: Any, moments: Any, start: Any, count: Any) -> Any:
-        (_, end), g = jax.value_and_grad(unroll, has_aux=True)(flat, start)
-        g = g * jnp.minimum(1.0, CLIP / jnp.linalg.norm(g))
-        mean = BETA_1 * moments[0] + (1.0 - BETA_1) * g
-        square = BETA_2 * moments[1] + (1.0 - BETA_2) * g * g
+    @jax.jit  # type: ignore[untyped-decorator]
+    def advance(flat: Any, moments: Any, start: Any, count: Any) -> Any:
+        (value, end), g = jax.value_and_grad(unroll, has_aux=True)(flat, start)
+        clipped = g * jnp.minimum(1.0, CLIP / jnp.linalg.norm(g))
+        mean = BETA_1 * moments[0] + (1.0 - BETA_1) * clipped
+        square = BETA_2 * moments[1] + (1.0 - BETA_2) * clipped * clipped
         root = jnp.sqrt(square / (1.0 - BETA_2**count)) + EPSILON
         step = LEARNING_RATE * (mean / (1.0 - BETA_1**count)) / root
-        return flat - step, (mean, square), end
-
-    compiled = jax.jit(update)
+        return (value, g), (flat - step, (mean, square), end)
 
     def run() -> Any:
-        at, moments, carry = flat, (0.0 * flat, 0.0 * flat), start
-        for count in range(1, TRAINING_STEPS // K + 1):
-            at, moments, carry = compiled(at, moments, carry, jnp.asarray(count, flat.dtype))
+        at = (flat, (0.0 * flat, 0.0 * flat), start)
+        for count in range(1, problem.updates + 1):
+            _, at = advance(*at, jnp.asarray(count, flat.dtype))
         return jax.block_until_ready(at)
 
-    origin = np.asarray(flat, np.float64)
-    return Contestant(
-        style.name, "jax", run, lambda at: Result(0.0, np.asarray(at, np.float64) - origin)
-    )
+    def update(point: Point) -> Update:
+        phi, mean, square = (_put_like(a, flat) for a in point[:3])
+        theta, h, c = (_put_like(a, b) for a, b in zip(_wide_cells(point), start, strict=True))
+        count = jnp.asarray(point.updates + 1, flat.dtype)
+        (value, g), at = advance(phi, (mean, square), (theta, h, c), count)
+        return Update(_result(value, g), _point(at, point))
+
+    return Contestant(style.name, "jax", run, lambda at: _result(0.0, at[0]), update)
+
+
+def _result(value: Any, flat: Any) -> Result:
+    return Result(float(value), np.asarray(flat, np.float64))
+
+
+def _put_like(a: np.ndarray, b: Any) -> Any:
+    return jax.device_put(a.astype(b.dtype), b.device)
+
+
+def _wide_cells(point: Point) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """θ (tasks, d), h and c (n, tasks · d)."""
+    h, c = (a.reshape(-1, a.shape[-1]).T for a in (point.h, point.c))
+    return point.theta, h, c
+
+
+def _point(at: Any, before: Point) -> Point:
+    flat, (mean, square), (theta, h, c) = jax.tree.map(lambda a: np.asarray(a, np.float64), at)
+    cells = (a.T.reshape(before.h.shape) for a in (h, c))
+    return Point(flat, mean, square, before.updates + 1, theta, *cells)
 
 
 def _features(g: Any) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ e^-p on quadratics, where float32 would say more about the problem than about th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from lft_ref import (
     AttackLoss,
     Data,
     LSTMParams,
+    NetworkLoss,
     Objective,
     Task,
     from_draws,
@@ -29,6 +30,8 @@ SEED = 100  # not one of the reported seeds
 FEATURES = 2  # log/sign
 UNITS = 10
 STEPS = 20
+TRAINING_STEPS = 200  # of the task that Φ is trained on
+LEARNING_RATE, CLIP = 1e-3, 1.0  # of Adam on Φ, as in Table 1
 
 
 class Diagonal(NamedTuple):
@@ -55,6 +58,7 @@ class Problem(NamedTuple):
     params: LSTMParams
     task: Task
     weights: tuple[float, ...]
+    updates: int = 1  # of Φ, one after each unroll, where Φ is trained
 
     @property
     def d(self) -> int:
@@ -95,7 +99,7 @@ def sine(tasks: int = 8, K: int = STEPS, hidden: tuple[int, ...] = (40, 40)) -> 
     return Problem("sine", draw_params(UNITS), task, weights_every_step(K))
 
 
-def attack(source: str, K: int = STEPS) -> Problem:
+def attack(source: str, K: int = STEPS, updates: int = 1) -> Problem:
     """One universal perturbation, 2 classes × 2 images, against the victim of that source.
 
     Raises:
@@ -109,7 +113,7 @@ def attack(source: str, K: int = STEPS) -> Problem:
     train, val = tasks.data(SEED, Stage.UAP_META_TASK, [0])
     theta_0 = tasks.theta_0(SEED, Stage.UAP_META_INIT, [0])
     task = Task(tasks.loss, train, val, theta_0)
-    return Problem("attack", draw_params(UNITS), task, weights_last_step(K))
+    return Problem("attack", draw_params(UNITS), task, weights_last_step(K), updates)
 
 
 def draw_params(n: int) -> LSTMParams:
@@ -119,12 +123,18 @@ def draw_params(n: int) -> LSTMParams:
 
 
 def send(problem: Problem, backend: Backend) -> Problem:
-    """The same problem as arrays of a backend, in its precision."""
+    """The same problem as arrays of a backend, in its precision, with its twins of networks."""
     task = problem.task
     train, val = (Data(*(backend.asarray(a) for a in data)) for data in (task.train, task.val))
     objective: Objective = task.objective
+    network: Any = getattr(objective, "network", None)
     if isinstance(objective, AttackLoss):
-        objective = objective._replace(weights=backend.asarray(np.asarray(objective.weights)))
+        objective = objective._replace(
+            network=backend.fuse(network),
+            weights=backend.asarray(np.asarray(objective.weights)),
+        )
+    elif isinstance(objective, NetworkLoss):
+        objective = objective._replace(network=backend.fuse_optimizee(network))
     return problem._replace(
         params=LSTMParams(*(backend.asarray(np.asarray(a)) for a in problem.params)),
         task=Task(objective, train, val, backend.asarray(task.theta_0)),

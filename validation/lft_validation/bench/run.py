@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lft_validation.bench import cases, compare, ours
+from lft_validation.bench import cases, compare, training
 from lft_validation.bench.cases import Case, Options
 from lft_validation.bench.contestant import FUSED, Contestant, Missing
 from lft_validation.bench.growth import SIZES, Growth, growth
@@ -66,11 +66,13 @@ class Bench(NamedTuple):
 def run(options: Options, say: Callable[[str], None]) -> Bench:
     """Measure all that ``options`` choose; ``say`` hears what is going on."""
     with at_most(options.threads):
-        say("measuring the machine's limits")
-        found = {dtype: limits(dtype) for dtype in options.dtypes}
+        chosen, found = cases.timed_cases(options), dict[str, Limits]()
+        if chosen:
+            say("measuring the machine's limits")
+            found = {dtype: limits(dtype) for dtype in options.dtypes}
         results = [
             run_case(case, dtype, options, found[dtype], say)
-            for case in cases.timed_cases(options)
+            for case in chosen
             for dtype in options.dtypes
         ]
         dtype, grown = options.dtypes[0], list[Growth]()
@@ -89,7 +91,8 @@ def run_case(
     """Compare every contestant with the float64 reference, then time those that are right."""
     problem = case.make()
     say(f"{case.title}, {dtype}: the float64 reference")
-    judge = compare.judge(problem, dtype, case.measure)
+    judging = training.judge if case.measure == "training" else compare.judge
+    judge = judging(problem, dtype, case.measure)
     say(f"{case.title}, {dtype}: compiling")
     field = cases.contestants(case, problem, dtype, options)
     entries, rows, missing = list[Contestant](), list[Row](), list[Missing]()
@@ -103,9 +106,7 @@ def run_case(
         if rows[-1].right:
             entries.append(entry)
     say(f"{case.title}, {dtype}: timing")
-    unit = problem.coordinate_steps
-    if case.measure == "training":
-        unit = unit // len(problem.weights) * ours.TRAINING_STEPS
+    unit = problem.coordinate_steps * problem.updates
     base, rounds, rows = _timed(entries, rows, unit, options)
     floor = floor_seconds(found, 2, problem.params.n, np.dtype(dtype).itemsize)
     return CaseResult(

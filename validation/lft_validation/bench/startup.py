@@ -14,8 +14,8 @@ NUMBA_ONCE = """
 import numpy as np
 from lft_backends.backend import get_backend
 from lft_validation.bench.problems import quadratic
-from lft_validation.bench.ours import contestant
-contestant("", quadratic(8, K=2), get_backend("numba", "{dtype}"), "adjoint").run()
+from lft_validation.bench.ours import unroll
+unroll("", quadratic(8, K=2), get_backend("numba", "{dtype}"), "adjoint").run()
 """
 PROGRAMS = {
     "python": "pass",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lft_validation.bench.bars import Bar
+from lft_validation.bench.growth import WHERE
 from lft_validation.bench.run import Bench, CaseResult
 
 SHORT = {"lft_ref, Numba": "lft_ref, Numba (fused)", "lft_ref, NumPy": "lft_ref, NumPy (plain)"}
@@ -50,12 +51,13 @@ def _ms(seconds: float) -> str:
 
 def growth_table(bench: Bench) -> Any:
     """Exponents."""
-    table = _table("Growth of time, value and meta-gradient")
+    table = _table("Growth of processor time, value and meta-gradient")
+    table.caption = "; ".join(f"{axis} at {rest}" for axis, rest in WHERE.items())
     for name in ("in", "sizes", "contestant", "exponent", "95 % interval"):
         table.add_column(name, justify="right" if name == "exponent" else "left")
     for g in bench.growth:
         table.add_row(
-            g.axis, f"{g.sizes[0]} … {g.sizes[-1]}", f"{g.name}, {g.dtype}",
+            g.axis, f"{g.sizes[0]:,} … {g.sizes[-1]:,}", f"{g.name}, {g.dtype}",
             f"{g.exponent:.2f}", f"{g.low:.2f} to {g.high:.2f}",
         )  # fmt: skip
     return table
@@ -65,13 +67,14 @@ def memory_table(bench: Bench) -> Any:
     """Peaks."""
     table = _table("Peak memory (MiB) against the number of steps K")
     table.add_column("engine")
-    lengths = bench.memory[0].lengths if bench.memory else ()
+    lengths = sorted({K for m in bench.memory for K in m.lengths})
     for K in lengths:
         table.add_column(str(K), justify="right")
     table.add_column("exponent", justify="right")
     for m in bench.memory:
-        peaks = (f"{p / 2**20:.2f}" for p in m.peaks)
-        table.add_row(f"{m.engine}, d = {m.d}", *peaks, f"{m.exponent:.2f}")
+        peaks = dict(zip(m.lengths, (f"{p / 2**20:.2f}" for p in m.peaks), strict=True))
+        shown = (peaks.get(K, "") for K in lengths)
+        table.add_row(f"{m.engine}, d = {m.d}", *shown, f"{m.exponent:.2f}")
     return table
 
 
