@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lft_backends.kernels import forward_cpu, lstm_cpu
+from lft_backends.memory import empty
 from lft_backends.threads import share_out, threads
 from lft_ref import REFERENCE, Identity, LogSign, Ops
 from lft_ref.lstm import Cell, LSTMState
@@ -26,19 +27,22 @@ PATIENCE = 1.0  # seconds; kernels from the disk's cache are there sooner
 
 def rows(a: np.ndarray, rank: int) -> np.ndarray:
     """Collapse the batch axes into one; contiguous and writeable, as kernels are compiled for."""
-    if a.ndim != rank + 1:
+    if a.ndim == rank:
+        a = a[None]
+    elif a.ndim != rank + 1:
         batch, rest = a.shape[: a.ndim - rank], a.shape[a.ndim - rank :]
         a = a.reshape((math.prod(batch), *rest))
-    flags = a.flags
-    return a if flags.c_contiguous and flags.writeable else np.array(a, order="C")
+    return _usable(a)
+
+
+def _usable(a: np.ndarray) -> np.ndarray:
+    return a if a.flags.carray else np.array(a, order="C")
 
 
 def _weights(params: LSTMParams) -> tuple[Any, ...]:
     """W_x, W_h, b, w_o as the kernels take them."""
-    return tuple(
-        a if a.flags.c_contiguous and a.flags.writeable else np.array(a, order="C")
-        for a in params[:4]
-    )
+    W_x, W_h, b, w_o, _ = params
+    return _usable(W_x), _usable(W_h), _usable(b), _usable(w_o)
 
 
 def _preprocess(cell: Cell) -> tuple[float, bool] | None:
@@ -98,16 +102,17 @@ def step(
     kind = _preprocess(cell)
     if kind is None:
         return REFERENCE.step(params, cell, g, state)
-    real, (h, c), flat_g = g.dtype.type, (rows(a.mT, 2) for a in state), rows(g, 1)
-    delta, h_new, c_new = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)
-    size = _piece(params.n, params.m)
-    pieces = flat_g.shape[0] * -(-flat_g.shape[1] // size)
+    real, dtype, flat_g = g.dtype.type, g.dtype, rows(g, 1)
+    h, c = rows(state.h.mT, 2), rows(state.c.mT, 2)
+    delta = np.empty(flat_g.shape, dtype)
+    h_new, c_new = empty(h.shape, dtype), empty(h.shape, dtype)
+    (tasks, d), size = flat_g.shape, _piece(h.shape[1], params.m)
     _run(
-        lstm_cpu.step_pieces, g.dtype, pieces, g.size,
+        lstm_cpu.step_pieces, dtype, tasks * -(-d // size), g.size,
         size, *_weights(params), real(params.b_o), flat_g, h, c, *kind, real(cell.output_scale),
         delta, h_new, c_new,
     )  # fmt: skip
-    shape = (*g.shape[:-1], *h.shape[-2:])
+    shape = (*g.shape[:-1], *h.shape[1:])
     return delta.reshape(g.shape), LSTMState(h_new.reshape(shape).mT, c_new.reshape(shape).mT)
 
 
@@ -124,37 +129,35 @@ def vjp(
     if kind is None:
         return REFERENCE.vjp(params, cell, g, state, delta_bar, state_bar)
     h, c, h_bar, c_bar = (rows(a.mT, 2) for a in (*state, *state_bar))
-    flat_g, flat_bar = rows(g, 1), rows(delta_bar, 1)
-    (tasks, d), n, m = flat_g.shape, params.n, params.m
-    size = _piece(n, m)
+    flat_g, flat_bar, dtype = rows(g, 1), rows(delta_bar, 1), g.dtype
+    (tasks, d), n, r = flat_g.shape, h.shape[1], h.shape[1] + params.m + 1
+    size = _piece(n, params.m)
     each = -(-d // size)
-    W_bar = np.empty((tasks * each, 4 * n, n + m + 1), g.dtype)
-    w_o_bar = np.empty((tasks * each, n), g.dtype)
-    g_bar, h_old, c_old = np.empty_like(flat_g), np.empty_like(h), np.empty_like(c)
-    scale = g.dtype.type(cell.output_scale)
+    sums = np.empty((tasks * each, 4 * n * r + n + 1), dtype)
+    g_bar = np.empty(flat_g.shape, dtype)
+    h_old, c_old = empty(h.shape, dtype), empty(h.shape, dtype)
     _run(
-        lstm_cpu.vjp_pieces, g.dtype, tasks * each, g.size,
-        size, *_weights(params), flat_g, h, c, *kind, scale, flat_bar, h_bar, c_bar,
-        W_bar, w_o_bar, g_bar, h_old, c_old,
+        lstm_cpu.vjp_pieces, dtype, tasks * each, g.size,
+        size, *_weights(params), flat_g, h, c, *kind, dtype.type(cell.output_scale), flat_bar,
+        h_bar, c_bar, sums, g_bar, h_old, c_old,
     )  # fmt: skip
-    batch, shape = g.shape[:-1], (*g.shape[:-1], *h.shape[-2:])
-    by_input = _sums(W_bar, (*batch, each)).mT  # (..., n + m + 1, 4n)
-    grads = LSTMParams(
-        W_x=by_input[..., n:-1, :],
-        W_h=by_input[..., :n, :],
-        b=by_input[..., -1, :],
-        w_o=_sums(w_o_bar, (*batch, each)),
-        b_o=(scale * delta_bar).sum(axis=-1),
-    )
+    batch, shape = g.shape[:-1], (*g.shape[:-1], n, d)
     old = LSTMState(h_old.reshape(shape).mT, c_old.reshape(shape).mT)
-    return grads, g_bar.reshape(g.shape), old
+    return _sums(sums, (*batch, each), r, n), g_bar.reshape(g.shape), old
 
 
-def _sums(parts: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
-    """Add up the pieces of each task."""
-    a = parts.reshape((*batch, *parts.shape[1:]))
-    axis = len(batch) - 1
-    return a.sum(axis=axis) if batch[-1] > 1 else a[(slice(None),) * axis + (0,)]
+def _sums(sums: np.ndarray, batch: tuple[int, ...], r: int, n: int) -> LSTMParams:
+    """Add up the pieces of each task, (pieces, P), and take Φ̄ apart, as it is flattened."""
+    by_piece = sums.reshape((*batch, -1))
+    flat = by_piece.sum(axis=-2) if batch[-1] > 1 else by_piece[..., 0, :]
+    W = flat[..., : 4 * n * r].reshape((*batch[:-1], r, 4 * n))
+    return LSTMParams(
+        W_x=W[..., : r - 1 - n, :],
+        W_h=W[..., r - 1 - n : -1, :],
+        b=W[..., -1, :],
+        w_o=flat[..., 4 * n * r : -1],
+        b_o=flat[..., -1],
+    )
 
 
 def forward_update(

@@ -25,9 +25,13 @@ PIECE = 4  # blocks that one thread takes at a time
 ONE_THREAD = 2**18  # multiply-adds up to which OpenBLAS starts no threads of its own
 
 
-def tanh(row, scratch):
-    """Set a row of either precision to its tanh."""
-    return tanh32(row) if row.itemsize == 4 else tanh64(row, scratch)
+def tanh(rows, scratch):
+    """Set rows of either precision to their tanh, where scratch is a row to work in."""
+    if rows.itemsize == 4:
+        tanh32(rows.reshape(-1))
+    else:
+        for r in range(rows.shape[0]):
+            tanh64(rows[r], scratch)
 
 
 def log(row, scratch):
@@ -39,10 +43,15 @@ def log(row, scratch):
 
 
 @overload(tanh)
-def _tanh(row, scratch):  # noqa: ARG001 - Numba looks at types only, and compiles one of the two
-    if row.dtype == types.float32:
-        return lambda row, scratch: tanh32(row)  # noqa: ARG005
-    return lambda row, scratch: tanh64(row, scratch)  # noqa: PLW0108
+def _tanh(rows, scratch):  # noqa: ARG001 - Numba looks at types only, and compiles one of the two
+    if rows.dtype == types.float32:
+        return lambda rows, scratch: tanh32(rows.reshape(-1))  # noqa: ARG005
+
+    def by_row(rows, scratch):
+        for r in range(rows.shape[0]):
+            tanh64(rows[r], scratch)
+
+    return by_row
 
 
 @overload(log)
@@ -65,19 +74,20 @@ def features(g, x, p, log_sign):
     if not log_sign:
         x[0, :] = g
         return
-    one = g.dtype.type(1.0)
-    threshold, scale = g.dtype.type(math.exp(-p)), g.dtype.type(math.exp(p))
-    size, sign = x[0], x[1]
+    one, size, sign = g.dtype.type(1.0), x[0], x[1]
+    threshold, steep = g.dtype.type(math.exp(-p)), g.dtype.type(math.exp(p))
     for j in range(g.size):
         a = abs(g[j])
         size[j] = threshold if a < threshold else a  # NaN stays NaN
     log(size, sign)  # the row of signs is free to work in
+    share = g.dtype.type(1.0 / p)
     for j in range(g.size):
-        a = abs(g[j])
-        s = one if g[j] > 0 else -one
-        s = s if a >= threshold else scale * g[j]  # of NaN too: it stays NaN
-        sign[j] = s
-        size[j] = size[j] / g.dtype.type(p) if a >= threshold else (-one if a < threshold else a)
+        value = g[j]
+        small = not (abs(value) >= threshold)  # NaN counts as small, and stays NaN
+        towards = one if value > 0 else -one
+        sign[j] = steep * value if small else towards
+    for j in range(g.size):
+        size[j] = -one if abs(g[j]) < threshold else share * size[j]
 
 
 @njit(**INNER)
@@ -86,73 +96,92 @@ def features_vjp(g, x_bar, g_bar, p, log_sign):
     if not log_sign:
         g_bar[:] = x_bar[0]
         return
-    threshold, scale = g.dtype.type(math.exp(-p)), g.dtype.type(math.exp(p))
+    threshold, steep = g.dtype.type(math.exp(-p)), g.dtype.type(math.exp(p))
+    share, one = g.dtype.type(1.0 / p), g.dtype.type(1.0)
+    of_size, of_sign = x_bar[0], x_bar[1]
     for j in range(g.size):
         large = abs(g[j]) >= threshold
-        safe = g[j] if large else g.dtype.type(1.0)
-        g_bar[j] = x_bar[0, j] / (g.dtype.type(p) * safe) if large else x_bar[1, j] * scale
+        safe = g[j] if large else one
+        through = share * of_size[j] / safe
+        g_bar[j] = through if large else steep * of_sign[j]
 
 
 @njit(**INNER)
-def inputs(g, h, p, log_sign, into):
-    """Fill a block (r, block) with h, the preprocessed g, and ones."""
-    n = h.shape[0]
+def copy(row, to):
+    """Copy a row; an assignment of slices would not vectorise."""
+    for j in range(row.size):
+        to[j] = row[j]
+
+
+@njit(**INNER)
+def inputs(g, h, start, stop, p, log_sign, into):
+    """Fill ``into`` (r, block) with the preprocessed g, h, and ones, of coordinates start … stop."""
+    r, n = into.shape[0], h.shape[0]
+    features(g[start:stop], into[: r - n - 1], p, log_sign)
     for v in range(n):
-        into[v, :] = h[v]
-    features(g, into[n:-1], p, log_sign)
-    into[-1, :] = g.dtype.type(1.0)
+        copy(h[v, start:stop], into[r - n - 1 + v])
+    ones = into[r - 1]
+    for j in range(ones.size):
+        ones[j] = g.dtype.type(1.0)
 
 
-@njit(**INNER)
-def gates(W, into, a, scratch):
-    """Fill a (4n, block) with tanh(W (h, x, 1)); W's rows of logistic gates come halved."""
-    np.dot(W, into, a)
-    for r in range(a.shape[0]):
-        tanh(a[r], scratch)
-
-
-@njit(**INNER)
-def new_state(a_i, a_f, u, a_o, c, c_new, tanh_c, h_new, scratch):
-    """One unit's c⁺ = f c + i u and h⁺ = o tanh c⁺, with σ = ½ a + ½."""
+@njit(**INNER, forceinline=True)
+def new_c(a_i, a_f, u, c, c_new):
+    """One unit's c⁺ = f c + i u, with σ = ½ a + ½."""
     half = c.dtype.type(0.5)
     for j in range(c.size):
         c_new[j] = (half * a_f[j] + half) * c[j] + (half * a_i[j] + half) * u[j]
-    tanh_c[:] = c_new
-    tanh(tanh_c, scratch)
-    for j in range(c.size):
-        h_new[j] = (half * a_o[j] + half) * tanh_c[j]
+
+
+@njit(**INNER, forceinline=True)
+def new_h(a_o, tanh_c, w, h_new, y):
+    """One unit's h⁺ = o tanh c⁺, and what it adds to h⁺ · w_o."""
+    half = y.dtype.type(0.5)
+    for j in range(y.size):
+        h = (half * a_o[j] + half) * tanh_c[j]
+        h_new[j] = h
+        y[j] += w * h
 
 
 # Compiled into its callers: else the process that compiles runs another copy of this function than
 # those that load kernels from the disk's cache, and its sums are contracted otherwise.
 @njit(**INNER, forceinline=True)
-def unit_vjp(a_i, a_f, u, a_o, tanh_c, c, y_bar, w, h_bar, c_bar):
-    """One unit: overwrite its gates' rows with z̄, and c_bar with the cotangent of the old c."""
+def unit_vjp(a_i, a_f, u, a_o, tanh_c, c, y_bar, w, h_bar, c_bar, c_old_bar):
+    """One unit: overwrite its gates' rows with z̄, fill c̄ of the old c, and return w̄_o."""
     half, quarter, one = c.dtype.type(0.5), c.dtype.type(0.25), c.dtype.type(1.0)
+    w_bar = c.dtype.type(0.0)
     for j in range(c.size):
         i, f, o = half * a_i[j] + half, half * a_f[j] + half, half * a_o[j] + half
+        h = o * tanh_c[j]
+        w_bar += h * y_bar[j]
         hb = h_bar[j] + w * y_bar[j]
-        cb = c_bar[j] + hb * o * (one - tanh_c[j] * tanh_c[j])
-        a_o[j] = hb * tanh_c[j] * quarter * (one - a_o[j] * a_o[j])
-        a_i[j] = cb * u[j] * quarter * (one - a_i[j] * a_i[j])
+        cb = c_bar[j] + hb * (o - h * tanh_c[j])
+        c_old_bar[j] = cb * f
+        a_o[j] = hb * tanh_c[j] * (quarter - quarter * a_o[j] * a_o[j])
+        a_f[j] = cb * c[j] * (quarter - quarter * a_f[j] * a_f[j])
+        a_i[j] = cb * u[j] * (quarter - quarter * a_i[j] * a_i[j])
         u[j] = cb * i * (one - u[j] * u[j])
-        a_f[j] = cb * c[j] * quarter * (one - a_f[j] * a_f[j])
-        c_bar[j] = cb * f
+    return w_bar
 
 
 @njit(**INNER)
-def halved(W_x, W_h, b):
-    """W (4n, r): what each gate makes of (h, x, 1); halved where σ(z) = ½ tanh(z/2) + ½."""
+def stacked(W_x, W_h, b):
+    """W (r, 4n): the weights of (x, h, 1), rows in the order in which Φ is flattened."""
     m, n = W_x.shape[0], W_h.shape[0]
-    W = np.empty((4 * n, n + m + 1), W_h.dtype)
-    for r in range(4 * n):
-        factor = W_h.dtype.type(1.0 if 2 * n <= r < 3 * n else 0.5)
-        for a in range(n):
-            W[r, a] = factor * W_h[a, r]
-        for a in range(m):
-            W[r, n + a] = factor * W_x[a, r]
-        W[r, n + m] = factor * b[r]
+    W = np.empty((m + n + 1, 4 * n), W_h.dtype)
+    W[:m] = W_x
+    W[m : m + n] = W_h
+    W[m + n] = b
     return W
+
+
+@njit(**INNER)
+def halved(W):
+    """W with the columns of logistic gates halved: σ(z) = ½ tanh(z/2) + ½."""
+    n = W.shape[1] // 4
+    half = W * W.dtype.type(0.5)
+    half[:, 2 * n : 3 * n] = W[:, 2 * n : 3 * n]
+    return half
 
 
 @njit(**INNER)
@@ -162,65 +191,14 @@ def block_width(W):
 
 
 @njit(**INNER)
-def step_block(W, w_o, b_o, g, h, c, start, stop, p, log_sign, scale, delta, h_new, c_new):
-    """One block of one task: W (4n, r), g (d), h and c (n, d); fills that block of the results."""
-    n, width = h.shape[0], stop - start
-    into = np.empty((W.shape[1], width), g.dtype)
-    a = np.empty((4 * n, width), g.dtype)
-    tanh_c, scratch = np.empty(width, g.dtype), np.empty(width, g.dtype)
-    y = np.zeros(width, g.dtype)
-    inputs(g[start:stop], h[:, start:stop], p, log_sign, into)
-    gates(W, into, a, scratch)
+def gates(W_half, g, h, c, start, stop, p, log_sign, into, a, c_new, scratch):
+    """One block: fill ``into`` (r, block), a (4n, block) = tanh(Wᵀ (x, h, 1)) and c⁺ (n, block)."""
+    n = h.shape[0]
+    inputs(g, h, start, stop, p, log_sign, into)
+    np.dot(W_half.T, into, a)
+    tanh(a, scratch)
     for v in range(n):
-        h_row = h_new[v, start:stop]
-        new_state(
-            a[v], a[n + v], a[2 * n + v], a[3 * n + v],
-            c[v, start:stop], c_new[v, start:stop], tanh_c, h_row, scratch,
-        )  # fmt: skip
-        w = w_o[v]
-        for j in range(y.size):
-            y[j] += w * h_row[j]
-    for j in range(y.size):
-        delta[start + j] = scale * (y[j] + b_o)
-
-
-@njit(**INNER)
-def add(total, row):
-    """Add a row to a total."""
-    for j in range(row.size):
-        total[j] += row[j]
-
-
-@njit(**INNER)
-def vjp_block(
-    W, W_hx, w_o, g, h, c, start, stop, p, log_sign, scale, delta_bar, h_bar, c_bar,
-    W_bar, w_o_bar, g_bar, h_old_bar, c_old_bar,
-):  # fmt: skip
-    """One block of one task: adds to W_bar and w_o_bar, fills that block of the last three.
-
-    ``W`` (4n, r) comes with halved rows as in :func:`halved`; ``W_hx`` (n + m, 4n) are the weights
-    of (h, x) as they are.
-    """
-    n, width = h.shape[0], stop - start
-    into = np.empty((W.shape[1], width), g.dtype)
-    a, h_new = np.empty((4 * n, width), g.dtype), np.empty((n, width), g.dtype)
-    c_new, tanh_c = np.empty(width, g.dtype), np.empty(width, g.dtype)
-    scratch, y_bar = np.empty(width, g.dtype), np.empty(width, g.dtype)
-    for j in range(width):
-        y_bar[j] = scale * delta_bar[start + j]
-    inputs(g[start:stop], h[:, start:stop], p, log_sign, into)
-    gates(W, into, a, scratch)
-    for v in range(n):
-        a_i, a_f, u, a_o = a[v], a[n + v], a[2 * n + v], a[3 * n + v]
-        c_row, c_bar_row = c[v, start:stop], c_old_bar[v, start:stop]
-        new_state(a_i, a_f, u, a_o, c_row, c_new, tanh_c, h_new[v], scratch)
-        c_bar_row[:] = c_bar[v, start:stop]
-        unit_vjp(a_i, a_f, u, a_o, tanh_c, c_row, y_bar, w_o[v], h_bar[v, start:stop], c_bar_row)
-    add(w_o_bar, np.dot(h_new, y_bar))
-    add(W_bar.reshape(-1), np.dot(a, into.T).reshape(-1))
-    into_bar = np.dot(W_hx, a)
-    h_old_bar[:, start:stop] = into_bar[:n]
-    features_vjp(g[start:stop], into_bar[n:], g_bar[start:stop], p, log_sign)
+        new_c(a[v], a[n + v], a[2 * n + v], c[v, start:stop], c_new[v])
 
 
 @njit(**FLAGS)
@@ -228,37 +206,70 @@ def step_pieces(
     first, last, size, W_x, W_h, b, w_o, b_o, g, h, c, p, log_sign, scale, delta, h_new, c_new
 ):
     """Pieces first … last − 1 of a batch: g (tasks, d), h and c (tasks, n, d)."""
-    W, d = halved(W_x, W_h, b), g.shape[1]
-    width, pieces = block_width(W), -(-d // size)
+    W_half, n, d = halved(stacked(W_x, W_h, b)), W_h.shape[0], g.shape[1]
+    width, pieces = block_width(W_half), -(-d // size)
     for piece in range(first, last):
         t, begin = piece // pieces, piece % pieces * size
         end = min(begin + size, d)
         for start in range(begin, end, width):
-            step_block(
-                W, w_o, b_o, g[t], h[t], c[t], start, min(start + width, end), p, log_sign, scale,
-                delta[t], h_new[t], c_new[t],
-            )  # fmt: skip
+            stop = min(start + width, end)
+            into = np.empty((W_half.shape[0], stop - start), g.dtype)
+            a = np.empty((4 * n, stop - start), g.dtype)
+            tanh_c = np.empty((n, stop - start), g.dtype)
+            gates(W_half, g[t], h[t], c[t], start, stop, p, log_sign, into, a, tanh_c, into[0])
+            for v in range(n):
+                copy(tanh_c[v], c_new[t, v, start:stop])
+            tanh(tanh_c, into[0])
+            y = into[0]
+            y[:] = b_o
+            for v in range(n):
+                new_h(a[3 * n + v], tanh_c[v], w_o[v], h_new[t, v, start:stop], y)
+            for j in range(y.size):
+                delta[t, start + j] = scale * y[j]
 
 
 @njit(**FLAGS)
 def vjp_pieces(
     first, last, size, W_x, W_h, b, w_o, g, h, c, p, log_sign, scale, delta_bar, h_bar, c_bar,
-    W_bar, w_o_bar, g_bar, h_old_bar, c_old_bar,
+    sums, g_bar, h_old_bar, c_old_bar,
 ):  # fmt: skip
-    """Pieces first … last − 1 of a batch; W_bar (all pieces, 4n, r) and w_o_bar hold their sums."""
-    W, n, d = halved(W_x, W_h, b), W_h.shape[0], g.shape[1]
-    W_hx = np.empty((n + W_x.shape[0], 4 * n), g.dtype)
-    W_hx[:n] = W_h
-    W_hx[n:] = W_x
+    """Pieces first … last − 1 of a batch; sums (all pieces, P) holds each one's Φ̄, flattened."""
+    W, n, d = stacked(W_x, W_h, b), W_h.shape[0], g.shape[1]
+    W_half, W_xh, r = halved(W), W[:-1], W.shape[0]
     width, pieces = block_width(W), -(-d // size)
     for piece in range(first, last):
         t, begin = piece // pieces, piece % pieces * size
         end = min(begin + size, d)
-        W_bar[piece] = 0
-        w_o_bar[piece] = 0
+        total = sums[piece]
+        total[:] = 0
         for start in range(begin, end, width):
-            vjp_block(
-                W, W_hx, w_o, g[t], h[t], c[t], start, min(start + width, end), p, log_sign, scale,
-                delta_bar[t], h_bar[t], c_bar[t],
-                W_bar[piece], w_o_bar[piece], g_bar[t], h_old_bar[t], c_old_bar[t],
-            )  # fmt: skip
+            stop = min(start + width, end)
+            into = np.empty((r, stop - start), g.dtype)
+            a = np.empty((4 * n, stop - start), g.dtype)
+            tanh_c = np.empty((n, stop - start), g.dtype)
+            y_bar = np.empty(stop - start, g.dtype)
+            gates(W_half, g[t], h[t], c[t], start, stop, p, log_sign, into, a, tanh_c, y_bar)
+            tanh(tanh_c, y_bar)
+            b_o_bar = g.dtype.type(0.0)
+            for j in range(y_bar.size):
+                y_bar[j] = scale * delta_bar[t, start + j]
+                b_o_bar += y_bar[j]
+            total[-1] += b_o_bar
+            for v in range(n):
+                total[4 * n * r + v] += unit_vjp(
+                    a[v], a[n + v], a[2 * n + v], a[3 * n + v], tanh_c[v], c[t, v, start:stop],
+                    y_bar, w_o[v], h_bar[t, v, start:stop], c_bar[t, v, start:stop],
+                    c_old_bar[t, v, start:stop],
+                )  # fmt: skip
+            add(total, np.dot(into, a.T).reshape(-1))
+            into_bar = np.dot(W_xh, a)
+            for v in range(n):
+                copy(into_bar[r - 1 - n + v], h_old_bar[t, v, start:stop])
+            features_vjp(g[t, start:stop], into_bar, g_bar[t, start:stop], p, log_sign)
+
+
+@njit(**INNER)
+def add(total, row):
+    """Add a row to the first entries of a total."""
+    for j in range(row.size):
+        total[j] += row[j]
