@@ -7,6 +7,7 @@ equation to its function and its test.
 
 from lft_ref.adjoint import adjoint, adjoint_memory_bytes, fitting_segment, sum_over_tasks
 from lft_ref.attack import AttackLoss
+from lft_ref.blocks import BLOCKWISE, blockwise
 from lft_ref.classifiers import (
     accuracy,
     cifar_cnn,
@@ -58,6 +59,7 @@ from lft_ref.zeroth_order import Estimator, FirstOrder, ZerothOrder
 __version__ = "0.1.0"
 
 __all__ = [
+    "BLOCKWISE",
     "REFERENCE",
     "Activation",
     "AttackLoss",
@@ -94,6 +96,7 @@ __all__ = [
     "adam",
     "adjoint",
     "adjoint_memory_bytes",
+    "blockwise",
     "cifar_cnn",
     "clip_by_norm",
     "cnn",

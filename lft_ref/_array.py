@@ -38,6 +38,11 @@ def device(a: Array) -> Any:
     return array_api_compat.device(a)
 
 
+def in_steps(a: Array) -> bool:
+    """Say whether a library does one operation after another on the processor: NumPy does."""
+    return bool(array_api_compat.is_numpy_array(a))
+
+
 def assign(a: Array, index: Any, values: Array) -> Array:
     """Return ``a`` with ``a[index] = values``: in place, but for JAX, whose arrays never change."""
     if hasattr(a, "at"):

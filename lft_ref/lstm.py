@@ -46,7 +46,7 @@ class Jacobians(NamedTuple):
 
 
 class _Gates(NamedTuple):
-    """All that one step computes on the way, feature-major: (..., n, d) unless said otherwise.
+    """All that one step computes on the way, feature-major: (..., n, d).
 
     Rows of one hidden unit lie side by side in memory, which array libraries run through fastest.
     Outside this file arrays are (..., d, n); ``.mT`` leads from one to the other without a copy.
@@ -56,7 +56,6 @@ class _Gates(NamedTuple):
     f: Array
     u: Array
     o: Array
-    slope: Array  # ∂(i, f, u, o)/∂z (..., 4n, d)
     c: Array
     tanh_c: Array
 
@@ -70,30 +69,26 @@ def initial_state(theta: Array, n: int) -> LSTMState:
     return LSTMState(zero.mT, zero.mT)
 
 
-def _gates(params: LSTMParams, x: Array, state: LSTMState, *, xp: Any) -> _Gates:
-    """Gates and new c. Since σ(z) = ½ tanh(z/2) + ½, every gate is s tanh(s z) + t."""
+def _inputs(x: Array, state: LSTMState, *, xp: Any) -> Array:
+    """What W multiplies: (x, h, 1), one row each (..., m + n + 1, d)."""
+    return xp.concat([x.mT, state.h.mT, xp.ones_like(x.mT[..., :1, :])], axis=-2)
+
+
+def _gates(params: LSTMParams, inputs: Array, state: LSTMState, *, xp: Any) -> _Gates:
+    """Gates and new c. Since σ(z) = ½ tanh(z/2) + ½, one tanh does for all four."""
     n = params.n
-    s, t = _gate_shape(params.b, n, xp=xp)
-    z = params.W_x.mT @ x.mT  # (..., 4n, d)
-    z += params.W_h.mT @ state.h.mT
-    z += params.b[:, None]
-    z *= s
-    a = xp.tanh(z)
-    slope = a * a
-    slope *= -s * s
-    slope += s * s
-    a *= s
-    a += t
-    i, f, u, o = (a[..., q * n : (q + 1) * n, :] for q in range(4))
+    W = xp.concat([params.W_x, params.W_h, params.b[None, :]])  # (m + n + 1, 4n)
+    W = xp.concat([0.5 * W[:, : 2 * n], W[:, 2 * n : 3 * n], 0.5 * W[:, 3 * n :]], axis=1)
+    a = xp.tanh(W.mT @ inputs)  # (..., 4n, d)
+    a_if, u, a_o = a[..., : 2 * n, :], a[..., 2 * n : 3 * n, :], a[..., 3 * n :, :]
+    a_if *= 0.5
+    a_if += 0.5
+    a_o *= 0.5
+    a_o += 0.5
+    i, f = a_if[..., :n, :], a_if[..., n:, :]
     c = f * state.c.mT
     c += i * u
-    return _Gates(i, f, u, o, slope, c, xp.tanh(c))
-
-
-def _gate_shape(like: Array, n: int, *, xp: Any) -> tuple[Array, Array]:
-    """(s, t) of each gate's rows (4n, 1): (½, ½) for the logistic gates, (1, 0) for tanh."""
-    half = xp.full((n, 1), 0.5, dtype=like.dtype, device=device(like))
-    return xp.concat([half, half, 2 * half, half]), xp.concat([half, half, 0 * half, half])
+    return _Gates(i, f, u, a_o, c, xp.tanh(c))
 
 
 def step(params: LSTMParams, cell: Cell, g: Array, state: LSTMState) -> tuple[Array, LSTMState]:
@@ -108,7 +103,9 @@ def step(params: LSTMParams, cell: Cell, g: Array, state: LSTMState) -> tuple[Ar
     Returns:
         The update Δθ (..., d), to be subtracted from θ, and the new state.
     """
-    gates = _gates(params, cell.preprocess.features(g), state, xp=namespace(g))
+    xp = namespace(g)
+    inputs = _inputs(cell.preprocess.features(g), state, xp=xp)
+    gates = _gates(params, inputs, state, xp=xp)
     h = gates.o * gates.tanh_c
     return cell.output_scale * (params.w_o @ h + params.b_o), LSTMState(h.mT, gates.c.mT)
 
@@ -137,27 +134,33 @@ def vjp(
         Cotangents of Φ (summed over coordinates, batch axes kept), of g, and of ``state``.
     """
     xp = namespace(g)
-    x = cell.preprocess.features(g)
-    i, f, u, o, slope, _, tanh_c = _gates(params, x, state, xp=xp)
+    m = params.m
+    inputs = _inputs(cell.preprocess.features(g), state, xp=xp)
+    i, f, u, o, _, tanh_c = _gates(params, inputs, state, xp=xp)
     y_bar = (cell.output_scale * delta_bar)[..., None, :]  # (..., 1, d)
     h_bar = params.w_o[:, None] * y_bar
     h_bar += state_bar.h.mT
-    c_bar = tanh_c * tanh_c
-    c_bar -= 1.0
-    c_bar *= -o
-    c_bar *= h_bar
+    h = o * tanh_c
+    c_bar = h * tanh_c
+    c_bar -= o
+    c_bar *= -h_bar
     c_bar += state_bar.c.mT  # c̄ + h̄ o (1 − tanh² c)
-    z_bar = xp.concat([c_bar * u, c_bar * state.c.mT, c_bar * i, h_bar * tanh_c], axis=-2)
-    z_bar *= slope  # (..., 4n, d)
+    c_old_bar = c_bar * f
+    z_i = c_bar * i
+    z_bar = xp.concat(
+        [z_i * u * (1.0 - i), c_old_bar * state.c.mT * (1.0 - f), z_i * (1.0 - u * u),
+         h_bar * h * (1.0 - o)], axis=-2,
+    )  # (..., 4n, d)  # fmt: skip
+    W_bar = inputs @ z_bar.mT  # (..., m + n + 1, 4n)
     params_bar = LSTMParams(
-        W_x=(z_bar @ x).mT,
-        W_h=(z_bar @ state.h).mT,
-        b=xp.sum(z_bar, axis=-1),
-        w_o=xp.sum(y_bar * (o * tanh_c), axis=-1),
+        W_x=W_bar[..., :m, :],
+        W_h=W_bar[..., m:-1, :],
+        b=W_bar[..., -1, :],
+        w_o=(h @ y_bar.mT)[..., 0],
         b_o=xp.sum(y_bar, axis=(-2, -1)),
     )
     g_bar = xp.sum((params.W_x @ z_bar) * cell.preprocess.derivative(g).mT, axis=-2)
-    return params_bar, g_bar, LSTMState((params.W_h @ z_bar).mT, (c_bar * f).mT)
+    return params_bar, g_bar, LSTMState((params.W_h @ z_bar).mT, c_old_bar.mT)
 
 
 def jacobians(
@@ -183,13 +186,13 @@ def jacobians(
     n, s, w_o = params.n, cell.output_scale, params.w_o
     columns = columns or all_columns(params.m, n)
     x = cell.preprocess.features(g)
-    q = _Gates(*(gate.mT for gate in _gates(params, x, state, xp=xp)))  # each (..., d, n)
+    rows = _inputs(x, state, xp=xp)
+    q = _Gates(*(gate.mT for gate in _gates(params, rows, state, xp=xp)))  # each (..., d, n)
     pi_z = _pi_z(q, state, xp=xp)
     z_g = cell.preprocess.derivative(g)[..., None, :] @ params.W_x  # (..., d, 1, 4n)
     pi_g = _chain_z(pi_z, z_g, xp=xp)[..., 0]
     pi_h = xp.concat([_chain_z(pi_z, params.W_h, xp=xp), _pi_c(q, xp=xp)], axis=-1)
-    inputs = xp.concat([x, state.h, xp.ones_like(x[..., :1])], axis=-1)  # (..., d, m+n+1)
-    pi_phi = _pi_phi(pi_z, inputs, columns, xp=xp)
+    pi_phi = _pi_phi(pi_z, rows.mT, columns, xp=xp)
     y_phi = w_o @ pi_phi[..., :n, :] + _output_columns(q.o * q.tanh_c, columns, xp=xp)
     return Jacobians(
         Gamma_g=s * (pi_g[..., :n] @ w_o),

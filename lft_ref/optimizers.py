@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lft_ref._array import Array, namespace
+from lft_ref.blocks import BLOCKWISE
 from lft_ref.checks import check_features, check_params
 from lft_ref.lstm import Cell, LSTMState, initial_state
-from lft_ref.ops import REFERENCE, Ops
+from lft_ref.ops import Ops
 from lft_ref.params import LSTMParams
 
 
@@ -64,7 +65,7 @@ def adam(
     return Optimizer(init, update)
 
 
-def learned(params: LSTMParams, cell: Cell, ops: Ops = REFERENCE) -> Optimizer:
+def learned(params: LSTMParams, cell: Cell, ops: Ops = BLOCKWISE) -> Optimizer:
     """The fine-tuner RNN_Φ of eq. (3) behind the interface of SGD and Adam.
 
     Raises:

@@ -6,9 +6,9 @@ Both maps act coordinate by coordinate, so their Jacobian is a row of m derivati
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from lft_ref._array import Array, namespace
+from lft_ref._array import Array, device, namespace
 
 
 class Preprocess(Protocol):
@@ -73,18 +73,22 @@ class LogSign(NamedTuple):
     def features(self, g: Array) -> Array:
         """Return (log|g|/p, sign g) or (-1, e^p g), shape (..., d, 2)."""
         xp = namespace(g)
-        large = xp.abs(g) >= math.exp(-self.p)
-        safe = xp.where(large, g, xp.ones_like(g))
-        first = xp.where(large, xp.log(xp.abs(safe)) / self.p, -xp.ones_like(g))
-        second = xp.where(large, xp.sign(safe), math.exp(self.p) * g)
-        return xp.stack([first, second], axis=-1)
+        floor = self._floor(g, xp=xp)  # |g|, or e^-p where that is more
+        return _columns(xp.log(floor) / self.p, g / floor, xp=xp)
 
     def derivative(self, g: Array) -> Array:
         """Return (1/(p g), 0) or (0, e^p), shape (..., d, 2)."""
         xp = namespace(g)
+        slope, zero = 1.0 / self._floor(g, xp=xp), xp.zeros_like(g)
         large = xp.abs(g) >= math.exp(-self.p)
-        safe = xp.where(large, g, xp.ones_like(g))
-        zero = xp.zeros_like(g)
-        first = xp.where(large, 1.0 / (self.p * safe), zero)
-        second = xp.where(large, zero, zero + math.exp(self.p))
-        return xp.stack([first, second], axis=-1)
+        first = xp.where(large, g * slope * slope / self.p, zero)
+        return _columns(first, xp.where(large, zero, slope), xp=xp)
+
+    def _floor(self, g: Array, *, xp: Any) -> Array:
+        least = xp.full((), math.exp(-self.p), dtype=g.dtype, device=device(g))
+        return xp.maximum(xp.abs(g), least)
+
+
+def _columns(first: Array, second: Array, *, xp: Any) -> Array:
+    """Features side by side (..., d, 2), each one's numbers next to each other in memory."""
+    return xp.concat([first[..., None, :], second[..., None, :]], axis=-2).mT

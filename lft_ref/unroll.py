@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lft_ref._array import Array
+from lft_ref.blocks import BLOCKWISE
 from lft_ref.checks import check_task
 from lft_ref.lstm import Cell, LSTMState, initial_state
 from lft_ref.objectives import Data, Objective
-from lft_ref.ops import REFERENCE, Ops
+from lft_ref.ops import Ops
 from lft_ref.params import LSTMParams
 from lft_ref.tasks import Task, directions_at
 from lft_ref.zeroth_order import Estimator, FirstOrder
@@ -20,7 +21,7 @@ class FineTuner(NamedTuple):
     cell: Cell = Cell()
     estimator: Estimator = FirstOrder()
     second_order: bool = True  # keep ∂g/∂θ in the meta-gradient
-    ops: Ops = REFERENCE
+    ops: Ops = BLOCKWISE
 
 
 class Trajectory(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from lft_backends.libraries import Unavailable, check_version, import_library
-from lft_ref import REFERENCE, Network, Ops
+from lft_ref import BLOCKWISE, Network, Ops
 from lft_ref.attack import Victim
 from lft_ref.networks import Optimizee
 
@@ -29,7 +29,7 @@ class Backend(NamedTuple):
     dtype: str
     to_host: Callable[[Any], np.ndarray]
     synchronize: Callable[[], None]
-    ops: Ops = REFERENCE
+    ops: Ops = BLOCKWISE
     # A faster twin of a network, if there is one: if it stands still, and if it is tuned.
     fuse: Callable[[Network], Victim] = lambda network: network
     fuse_optimizee: Callable[[Network], Optimizee] = lambda network: network

@@ -17,7 +17,6 @@ KEPT = 2**28  # bytes that are kept at most
 
 _free: dict[int, list[np.ndarray]] = {}  # by size in bytes
 _used: dict[int, weakref.ref[np.ndarray]] = {}  # by identity; a reference must live to call back
-_kept = 0
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -35,23 +34,21 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         >>> empty((300, 100), np.dtype("f8")).ctypes.data == address
         True
     """
-    global _kept
     size = math.prod(shape) * dtype.itemsize
     if size <= SMALL:
         return np.empty(shape, dtype)
     try:
         memory = _free[size].pop()
-        _kept -= size
     except (KeyError, IndexError):
         memory = np.empty(size, np.uint8)
-    array = np.frombuffer(memoryview(memory), dtype)  # whose views hold on to it, not to ``memory``
+    array = np.frombuffer(memory.data, dtype)  # its views hold on to it, not to ``memory``
     key = id(array)
 
     def give_back(_: object) -> None:
-        global _kept
         del _used[key]
-        if _kept + size <= KEPT:
-            _kept += size
+        if size + sum(each * len(free) for each, free in _free.items()) > KEPT:
+            _free.clear()  # sizes that nobody asks for any more would stay for good
+        if size <= KEPT:
             _free.setdefault(size, []).append(memory)
 
     _used[key] = weakref.ref(array, give_back)

@@ -11,10 +11,12 @@ import pytest
 
 import lft_ref
 from lft_ref import (
+    REFERENCE,
     Data,
     accuracy,
     adam,
     adjoint,
+    blockwise,
     clip_by_norm,
     fine_tune,
     flatten,
@@ -113,6 +115,11 @@ def _forward_step(a):
     return forward_step(params, tuner, task, 0, at)
 
 
+def _blockwise(a):
+    ops = blockwise(REFERENCE, block=2)
+    return _cell_call(ops.step, a), _cell_call(ops.vjp, a, a["delta_bar"], a["state"])
+
+
 def _meta_update(a):
     params, tuner, task, weights, state, _ = a["case"]
     meta = initial_meta_state(params, adam(0.01))
@@ -143,6 +150,7 @@ CALLS = {
     ),
     "adam": lambda a: _optimizer(adam(0.1), a),
     "adjoint": lambda a: adjoint(*a["case"]),
+    "blockwise": _blockwise,
     "clip_by_norm": lambda a: clip_by_norm(a["flat"], 0.5),
     "fine_tune": _fine_tune,
     "flatten": lambda a: flatten(a["params"]),

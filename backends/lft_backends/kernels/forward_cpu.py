@@ -83,8 +83,10 @@ def forward_pieces(
     inputs = np.ones(m + n + 1, G.dtype)
     change = np.empty(P, G.dtype)
     for j in range(begin, end):
-        inputs[:m] = x[j]
-        inputs[m : m + n] = h[j]
+        for a in range(m):  # an assignment of slices takes seconds to compile
+            inputs[a] = x[j, a]
+        for a in range(n):
+            inputs[m + a] = h[j, a]
         for r in range(4 * n):
             z[r], z_g[r] = b[r], 0
             for a in range(m):

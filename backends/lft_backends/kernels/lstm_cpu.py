@@ -2,9 +2,9 @@
 
 Coordinates are worked on in blocks that stay in the cache; a block is feature-major, so that every
 loop runs along one row and vectorises. Loops are many and small on purpose: one large loop over
-everything does not vectorise. What enters the cell lies in one block (h, x, 1), r = n + m + 1 rows,
-so that one matrix product gives all gates, and one more all of Φ̄. Gates are computed again in the
-vjp instead of being kept.
+everything does not vectorise. What enters the cell lies in one block (x, h, 1), r = m + n + 1 rows,
+so that one matrix product gives all gates, and one more all of Φ̄ but (w̄_o, b̄_o). Gates are
+computed again in the vjp instead of being kept.
 
 Work is cut into pieces of a few blocks, by sizes alone. Threads share pieces out between them, and
 each piece has sums of its own, so that no bit depends on the number of threads.
@@ -62,6 +62,13 @@ def _log(row, scratch):  # noqa: ARG001
 
 
 @njit(**INNER)
+def copy(row, to):
+    """Copy a row: an assignment of slices does not vectorise, and takes seconds to compile."""
+    for j in range(row.size):
+        to[j] = row[j]
+
+
+@njit(**INNER)
 def log64(row):
     """Set row to its logarithm, with the C library's log."""
     for j in range(row.size):
@@ -72,7 +79,7 @@ def log64(row):
 def features(g, x, p, log_sign):
     """Fill x (m, block) with the preprocessing of g (block)."""
     if not log_sign:
-        x[0, :] = g
+        copy(g, x[0])
         return
     one, size, sign = g.dtype.type(1.0), x[0], x[1]
     threshold, steep = g.dtype.type(math.exp(-p)), g.dtype.type(math.exp(p))
@@ -94,7 +101,7 @@ def features(g, x, p, log_sign):
 def features_vjp(g, x_bar, g_bar, p, log_sign):
     """Fill g_bar (block) with x_bar (m, block) pulled back through the preprocessing."""
     if not log_sign:
-        g_bar[:] = x_bar[0]
+        copy(x_bar[0], g_bar)
         return
     threshold, steep = g.dtype.type(math.exp(-p)), g.dtype.type(math.exp(p))
     share, one = g.dtype.type(1.0 / p), g.dtype.type(1.0)
@@ -107,15 +114,8 @@ def features_vjp(g, x_bar, g_bar, p, log_sign):
 
 
 @njit(**INNER)
-def copy(row, to):
-    """Copy a row; an assignment of slices would not vectorise."""
-    for j in range(row.size):
-        to[j] = row[j]
-
-
-@njit(**INNER)
 def inputs(g, h, start, stop, p, log_sign, into):
-    """Fill ``into`` (r, block) with the preprocessed g, h, and ones, of coordinates start … stop."""
+    """Fill ``into`` (r, block) with (x, h, 1) of coordinates start … stop − 1."""
     r, n = into.shape[0], h.shape[0]
     features(g[start:stop], into[: r - n - 1], p, log_sign)
     for v in range(n):
@@ -169,18 +169,21 @@ def stacked(W_x, W_h, b):
     """W (r, 4n): the weights of (x, h, 1), rows in the order in which Φ is flattened."""
     m, n = W_x.shape[0], W_h.shape[0]
     W = np.empty((m + n + 1, 4 * n), W_h.dtype)
-    W[:m] = W_x
-    W[m : m + n] = W_h
-    W[m + n] = b
+    for v in range(m):
+        copy(W_x[v], W[v])
+    for v in range(n):
+        copy(W_h[v], W[m + v])
+    copy(b, W[m + n])
     return W
 
 
 @njit(**INNER)
 def halved(W):
     """W with the columns of logistic gates halved: σ(z) = ½ tanh(z/2) + ½."""
-    n = W.shape[1] // 4
-    half = W * W.dtype.type(0.5)
-    half[:, 2 * n : 3 * n] = W[:, 2 * n : 3 * n]
+    n, half = W.shape[1] // 4, np.empty_like(W)
+    for r in range(W.shape[0]):
+        for q in range(W.shape[1]):
+            half[r, q] = W[r, q] * W.dtype.type(1.0 if 2 * n <= q < 3 * n else 0.5)
     return half
 
 
