@@ -7,6 +7,7 @@ after another, so what lies between two of them should stay in the processor's c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -44,49 +45,53 @@ def blockwise(ops: Ops, block: int | None = None) -> Ops:
         >>> bool(np.allclose(blocks[0], whole[0]))
         True
     """
+    return Ops(partial(_step, ops, block), partial(_vjp, ops, block), ops.forward_update)
 
-    def step(params: LSTMParams, cell: Cell, g: Array, state: LSTMState) -> tuple[Array, LSTMState]:
-        pieces = _pieces(g, block)
-        if not pieces:
-            return ops.step(params, cell, g, state)
-        xp = namespace(g)
-        delta, (h, c) = xp.empty_like(g), _empty_state(state, xp=xp)
-        for some in pieces:
-            found, new = ops.step(params, cell, g[some], _take(state, some))
-            delta = assign(delta, some, found)
-            h, c = (_put(a, some, b) for a, b in zip((h, c), new, strict=True))
-        return delta, LSTMState(h.mT, c.mT)
 
-    def vjp(
-        params: LSTMParams,
-        cell: Cell,
-        g: Array,
-        state: LSTMState,
-        delta_bar: Array,
-        state_bar: LSTMState,
-    ) -> tuple[LSTMParams, Array, LSTMState]:
-        pieces = _pieces(g, block)
-        if not pieces:
-            return ops.vjp(params, cell, g, state, delta_bar, state_bar)
-        xp = namespace(g)
-        g_bar, (h, c) = xp.empty_like(g), _empty_state(state, xp=xp)
-        total = LSTMParams(
-            *(
-                xp.zeros((*g.shape[:-1], *shape), dtype=g.dtype, device=device(g))
-                for shape in shapes(params.m, params.n)
-            )
-        )
-        for some in pieces:
-            there = _take(state, some), delta_bar[some], _take(state_bar, some)
-            grad, found, old = ops.vjp(params, cell, g[some], *there)
-            total = LSTMParams(
-                *(add_to(a, (*some[:-1], ...), b) for a, b in zip(total, grad, strict=True))
-            )
-            g_bar = assign(g_bar, some, found)
-            h, c = (_put(a, some, b) for a, b in zip((h, c), old, strict=True))
-        return total, g_bar, LSTMState(h.mT, c.mT)
+def _step(
+    ops: Ops, block: int | None, params: LSTMParams, cell: Cell, g: Array, state: LSTMState
+) -> tuple[Array, LSTMState]:
+    pieces = _pieces(g, block)
+    if not pieces:
+        return ops.step(params, cell, g, state)
+    xp = namespace(g)
+    delta, (h, c) = xp.empty_like(g), _empty_state(state, xp=xp)
+    for some in pieces:
+        found, new = ops.step(params, cell, g[some], _take(state, some))
+        delta = assign(delta, some, found)
+        h, c = (_put(a, some, b) for a, b in zip((h, c), new, strict=True))
+    return delta, LSTMState(h.mT, c.mT)
 
-    return Ops(step, vjp, ops.forward_update)
+
+def _vjp(
+    ops: Ops,
+    block: int | None,
+    params: LSTMParams,
+    cell: Cell,
+    g: Array,
+    state: LSTMState,
+    delta_bar: Array,
+    state_bar: LSTMState,
+) -> tuple[LSTMParams, Array, LSTMState]:
+    pieces = _pieces(g, block)
+    if not pieces:
+        return ops.vjp(params, cell, g, state, delta_bar, state_bar)
+    xp, total = namespace(g), _zero_params(params, g)
+    g_bar, (h, c) = xp.empty_like(g), _empty_state(state, xp=xp)
+    for some in pieces:
+        there = _take(state, some), delta_bar[some], _take(state_bar, some)
+        grad, found, old = ops.vjp(params, cell, g[some], *there)
+        task = (*some[:-1], ...)
+        total = LSTMParams(*(add_to(a, task, b) for a, b in zip(total, grad, strict=True)))
+        g_bar = assign(g_bar, some, found)
+        h, c = (_put(a, some, b) for a, b in zip((h, c), old, strict=True))
+    return total, g_bar, LSTMState(h.mT, c.mT)
+
+
+def _zero_params(params: LSTMParams, g: Array) -> LSTMParams:
+    """Zeros like Φ for each task of g (..., d)."""
+    zero = partial(namespace(g).zeros, dtype=g.dtype, device=device(g))
+    return LSTMParams(*(zero((*g.shape[:-1], *s)) for s in shapes(params.m, params.n)))
 
 
 def _pieces(g: Array, block: int | None) -> list[tuple[int | slice, ...]]:

@@ -81,7 +81,7 @@ def _aloud(run: Callable[[], None], dtype: np.dtype) -> None:
         if dtype.name not in _said:
             _said.add(dtype.name)
             print(
-                f"compiling the fused kernels for {dtype.name}, once (about 30 s) ...",
+                f"compiling the fused kernels for {dtype.name}, once (about 15 s) ...",
                 file=sys.stderr,
                 flush=True,
             )
