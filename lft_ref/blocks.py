@@ -51,7 +51,7 @@ def blockwise(ops: Ops, block: int | None = None) -> Ops:
 def _step(
     ops: Ops, block: int | None, params: LSTMParams, cell: Cell, g: Array, state: LSTMState
 ) -> tuple[Array, LSTMState]:
-    pieces = _pieces(g, block)
+    pieces = _pieces(g, block) if _alike(params, g, *state) else []
     if not pieces:
         return ops.step(params, cell, g, state)
     xp = namespace(g)
@@ -73,7 +73,7 @@ def _vjp(
     delta_bar: Array,
     state_bar: LSTMState,
 ) -> tuple[LSTMParams, Array, LSTMState]:
-    pieces = _pieces(g, block)
+    pieces = _pieces(g, block) if _alike(params, g, *state, *state_bar) else []
     if not pieces:
         return ops.vjp(params, cell, g, state, delta_bar, state_bar)
     xp, total = namespace(g), _zero_params(params, g)
@@ -86,6 +86,12 @@ def _vjp(
         g_bar = assign(g_bar, some, found)
         h, c = (_put(a, some, b) for a, b in zip((h, c), old, strict=True))
     return total, g_bar, LSTMState(h.mT, c.mT)
+
+
+def _alike(params: LSTMParams, g: Array, *states: Array) -> bool:
+    """Say whether states (..., d, n) are of g's tasks, and all of one dtype: nothing broadcasts."""
+    alike = all(a.shape[:-1] == g.shape and a.dtype == g.dtype for a in states)
+    return alike and params.W_h.dtype == g.dtype
 
 
 def _zero_params(params: LSTMParams, g: Array) -> LSTMParams:

@@ -71,7 +71,10 @@ def initial_state(theta: Array, n: int) -> LSTMState:
 
 def _inputs(x: Array, state: LSTMState, *, xp: Any) -> Array:
     """What W multiplies: (x, h, 1), one row each (..., m + n + 1, d)."""
-    return xp.concat([x.mT, state.h.mT, xp.ones_like(x.mT[..., :1, :])], axis=-2)
+    x, h = x.mT, state.h.mT
+    if x.shape[:-2] != h.shape[:-2]:  # one state for many g, or many for one
+        x, h = x + xp.zeros_like(h[..., :1, :]), h + xp.zeros_like(x[..., :1, :])
+    return xp.concat([x, h, xp.ones_like(x[..., :1, :])], axis=-2)
 
 
 def _gates(params: LSTMParams, inputs: Array, state: LSTMState, *, xp: Any) -> _Gates:

@@ -35,6 +35,36 @@ def test_blocks_give_the_results_of_the_whole(batch, block):
             assert_close(a, b, 1e-14)
 
 
+@pytest.mark.parametrize("ops", [REFERENCE, blockwise(REFERENCE, 2)])
+def test_one_state_serves_many_gradients(ops):
+    (params, cell, g, state), (delta_bar, state_bar) = arguments((3,), 5)
+    one = LSTMState(*(a[0] for a in state))
+    many = LSTMState(*(np.stack([a, a, a]) for a in one))
+    for a, b in zip(
+        leaves(ops.step(params, cell, g, one)), leaves(ops.step(params, cell, g, many)), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-13)
+    found = ops.vjp(params, cell, g, one, delta_bar, state_bar)[1]
+    np.testing.assert_allclose(
+        found, ops.vjp(params, cell, g, many, delta_bar, state_bar)[1], rtol=1e-14
+    )
+
+
+@pytest.mark.parametrize("which", ["g", "state", "params"])
+def test_mixed_dtypes_are_promoted_as_in_the_whole(which):
+    (params, cell, g, state), _ = arguments((), 5)
+    if which == "g":
+        g = g.astype("float32")
+    elif which == "state":
+        state = LSTMState(*(a.astype("float32") for a in state))
+    else:
+        params = type(params)(*(a.astype("float32") for a in params))
+    found = blockwise(REFERENCE, 2).step(params, cell, g, state)
+    for a, b in zip(leaves(found), leaves(REFERENCE.step(params, cell, g, state)), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
 def counted(ops):
     """The same functions, and the shapes of the gradients that they are handed."""
     shapes = []
