@@ -29,6 +29,7 @@ class _Unroll(NamedTuple):
     weights: tuple[float, ...]
     truncate: int | None
     at_once: int | None
+    every_loss: bool
 
 
 class _Back(NamedTuple):
@@ -48,6 +49,7 @@ def adjoint(
     truncate: int | None = None,
     segment: int | None = None,
     at_once: int | None = None,
+    every_loss: bool = True,
 ) -> MetaGradient:
     """∇_Φ Σ_k w_k f(θ^(k); D_val), eq. (5), by reverse accumulation.
 
@@ -62,6 +64,8 @@ def adjoint(
             None. The result is the same, bit for bit.
         at_once: how many θ^(k) are judged on D_val together: all of a segment if None. Few need
             less memory, and are faster where one already keeps the processor busy.
+        every_loss: value f(θ^(k); D_val) where w_k = 0 too. If not, NaN stands there: a meta-update
+            by the last step alone needs none of the others.
 
     Returns:
         Meta-loss and gradient of each task; θ^(K) and h_K to go on from.
@@ -75,7 +79,7 @@ def adjoint(
     check_task(params, tuner.cell, tuner.estimator, task, K, state_0)
     state = initial_state(task.theta_0, params.n) if state_0 is None else state_0
     segments = [range(a, min(a + (segment or K), K)) for a in range(0, K, segment or K)]
-    unroll = _Unroll(params, tuner, task, weights, truncate, at_once)
+    unroll = _Unroll(params, tuner, task, weights, truncate, at_once, every_loss)
     starts = _starts(unroll, state, segments)
     back = _Back(xp.zeros_like(task.theta_0), LSTMState(*(0.0 * a for a in state)), None)
     losses, ends = list[Array](), list[tuple[Array, LSTMState]]()
@@ -105,7 +109,7 @@ def _segment_back(
     unroll: _Unroll, numbers: range, start: tuple[Array, LSTMState], back: _Back
 ) -> tuple[Array, tuple[Array, LSTMState], _Back]:
     """Run a segment's steps and pull back through them: f(θ^(k); D_val), the end, cotangents."""
-    params, tuner, task, weights, truncate, _ = unroll
+    params, tuner, task, weights, truncate, *_ = unroll
     path, xp = steps(params, tuner, task, *start, numbers), namespace(back.theta)
     val_loss, val_grad = _judge(unroll, path.theta[1:], numbers)
     for k in reversed(numbers):
@@ -122,13 +126,16 @@ def _judge(unroll: _Unroll, thetas: list[Array], numbers: range) -> tuple[Array,
     """f(θ; D_val) after each step (steps, ...), and its gradient where w is not 0, by step."""
     f, val, xp = unroll.task.objective, unroll.task.val, namespace(thetas[0])
     at, size = dict(zip(numbers, thetas, strict=True)), unroll.at_once or len(numbers)
-    losses, grads = list[Array](), dict[int, Array]()
-    for some in _cut(list(numbers), size):
-        losses.append(f.value(xp.stack([at[k] for k in some], axis=0), val))
-    for some in _cut([k for k in numbers if unroll.weights[k] != 0.0], size):
+    losses, grads = dict[int, Array](), dict[int, Array]()
+    weighted = [k for k in numbers if unroll.weights[k] != 0.0]
+    for some in _cut(list(numbers) if unroll.every_loss else weighted, size):
+        value = f.value(xp.stack([at[k] for k in some], axis=0), val)
+        losses |= {k: value[i, ...] for i, k in enumerate(some)}
+    for some in _cut(weighted, size):
         grad = f.grad(xp.stack([at[k] for k in some], axis=0), val)
         grads |= {k: grad[i, ...] for i, k in enumerate(some)}
-    return xp.concat(losses, axis=0), grads
+    unknown = xp.full_like(thetas[0][..., 0], float("nan"))
+    return xp.stack([losses.get(k, unknown) for k in numbers], axis=0), grads
 
 
 def _cut(numbers: list[int], size: int) -> list[list[int]]:

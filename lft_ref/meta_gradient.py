@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lft_ref._array import Array
+from lft_ref._array import Array, namespace
 from lft_ref.lstm import LSTMState
 from lft_ref.params import LSTMParams
 
@@ -13,7 +13,7 @@ class MetaGradient(NamedTuple):
     """Value and gradient of the meta-loss, per task; and where the unroll ended."""
 
     meta_loss: Array  # (...,): Σ_k w_k f(θ^(k); D_val)
-    val_loss: Array  # (K, ...): f(θ^(k); D_val), k = 1 … K
+    val_loss: Array  # (K, ...): f(θ^(k); D_val), k = 1 … K; NaN where it was not asked for
     grad: LSTMParams  # ∇_Φ meta_loss, with the tasks' batch axes in front
     theta: Array  # (..., d): θ^(K)
     state: LSTMState  # h_K
@@ -40,8 +40,9 @@ def weights_mean(K: int) -> tuple[float, ...]:
 
 
 def weighted_sum(weights: tuple[float, ...], val_loss: Array) -> Array:
-    """Return Σ_k w_k f(θ^(k); D_val) from the losses (K, ...)."""
-    return sum((w * val_loss[k, ...] for k, w in enumerate(weights)), start=0.0 * val_loss[0, ...])
+    """Return Σ_k w_k f(θ^(k); D_val) from the losses (K, ...); where w_k = 0 any loss will do."""
+    terms = (w * val_loss[k, ...] for k, w in enumerate(weights) if w != 0.0)
+    return sum(terms, start=namespace(val_loss).zeros_like(val_loss[0, ...]))
 
 
 def is_boundary(k: int, truncate: int | None) -> bool:

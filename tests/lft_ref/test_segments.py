@@ -67,6 +67,26 @@ def test_segments_change_no_bit_in_single_precision_and_with_unweighted_steps(se
     assert_same_bits(adjoint(*case, segment=segment), adjoint(*case))
 
 
+@pytest.mark.parametrize("segment", [None, 2])
+@pytest.mark.parametrize("weights", [(0.0, 1.5, 0.0, 0.5, 0.0), (0.0,) * 5, (1.0,) * 5])
+def test_losses_without_weight_are_left_out_where_nobody_asks(weights, segment, monkeypatch):
+    case = random_case(1, "convolution", K=5, batch=(2,), with_state=True)._replace(weights=weights)
+    want, valued, right = adjoint(*case), [], NetworkLoss.value
+
+    def counting(f, theta, data):
+        if data is case.task.val and theta.ndim > case.task.theta_0.ndim:
+            valued.append(theta.shape[0])
+        return right(f, theta, data)
+
+    monkeypatch.setattr(NetworkLoss, "value", counting)
+    found = adjoint(*case, segment=segment, every_loss=False)
+    weighted = np.asarray(weights) != 0.0
+    assert sum(valued) == weighted.sum()
+    assert np.isnan(found.val_loss[~weighted]).all()
+    np.testing.assert_array_equal(found.val_loss[weighted], want.val_loss[weighted])
+    assert_same_bits(found._replace(val_loss=0), want._replace(val_loss=0))
+
+
 def _single(tree):
     if isinstance(tree, np.ndarray):
         return tree.astype(np.float32) if tree.dtype == np.float64 else tree

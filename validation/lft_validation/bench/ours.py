@@ -94,7 +94,7 @@ def training(name: str, problem: Problem, backend: Backend, measure: str) -> Con
 
     def advance(at: _At) -> tuple[MetaGradient, _At]:
         from_here = task._replace(theta_0=at.theta)
-        result = adjoint(at.meta.params, tuner, from_here, weights, at.state)
+        result = adjoint(at.meta.params, tuner, from_here, weights, at.state, every_loss=False)
         meta, [carried], _ = descend(at.meta, [result], optimizer, CLIP)
         return result, _At(meta, *carried)
 

@@ -12,7 +12,7 @@ for itself. A meta-batch cut into groups of a fixed size has the same bits where
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from lft_backends.backend import Backend
@@ -59,6 +59,10 @@ WEIGHTS = {
     "last": meta_gradient.weights_last_step,
     "mean": meta_gradient.weights_mean,
 }
+
+
+ENGINE: Engine = partial(adjoint, every_loss=False)
+"""What gives ∇_Φ in meta-training, which asks for no loss beside the meta-loss."""
 
 
 class Algorithm1(NamedTuple):
@@ -123,7 +127,7 @@ def learned_learner(
     backend: Backend,
     seed: int,
     groups: Callable[[int], Sequence[Task | Group]],
-    engine: Engine = adjoint,
+    engine: Engine = ENGINE,
 ) -> Learner:
     """LFT, L2O and L2O-train: Algorithm 1. What they differ in is the data of ``groups``.
 
@@ -133,7 +137,7 @@ def learned_learner(
         backend: where to compute.
         seed: of the initial Φ.
         groups: the groups of tasks of the meta-batch of a given number.
-        engine: what gives ∇_Φ; where memory is short, ``partial(adjoint, segment=s)``.
+        engine: what gives ∇_Φ; where memory is short, ``partial(ENGINE, segment=s)``.
     """
     m, n = tuner.cell.preprocess.m, settings.lstm_units
     updates = settings.batches * (settings.steps // settings.unroll)
@@ -169,7 +173,7 @@ def unroll_gradient(
     group: Task | Group,
     weights: tuple[float, ...],
     start: int,
-    engine: Engine = adjoint,
+    engine: Engine = ENGINE,
     theta: Any = None,
     h: Any = None,
     c: Any = None,

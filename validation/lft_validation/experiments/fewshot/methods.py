@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from lft_backends.backend import Backend, get_backend
 from lft_backends.draws import Stage
-from lft_ref import FineTuner, Optimizer, Task, adam, adjoint, sgd
+from lft_ref import FineTuner, Optimizer, Task, adam, sgd
 from lft_validation.experiments.fewshot.config import MAML, Config
 from lft_validation.experiments.fewshot.tasks import FewShotProblem, make_problem
 from lft_validation.experiments.learners import (
     DATA,
+    ENGINE,
     LEARNED,
     Algorithm1,
     Group,
@@ -90,7 +91,7 @@ def _learned(setup: Setup, method: str) -> Learner:
         setup.backend,
         setup.seed,
         lambda batch: meta_groups(setup, method, batch),
-        partial(adjoint, segment=setup.segment, at_once=AT_ONCE),
+        partial(ENGINE, segment=setup.segment, at_once=AT_ONCE),
     )
 
 

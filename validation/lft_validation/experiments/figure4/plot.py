@@ -78,7 +78,7 @@ def _panel(panel: Any, config: Config, results: Results, setting: str, long: boo
         panel.axvline(config.steps, color="0.6", linewidth=0.8, linestyle=":")
         panel.annotate(
             "trained horizon",
-            (config.steps, 0.02),
+            (config.steps, 0.94),
             xytext=(3, 0),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
