@@ -10,6 +10,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,7 @@ def _preprocess(cell: Cell) -> tuple[float, bool] | None:
     return (0.0, False) if type(cell.preprocess) is Identity else None
 
 
+@cache
 def _piece(n: int, m: int) -> int:
     """Coordinates of a piece, by sizes alone."""
     most = lstm_cpu.ONE_THREAD // (4 * n * (n + m + 1)) // 16 * 16

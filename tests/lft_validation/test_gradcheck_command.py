@@ -21,20 +21,30 @@ def lft(*arguments):
 
 @pytest.mark.no_cover
 @pytest.mark.slow
-def test_every_built_in_gradient_is_right_to_1e_8(tmp_path):
+@pytest.mark.parametrize("task", TASKS)
+def test_every_built_in_gradient_is_right_to_1e_8(task, tmp_path):
     file = tmp_path / "report.json"
-    result = lft("--json", file)
+    result = lft(task, "--json", file)
     assert result.exit_code == 0, result.output
-    assert "all 80 gradients are right" in result.output
-    assert "all 18 networks and losses are right" in result.output
+    assert "all 8 gradients are right" in result.output
     assert max(map(len, result.output.splitlines())) <= 80
     report = json.loads(file.read_text())
     assert report["passed"]
-    assert len(report["rows"]) == 80
+    assert len(report["rows"]) == 8
     for row in report["rows"]:
         assert row["worst_term"] <= 1e-8
         assert row["first_wrong"] is None
         assert (row["methods"]["central"] is not None) == row["second_order"]
+
+
+def test_without_a_task_all_of_them_and_the_networks_are_checked(monkeypatch):
+    """Two of them here: CI runs the command on all."""
+    some = settings()[:2]
+    monkeypatch.setattr(rows, "settings", lambda: some)
+    result = lft()
+    assert result.exit_code == 0, result.output
+    assert "all 2 gradients are right" in result.output
+    assert "all 18 networks and losses are right" in result.output
 
 
 def test_every_combination_has_a_row():

@@ -26,6 +26,7 @@ from lft_backends.kernels.convolution_cpu import (
     pool_dot,
 )
 from lft_backends.kernels.elementary import FLAGS, INNER
+from lft_backends.kernels.mlp_cpu import add_up
 from lft_backends.kernels.victim_cpu import (
     COLUMNS,
     FILTERS,
@@ -121,6 +122,13 @@ def correlate(y_bar, x, shifts, W_bar, L):
 
 
 @njit(**INNER)
+def add_to_rows(rows, b):
+    """Add b to every row."""
+    for i in range(rows.shape[0]):
+        add(b, rows[i])
+
+
+@njit(**INNER)
 def sums(y_bar, b_bar, L):
     """Set b̄ (filters) to the sums of ȳ's planes."""
     for o in range(b_bar.size):
@@ -154,7 +162,7 @@ def forwards(theta, x, blocks, starts, dense, shifts, kept, which, y):
             pool(images(out, block), target, winners_of(which[t], block, 1), block[OUT])
         weight, bias = head(theta[t], dense)
         np.dot(features_of(kept[t], starts[-1], dense, y.shape[1]).T, weight, y[t])
-        y[t] += bias
+        add_to_rows(y[t], bias)
 
 
 @njit(**FLAGS)
@@ -165,7 +173,7 @@ def backwards(theta, y_bar, blocks, starts, dense, shifts, kept, which, theta_ba
         weight, _ = head(theta[t], dense)
         W_bar, b_bar = head(theta_bar[t], dense)
         np.dot(features_of(kept[t], starts[-1], dense, N), y_bar[t], W_bar)
-        b_bar[:] = y_bar[t].sum(axis=0)
+        add_up(y_bar[t], b_bar)
         out_bar = np.dot(weight, y_bar[t].T).ravel()
         for number in range(blocks.shape[0] - 1, -1, -1):
             block = blocks[number]
@@ -205,8 +213,9 @@ def forwards_dot(
         (weight, _), (weight_dot, bias_dot) = head(theta[t], dense), head(theta_dot[t], dense)
         N = y_dot.shape[1]
         np.dot(features_of(kept_dot[t], starts[-1], dense, N).T, weight, y_dot[t])
-        y_dot[t] += np.dot(features_of(kept[t], starts[-1], dense, N).T, weight_dot)
-        y_dot[t] += bias_dot
+        more = np.dot(features_of(kept[t], starts[-1], dense, N).T, weight_dot)
+        add(more.ravel(), y_dot[t].reshape(more.size))
+        add_to_rows(y_dot[t], bias_dot)
 
 
 @njit(**FLAGS)
@@ -220,12 +229,12 @@ def backwards_dot(
         (weight, _), (weight_dot, _) = head(theta[t], dense), head(theta_dot[t], dense)
         W_bar_dot, b_bar_dot = head(theta_bar_dot[t], dense)
         np.dot(features_of(kept[t], starts[-1], dense, N), y_bar_dot[t], W_bar_dot)
-        W_bar_dot += np.dot(features_of(kept_dot[t], starts[-1], dense, N), y_bar[t])
-        b_bar_dot[:] = y_bar_dot[t].sum(axis=0)
+        more = np.dot(features_of(kept_dot[t], starts[-1], dense, N), y_bar[t])
+        add(more.ravel(), W_bar_dot.reshape(more.size))
+        add_up(y_bar_dot[t], b_bar_dot)
         out_bar = np.dot(weight, y_bar[t].T).ravel()
-        out_bar_dot = np.dot(weight, y_bar_dot[t].T)
-        out_bar_dot += np.dot(weight_dot, y_bar[t].T)
-        out_bar_dot = out_bar_dot.ravel()
+        out_bar_dot = np.dot(weight, y_bar_dot[t].T).ravel()
+        add(np.dot(weight_dot, y_bar[t].T).ravel(), out_bar_dot)
         for number in range(blocks.shape[0] - 1, -1, -1):
             block, start = blocks[number], starts[number]
             winners, taps = winners_of(which[t], block, 1), taps_of(shifts, block)

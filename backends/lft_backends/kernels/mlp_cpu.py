@@ -134,7 +134,9 @@ def backwards_dot(
 @njit(**FLAGS)
 def add_up(rows, total):
     """Set total to the sum of the rows."""
-    total[:] = 0
+    zero = rows.dtype.type(0.0)
+    for j in range(total.size):
+        total[j] = zero
     for i in range(rows.shape[0]):
         row = rows[i]
         for j in range(row.size):

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from lft_backends.kernels.convolution_cpu import (
+    add,
     convolve,
     convolve_back,
     frame,
@@ -36,9 +37,10 @@ def filters_of(theta, block):
 @njit(**FLAGS)
 def winners_of(which, block, groups):
     """The block's part of ``which``, (groups, filters, rows / 2, columns / 2, B)."""
-    shape = (groups, block[FILTERS], block[ROWS] // 2, block[COLUMNS] // 2, block[B])
+    filters, rows, columns, side = block[FILTERS], block[ROWS] // 2, block[COLUMNS] // 2, block[B]
     start = block[WINNERS]
-    return which[start : start + np.prod(np.array(shape))].reshape(shape)
+    part = which[start : start + groups * filters * rows * columns * side]
+    return part.reshape((groups, filters, rows, columns, side))
 
 
 @njit(**FLAGS)
@@ -76,10 +78,13 @@ def dense_forwards(theta, rows, dense, features):
         stop = start + n_in * n_out
         z = np.empty((N, n_out), rows.dtype)
         np.dot(rows, theta[start:stop].reshape((n_in, n_out)), z)
-        z += theta[stop : stop + n_out]
+        for n in range(N):
+            add(theta[stop : stop + n_out], z[n])
         if number < dense.shape[0] - 1:
-            z = np.where(z <= zero, zero, z)  # NaN stays NaN
-            features[kept : kept + z.size] = z.ravel()
+            flat, keep = z.ravel(), features[kept : kept + z.size]
+            for j in range(flat.size):
+                flat[j] = zero if flat[j] <= zero else flat[j]  # NaN stays NaN
+                keep[j] = flat[j]
             kept += z.size
         rows = z
     return rows
