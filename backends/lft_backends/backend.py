@@ -9,8 +9,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from lft_backends.libraries import Unavailable, check_version, import_library
-from lft_ref import BLOCKWISE, Network, Ops
-from lft_ref.attack import Victim
+from lft_ref import BLOCKWISE, AttackLoss, Network, Ops
 from lft_ref.networks import Optimizee
 
 BackendUnavailable = Unavailable  # what get_backend raises
@@ -30,8 +29,8 @@ class Backend(NamedTuple):
     to_host: Callable[[Any], np.ndarray]
     synchronize: Callable[[], None]
     ops: Ops = BLOCKWISE
-    # A faster twin of a network, if there is one: if it stands still, and if it is tuned.
-    fuse: Callable[[Network], Victim] = lambda network: network
+    # Faster twins, where there are some: of an attack's loss, and of a network that is tuned.
+    fuse_attack: Callable[[AttackLoss], AttackLoss] = lambda loss: loss
     fuse_optimizee: Callable[[Network], Optimizee] = lambda network: network
 
     def asarray(self, host: np.ndarray) -> Any:
@@ -84,11 +83,11 @@ def _numpy(dtype: str, device: str | None) -> Backend:
 def _numba(dtype: str, device: str | None) -> Backend:
     """NumPy arrays, with the cell's step and vjp, and small networks, as Numba kernels."""
     import_library("numba", "pip install 'lft-ref[fast]'", OLDEST["numba"])
-    from lft_backends import numba_cnn, numba_network
+    from lft_backends import numba_attack, numba_cnn
     from lft_backends.numba_backend import OPS
 
     return _numpy(dtype, device)._replace(
-        name="numba", ops=OPS, fuse=numba_network.fuse, fuse_optimizee=numba_cnn.fuse
+        name="numba", ops=OPS, fuse_attack=numba_attack.fuse, fuse_optimizee=numba_cnn.fuse
     )
 
 

@@ -97,7 +97,8 @@ def dense_of(network: Network) -> np.ndarray:
 
 
 @cache
-def _plan(network: Network, N: int, height: int, width: int) -> Plan:
+def plan_of(network: Network, N: int, height: int, width: int) -> Plan:
+    """Lay the network out for N images of one shape."""
     groups = max(1, ceil(N / GROUP))
     table, shifts, winners = blocks_of(network, groups, max(1, ceil(N / groups)), height, width)
     dense = dense_of(network)
@@ -122,7 +123,7 @@ class FusedNetwork(NamedTuple):
     def activations(self, theta: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
         """Return x, what the way back needs, and, last, the output."""
         images = np.ascontiguousarray(x).reshape((-1, *x.shape[-3:]))
-        plan = _plan(self.network, len(images), *x.shape[-2:])
+        plan = plan_of(self.network, len(images), *x.shape[-2:])
         which, features = np.empty(plan.winners, np.uint8), np.empty(plan.features, x.dtype)
         z = victim_cpu.forwards(theta, images, *plan[:4], which, features)
         return [x, which, features, z.reshape((*x.shape[:-3], z.shape[-1]))]
@@ -131,7 +132,7 @@ class FusedNetwork(NamedTuple):
         """Backpropagate the output's cotangent to the input: return x̄, of shape ``xs[0]``."""
         x, which, features, _ = xs
         images = prod(x.shape[:-3])
-        plan = _plan(self.network, images, *x.shape[-2:])
+        plan = plan_of(self.network, images, *x.shape[-2:])
         x_bar = np.empty((images, *x.shape[-3:]), x.dtype)
         rows = np.ascontiguousarray(y_bar).reshape((images, y_bar.shape[-1]))
         victim_cpu.backwards(theta, rows, *plan[:4], which, features, x_bar)

@@ -27,15 +27,15 @@ def _sound(result):
 
 
 @pytest.mark.parametrize("name", ["numpy", "numba"])
-def test_contestants_use_the_twins_of_networks_that_users_get(name):
+def test_contestants_use_the_twins_that_users_get(name):
     if name == "numba":
         pytest.importorskip("numba", reason="the extra 'fast' is not installed")
     backend = get_backend(name, "float32")
     tuned, attacked = sine(1, K=1), attack("digits", K=1)
     network = tuned.task.objective.network
     assert send(tuned, backend).task.objective.network == backend.fuse_optimizee(network)
-    network = attacked.task.objective.network
-    assert send(attacked, backend).task.objective.network == backend.fuse(network)
+    loss = attacked.task.objective
+    assert type(send(attacked, backend).task.objective) is type(backend.fuse_attack(loss))
 
 
 def test_the_judge_is_the_float64_reference_and_forgives_rounding_only():

@@ -129,10 +129,8 @@ def send(problem: Problem, backend: Backend) -> Problem:
     objective: Objective = task.objective
     network: Any = getattr(objective, "network", None)
     if isinstance(objective, AttackLoss):
-        objective = objective._replace(
-            network=backend.fuse(network),
-            weights=backend.asarray(np.asarray(objective.weights)),
-        )
+        weights = backend.asarray(np.asarray(objective.weights))
+        objective = backend.fuse_attack(objective._replace(weights=weights))
     elif isinstance(objective, NetworkLoss):
         objective = objective._replace(network=backend.fuse_optimizee(network))
     return problem._replace(

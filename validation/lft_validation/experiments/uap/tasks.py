@@ -148,6 +148,5 @@ def make_problem(config: Config, backend: Backend, name: str) -> AttackProblem:
     """Return the tasks of one source."""
     victim = victim_of(name)
     weights = backend.asarray(victim.weights)
-    network = backend.fuse(victim.network)
-    loss = AttackLoss(network, weights, config.kappa, config.l1, clip=config.clip_images)
-    return AttackProblem(name, backend, config, victim, loss)
+    loss = AttackLoss(victim.network, weights, config.kappa, config.l1, clip=config.clip_images)
+    return AttackProblem(name, backend, config, victim, backend.fuse_attack(loss))
