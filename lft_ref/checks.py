@@ -35,9 +35,10 @@ def check_task(
         raise ValueError(f"theta_0 must have shape (..., d) with d >= 1, found {shape}")
     _check_dtypes(params, task, state_0)
     if isinstance(task.objective, AttackLoss):
-        check_attack(task.objective, shape[-1], task.train)
-        check_attack(task.objective, shape[-1], task.val)
-    _check_batch(task)
+        check_attack(task.objective, shape, task.train)
+        check_attack(task.objective, shape, task.val)
+    else:
+        _check_batch(task)
     check_directions(estimator, task, K)
     if state_0 is not None:
         _check_state(state_0, (*shape, params.n))
@@ -90,15 +91,30 @@ def check_steps(**counts: int | None) -> None:
             raise ValueError(f"{name} must be at least 1 step, or None, found {count}")
 
 
-def check_attack(f: AttackLoss, d: int, data: Data) -> None:
-    """Check that victim, images and perturbation belong together, and the settings of (12)."""
-    found, (low, high) = tuple(f.weights.shape), f.box
+def check_attack(f: AttackLoss, shape: tuple[int, ...], data: Data) -> None:
+    """Check that victim, images and perturbations fit together, and the settings of (12).
+
+    Shapes alone tell, so that nothing has to be computed, unlike for losses of other people.
+    """
+    found, (low, high), (*batch, d) = tuple(f.weights.shape), f.box, shape
     if found != (f.network.size,):
         raise ValueError(f"the victim's weights must have shape ({f.network.size},), found {found}")
     image = tuple(data.x.shape[-3:])
     if data.x.ndim < 4 or prod(image) != d:
         raise ValueError(
             f"theta_0 has {d} entries, but the images have shape {image}; it needs one per pixel"
+        )
+    if tuple(data.y.shape) != tuple(data.x.shape[:-3]):
+        raise ValueError(
+            f"each image needs its class, found images of shape {tuple(data.x.shape)} and classes "
+            f"of shape {tuple(data.y.shape)}"
+        )
+    own = list(data.x.shape[:-4])
+    ends = zip(reversed(batch), reversed(own), strict=False)
+    if len(own) > len(batch) or any(b not in (1, a) for a, b in ends):
+        raise ValueError(
+            f"theta_0 has batch axes {tuple(batch)}, but the images have {tuple(own)}; broadcast "
+            "theta_0 to one row per task"
         )
     if not low < high:
         raise ValueError(f"box must be (low, high) with low < high, found {f.box}")

@@ -8,6 +8,7 @@ rounding.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,14 @@ class FusedAttack(AttackLoss):
         """Run a kernel on all tasks, their batch axes collapsed into one."""
         network: Any = self.network
         x, y, dtype = data.x, data.y, theta.dtype
+        if y.shape[-1:] != x.shape[-4:-3] or theta.shape[-1] != prod(x.shape[-3:]):
+            raise ValueError(
+                f"images {x.shape}, classes {y.shape} and theta {theta.shape} do not fit together"
+            )
         batch = np.broadcast_shapes(theta.shape[:-1], x.shape[:-4], y.shape[:-1])
         thetas = rows(_spread(theta, batch, 1), 1)
         images = rows(_spread(x, batch, 4), 3)
-        plan = plan_of(network.network, len(images), *x.shape[-2:])
+        plan = plan_of(network.network, len(images), *x.shape[-3:])
         kept = np.empty(plan.winners, np.uint8), np.empty(plan.features, dtype)
         low, high = self.box if self.clip else (-np.inf, np.inf)
         found: np.ndarray = kernel(

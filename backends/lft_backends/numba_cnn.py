@@ -64,8 +64,8 @@ class Plan(NamedTuple):
 
 
 @cache
-def _plan(network: Network, N: int, height: int, width: int) -> Plan:
-    blocks, shifts, winners = blocks_of(network, 1, N, height, width)
+def _plan(network: Network, N: int, *shape: int) -> Plan:
+    blocks, shifts, winners = blocks_of(network, 1, N, shape)
     (dense,) = dense_of(network)
     sizes = [*(blocks[:, C] * blocks[:, H] * blocks[:, W] * N), dense[1] * N]
     *starts, kept = accumulate(map(int, sizes), initial=0)
@@ -152,8 +152,7 @@ class FusedCNN(NamedTuple):
         return theta_bar_dot.reshape(theta.shape)
 
     def _plan(self, x: np.ndarray) -> Plan:
-        N, _, height, width = x.shape[-4:]
-        return _plan(self.network, N, height, width)
+        return _plan(self.network, *x.shape[-4:])
 
     def _layers(
         self, theta: np.ndarray, xs: list[np.ndarray], shape: tuple[int, ...] | None

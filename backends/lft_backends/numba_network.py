@@ -66,26 +66,35 @@ class Blocks(NamedTuple):
     winners: int  # how many windows
 
 
-def blocks_of(network: Network, groups: int, B: int, height: int, width: int) -> Blocks:
-    """Lay out the blocks for groups of B images of one shape."""
+def blocks_of(network: Network, groups: int, B: int, shape: tuple[int, ...]) -> Blocks:
+    """Lay out the blocks for groups of B images of one shape (C, H, W).
+
+    Raises:
+        ValueError: if the network does not take such images. Kernels look at no bounds.
+    """
     starts = list(accumulate((layer.size for layer in network.layers), initial=0))
     layers = list(zip(network.layers, starts[:-1], strict=True))
     convolutions = [(layer, start) for layer, start in layers if isinstance(layer, Conv2d)]
     margins = [*(layer.padding for layer, _ in convolutions), 0]
     blocks, shifts, winners = [], list[np.ndarray](), 0
+    found, height, width = shape
     for number, (layer, start) in enumerate(convolutions):
         into, out, k, C = margins[number], margins[number + 1], layer.kernel, layer.channels
         height, width = height + 2 * into, width + 2 * into
         c, a, e = (index.ravel() for index in np.indices((C, k, k)))
         rows, columns = height - k + 1, width - k + 1
+        if found != C or min(rows, columns) < 2:
+            raise ValueError(f"the network does not take images of shape {shape}")
         run = ((rows - 1) * width + columns) * B  # from the first to the last output pixel
         blocks.append(
             (start, layer.filters, C * k * k, C, height, width, B, rows, columns, run, into, out,
              sum(map(len, shifts)), winners)
         )  # fmt: skip
         shifts.append(((c * height + a) * width + e) * B)
-        height, width = rows // 2, columns // 2
+        found, height, width = layer.filters, rows // 2, columns // 2
         winners += groups * layer.filters * height * width * B
+    if found * height * width != dense_of(network)[0, 1]:
+        raise ValueError(f"the network does not take images of shape {shape}")
     return Blocks(np.asarray(blocks), np.concatenate(shifts), winners)
 
 
@@ -97,10 +106,10 @@ def dense_of(network: Network) -> np.ndarray:
 
 
 @cache
-def plan_of(network: Network, N: int, height: int, width: int) -> Plan:
-    """Lay the network out for N images of one shape."""
+def plan_of(network: Network, N: int, *shape: int) -> Plan:
+    """Lay the network out for N images of one shape (C, H, W)."""
     groups = max(1, ceil(N / GROUP))
-    table, shifts, winners = blocks_of(network, groups, max(1, ceil(N / groups)), height, width)
+    table, shifts, winners = blocks_of(network, groups, max(1, ceil(N / groups)), shape)
     dense = dense_of(network)
     return Plan(groups, table, dense, shifts, winners, N * int(dense[1:, 1].sum()))
 
@@ -123,7 +132,7 @@ class FusedNetwork(NamedTuple):
     def activations(self, theta: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
         """Return x, what the way back needs, and, last, the output."""
         images = np.ascontiguousarray(x).reshape((-1, *x.shape[-3:]))
-        plan = plan_of(self.network, len(images), *x.shape[-2:])
+        plan = plan_of(self.network, len(images), *x.shape[-3:])
         which, features = np.empty(plan.winners, np.uint8), np.empty(plan.features, x.dtype)
         z = victim_cpu.forwards(theta, images, *plan[:4], which, features)
         return [x, which, features, z.reshape((*x.shape[:-3], z.shape[-1]))]
@@ -132,7 +141,7 @@ class FusedNetwork(NamedTuple):
         """Backpropagate the output's cotangent to the input: return x̄, of shape ``xs[0]``."""
         x, which, features, _ = xs
         images = prod(x.shape[:-3])
-        plan = plan_of(self.network, images, *x.shape[-2:])
+        plan = plan_of(self.network, images, *x.shape[-3:])
         x_bar = np.empty((images, *x.shape[-3:]), x.dtype)
         rows = np.ascontiguousarray(y_bar).reshape((images, y_bar.shape[-1]))
         victim_cpu.backwards(theta, rows, *plan[:4], which, features, x_bar)

@@ -123,6 +123,29 @@ def test_read_only_arrays_and_labels_of_other_integer_types_are_fine():
     np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("y", [-1, 10, 999])
+def test_a_class_that_there_is_not_writes_nowhere(y):
+    loss, theta, data = draw("digits", ((), ()), "float64", kappa=0.5, l1=0.1)
+    assert_twin(loss, theta, data._replace(y=np.full(3, y)))
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((64,), (3, 1, 8, 8), (4,)),
+        ((63,), (3, 1, 8, 8), (3,)),
+        ((128,), (3, 2, 8, 8), (3,)),
+        ((144,), (3, 1, 12, 12), (3,)),
+        ((9,), (3, 1, 3, 3), (3,)),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_before_a_kernel_runs(shapes):
+    loss = fuse(draw("digits", ((), ()), "float64")[0])
+    theta, x, y = (np.zeros(shape) for shape in shapes)
+    with pytest.raises(ValueError, match=r"do not fit together|does not take images of shape"):
+        loss.grad(theta, Data(x, y.astype(int)))
+
+
 @pytest.mark.parametrize(
     "network",
     [

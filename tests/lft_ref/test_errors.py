@@ -47,6 +47,10 @@ def attack_with(**changes):
     return unroll(*ATTACK[:2], ATTACK.task._replace(objective=objective), 3)
 
 
+def attack_on(x, y):
+    return unroll(*ATTACK[:2], ATTACK.task._replace(val=lft_ref.Data(x, y)), 3)
+
+
 def zeroth_with(directions):
     return unroll(ZEROTH.params, ZEROTH.tuner, ZEROTH.task._replace(directions=directions), 3)
 
@@ -232,6 +236,14 @@ ERRORS = {
     "a perturbation of another size": (
         lambda: unroll(*ATTACK[:2], ATTACK.task._replace(theta_0=np.zeros(9)), 3),
         r"theta_0 has 9 entries, but the images have shape \(1, 4, 4\)",
+    ),
+    "an image without a class": (
+        lambda: attack_on(ATTACK.task.val.x, ATTACK.task.val.y[:-1]),
+        r"each image needs its class, found images of shape \(4, 1, 4, 4\) and classes of shape",
+    ),
+    "one perturbation for two tasks": (
+        lambda: attack_on(*(np.stack([a, a]) for a in ATTACK.task.val)),
+        r"batch axes \(\), but the images have \(2,\); broadcast theta_0",
     ),
     "MAML's K": (lambda: maml_gradient(TASK, 0.1, 0), "K must be at least 1, found 0"),
     "MAML's alpha": (lambda: maml_gradient(TASK, 0.0, 1), r"alpha must be positive, found 0\.0"),

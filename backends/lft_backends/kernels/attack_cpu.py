@@ -26,12 +26,16 @@ def perturbed(theta, x, low, high):
 
 @njit(**FLAGS)
 def margin(z, y):
-    """z_y − max_{c≠y} z_c of one image, and the first c that is best. NaN wins."""
+    """z_y − max_{c≠y} z_c of one image, and the first c that is best. NaN wins.
+
+    A class y that there is not has z_y = 0, as in the reference.
+    """
     best = 1 if y == 0 else 0
     for c in range(best + 1, z.size):
         if c != y and (z[c] > z[best] or (z[c] != z[c] and z[best] == z[best])):
             best = c
-    return z[y] - z[best], best
+    own = z[y] if 0 <= y < z.size else z.dtype.type(0.0)
+    return own - z[best], best
 
 
 @njit(**FLAGS)
@@ -63,7 +67,8 @@ def gradient(
     for number in range(z.shape[0]):
         lead, best = margin(z[number], y[number])
         if lead > -kappa:
-            z_bar[number, y[number]] = 1.0
+            if 0 <= y[number] < z.shape[1]:
+                z_bar[number, y[number]] = 1.0
             z_bar[number, best] = -1.0
     x_bar = np.empty(x.shape, x.dtype)
     backwards(weights, z_bar, groups, blocks, dense, shifts, which, features, x_bar)
