@@ -73,20 +73,26 @@ class LogSign(NamedTuple):
     def features(self, g: Array) -> Array:
         """Return (log|g|/p, sign g) or (-1, e^p g), shape (..., d, 2)."""
         xp = namespace(g)
-        floor = self._floor(g, xp=xp)  # |g|, or e^-p where that is more
-        return _columns(xp.log(floor) / self.p, g / floor, xp=xp)
+        floor, least = self._floor(g, xp=xp)
+        return _columns(xp.log(floor) / self.p, _towards(g, least, xp=xp), xp=xp)
 
     def derivative(self, g: Array) -> Array:
         """Return (1/(p g), 0) or (0, e^p), shape (..., d, 2)."""
         xp = namespace(g)
-        slope, zero = 1.0 / self._floor(g, xp=xp), xp.zeros_like(g)
-        large = xp.abs(g) >= math.exp(-self.p)
-        first = xp.where(large, g * slope * slope / self.p, zero)
+        floor, least = self._floor(g, xp=xp)
+        large, zero, slope = xp.abs(g) >= least, xp.zeros_like(g), 1.0 / floor
+        first = xp.where(large, _towards(g, least, xp=xp) * slope / self.p, zero)
         return _columns(first, xp.where(large, zero, slope), xp=xp)
 
-    def _floor(self, g: Array, *, xp: Any) -> Array:
+    def _floor(self, g: Array, *, xp: Any) -> tuple[Array, Array]:
+        """Return |g|, or e^-p where that is more; and e^-p."""
         least = xp.full((), math.exp(-self.p), dtype=g.dtype, device=device(g))
-        return xp.maximum(xp.abs(g), least)
+        return xp.maximum(xp.abs(g), least), least
+
+
+def _towards(g: Array, least: Array, *, xp: Any) -> Array:
+    """Return sign g where |g| >= least, also of infinity, and g / least elsewhere."""
+    return xp.minimum(xp.maximum(g, -least), least) / least
 
 
 def _columns(first: Array, second: Array, *, xp: Any) -> Array:

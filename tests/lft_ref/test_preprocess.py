@@ -33,6 +33,14 @@ def test_log_sign_is_the_formula_of_andrychowicz_et_al(g, p):
     np.testing.assert_allclose(LogSign(p).features(np.array([g]))[0], want, rtol=1e-14, atol=1e-15)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_infinity_has_a_sign_and_no_slope_and_nan_stays_nan(dtype):
+    found = LogSign().features(np.asarray([np.inf, -np.inf, np.nan], dtype))
+    np.testing.assert_array_equal(found, [[np.inf, 1.0], [np.inf, -1.0], [np.nan, np.nan]])
+    slopes = LogSign().derivative(np.asarray([np.inf, -np.inf], dtype))
+    np.testing.assert_array_equal(slopes, np.zeros((2, 2)))
+
+
 def test_log_sign_is_continuous_where_its_branches_meet():
     edge = math.exp(-10.0)
     for sign in (-1.0, 1.0):
