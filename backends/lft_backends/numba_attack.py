@@ -1,22 +1,21 @@
 """The fused CPU twin of the attack loss (12) on a victim that has one itself.
 
-A gradient is one call of a kernel: the images are perturbed and cut off, go through the victim and
-back, and their cotangents are added up. Results are those of :class:`lft_ref.AttackLoss`, to within
-rounding.
+A gradient is five calls of kernels: images are perturbed and cut off, go through the victim, turn
+into cotangents of its logits, come back, and are added up. Results are those of
+:class:`lft_ref.AttackLoss`, to within rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lft_backends import numba_network
 from lft_backends.kernels import attack_cpu
 from lft_backends.numba_backend import rows
-from lft_backends.numba_network import FusedNetwork, plan_of
+from lft_backends.numba_network import FusedNetwork
 from lft_ref import AttackLoss, Data
 
 
@@ -36,47 +35,61 @@ def fuse(loss: AttackLoss) -> AttackLoss:
     return FusedAttack(*loss._replace(network=twin))
 
 
-class FusedAttack(AttackLoss):
-    """(12) on a :class:`~lft_backends.numba_network.FusedNetwork`: one kernel a value or gradient.
+class _Batch(NamedTuple):
+    """Tasks and the settings of (12) as kernels take them: batch axes are collapsed into one."""
 
-    What needs single passes of the victim, such as its logits, is inherited.
-    """
+    shape: tuple[int, ...]  # the batch axes
+    theta: np.ndarray  # (tasks, d)
+    x: np.ndarray  # (tasks N, C, H, W)
+    y: np.ndarray  # (tasks N,)
+    kappa: np.floating[Any]
+    l1: np.floating[Any]
+    box: tuple[np.floating[Any], np.floating[Any]]  # all numbers if nothing is cut off
+
+
+class FusedAttack(AttackLoss):
+    """(12) on a :class:`~lft_backends.numba_network.FusedNetwork`, in a few calls of kernels."""
 
     __slots__ = ()
 
     def value(self, theta: np.ndarray, data: Data) -> np.ndarray:
         """Return f (...,)."""
-        return self._call(attack_cpu.value, theta, data)
+        a = self._batch(theta, data)
+        z = self.network.activations(self.weights, attack_cpu.perturbed(a.theta, a.x, *a.box))[-1]
+        found: np.ndarray = attack_cpu.losses(z, a.y, a.theta, a.kappa, a.l1)
+        return found.reshape(a.shape)
 
     def grad(self, theta: np.ndarray, data: Data) -> np.ndarray:
         """Return ∇_θ f (..., d)."""
-        return self._call(attack_cpu.gradient, theta, data)
+        a = self._batch(theta, data)
+        xs = self.network.activations(self.weights, attack_cpu.perturbed(a.theta, a.x, *a.box))
+        z_bar = attack_cpu.logits_bar(xs[-1], a.y, a.kappa)
+        x_bar = self.network.x_vjp(self.weights, xs, z_bar)
+        found: np.ndarray = attack_cpu.theta_bar(a.theta, a.x, a.l1, *a.box, x_bar)
+        return found.reshape((*a.shape, theta.shape[-1]))
 
     def hvp(self, theta: np.ndarray, data: Data, v: np.ndarray) -> np.ndarray:
         """Return ∇²_θ f v: zeros, since such a victim is piecewise linear."""
         batch = np.broadcast_shapes(theta.shape[:-1], v.shape[:-1], data.x.shape[:-4])
         return np.zeros((*batch, theta.shape[-1]), theta.dtype)
 
-    def _call(self, kernel: Callable[..., Any], theta: np.ndarray, data: Data) -> np.ndarray:
-        """Run a kernel on all tasks, their batch axes collapsed into one."""
-        network: Any = self.network
-        x, y, dtype = data.x, data.y, theta.dtype
+    def _batch(self, theta: np.ndarray, data: Data) -> _Batch:
+        (x, y), real = data, theta.dtype.type
         if y.shape[-1:] != x.shape[-4:-3] or theta.shape[-1] != prod(x.shape[-3:]):
             raise ValueError(
                 f"images {x.shape}, classes {y.shape} and theta {theta.shape} do not fit together"
             )
-        batch = np.broadcast_shapes(theta.shape[:-1], x.shape[:-4], y.shape[:-1])
-        thetas = rows(_spread(theta, batch, 1), 1)
-        images = rows(_spread(x, batch, 4), 3)
-        plan = plan_of(network.network, len(images), *x.shape[-3:])
-        kept = np.empty(plan.winners, np.uint8), np.empty(plan.features, dtype)
+        shape = np.broadcast_shapes(theta.shape[:-1], x.shape[:-4], y.shape[:-1])
         low, high = self.box if self.clip else (-np.inf, np.inf)
-        found: np.ndarray = kernel(
-            thetas, images, rows(_spread(y, batch, 1), 0).astype(np.int64, copy=False),
-            *map(dtype.type, (self.kappa, self.l1, low, high)), rows(self.weights, 1)[0],
-            *plan[:4], *kept,
-        )  # fmt: skip
-        return found.reshape((*batch, *found.shape[1:]))
+        return _Batch(
+            shape,
+            rows(_spread(theta, shape, 1), 1),
+            rows(_spread(x, shape, 4), 3),
+            rows(_spread(y, shape, 1), 0).astype(np.int64, copy=False),
+            real(self.kappa),
+            real(self.l1),
+            (real(low), real(high)),
+        )
 
 
 def _spread(a: np.ndarray, batch: tuple[int, ...], rank: int) -> np.ndarray:

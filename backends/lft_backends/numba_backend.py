@@ -7,9 +7,6 @@ once on first use (some seconds) and cached on disk. Results do not depend on th
 from __future__ import annotations
 
 import math
-import sys
-import threading
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -23,7 +20,6 @@ from lft_ref.lstm import Cell, LSTMState
 from lft_ref.params import Columns, LSTMParams
 
 FEW = 4096  # coordinates below which a second thread costs more than it gives
-PATIENCE = 1.0  # seconds; kernels from the disk's cache are there sooner
 
 
 def rows(a: np.ndarray, rank: int) -> np.ndarray:
@@ -60,41 +56,12 @@ def _piece(n: int, m: int) -> int:
     return lstm_cpu.PIECE * min(lstm_cpu.BLOCK, max(16, most))
 
 
-_ready: set[tuple[Any, np.dtype]] = set()  # kernels that have run
-_said: set[str] = set()  # dtypes whose compilation was announced
-
-
-def _run(kernel: Any, dtype: np.dtype, pieces: int, coordinates: int, *arguments: Any) -> None:
-    """Run a kernel on all pieces; say so if it has to be compiled first."""
-    if (kernel, dtype) not in _ready:
-        _aloud(lambda: kernel(0, 0, *arguments), dtype)
-        _ready.add((kernel, dtype))
-    count = threads() if coordinates >= FEW else 1
-    if count == 1:
+def _run(kernel: Any, pieces: int, coordinates: int, *arguments: Any) -> None:
+    """Run a kernel on all pieces."""
+    if coordinates < FEW:
         kernel(0, pieces, *arguments)
     else:
-        share_out(pieces, lambda first, last: kernel(first, last, *arguments), count)
-
-
-def _aloud(run: Callable[[], None], dtype: np.dtype) -> None:
-    """Explain, once a dtype, a wait that is long enough to wonder about."""
-
-    def explain() -> None:
-        if dtype.name not in _said:
-            _said.add(dtype.name)
-            print(
-                f"compiling the fused kernels for {dtype.name}, once (about 15 s) ...",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    timer = threading.Timer(PATIENCE, explain)
-    timer.daemon = True
-    timer.start()
-    try:
-        run()
-    finally:
-        timer.cancel()
+        share_out(pieces, lambda first, last: kernel(first, last, *arguments), threads())
 
 
 def step(
@@ -110,7 +77,7 @@ def step(
     h_new, c_new = empty(h.shape, dtype), empty(h.shape, dtype)
     (tasks, d), size = flat_g.shape, _piece(h.shape[1], params.m)
     _run(
-        lstm_cpu.step_pieces, dtype, tasks * -(-d // size), g.size,
+        lstm_cpu.step_pieces, tasks * -(-d // size), g.size,
         size, *_weights(params), real(params.b_o), flat_g, h, c, *kind, real(cell.output_scale),
         delta, h_new, c_new,
     )  # fmt: skip
@@ -139,7 +106,7 @@ def vjp(
     g_bar = np.empty(flat_g.shape, dtype)
     h_old, c_old = empty(h.shape, dtype), empty(h.shape, dtype)
     _run(
-        lstm_cpu.vjp_pieces, dtype, tasks * each, g.size,
+        lstm_cpu.vjp_pieces, tasks * each, g.size,
         size, *_weights(params), flat_g, h, c, *kind, dtype.type(cell.output_scale), flat_bar,
         h_bar, c_bar, sums, g_bar, h_old, c_old,
     )  # fmt: skip
@@ -182,7 +149,7 @@ def forward_update(
     before = rows(G, 1), rows(G_dot, 1), rows(H, 2)
     after = np.empty_like(before[0]), np.empty_like(before[2])
     _run(
-        forward_cpu.forward_pieces, g.dtype, g.size, g.size * P,
+        forward_cpu.forward_pieces, g.size, g.size * P,
         *_weights(params), x, slope, h, c, g.dtype.type(cell.output_scale), *before, *after,
         columns.first, columns.last, columns.output,
     )  # fmt: skip

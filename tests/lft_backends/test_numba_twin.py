@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
@@ -290,13 +288,3 @@ def test_no_bit_depends_on_the_number_of_threads(monkeypatch, batch, d):
     for other in results[1:]:
         for found, expected in zip(other, results[0], strict=True):
             np.testing.assert_array_equal(found, expected)
-
-
-def test_a_long_wait_is_explained_once_and_a_short_one_not_at_all(monkeypatch, capsys):
-    monkeypatch.setattr(numba_backend, "PATIENCE", 0.05)
-    monkeypatch.setattr(numba_backend, "_said", set())
-    numba_backend._aloud(lambda: None, np.dtype("f4"))
-    assert capsys.readouterr().err == ""
-    for _ in range(2):
-        numba_backend._aloud(lambda: time.sleep(0.5), np.dtype("f4"))
-    assert capsys.readouterr().err.count("compiling the fused kernels for float32, once") == 1

@@ -1,4 +1,4 @@
-"""Numba kernels for the attack loss (12): perturbed images, a victim, margins, and the way back."""
+"""Numba kernels for the attack loss (12): what lies before the victim and behind it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 from numba import njit
 
 from lft_backends.kernels.elementary import FLAGS
-from lft_backends.kernels.victim_cpu import backwards, forwards
 
 
 @njit(**FLAGS)
@@ -39,40 +38,31 @@ def margin(z, y):
 
 
 @njit(**FLAGS)
-def value(
-    theta, x, y, kappa, l1, low, high, weights, groups, blocks, dense, shifts, which, features
-):
-    """f(θ; D) of each task, (tasks,)."""
-    images = perturbed(theta, x, low, high)
-    z = forwards(weights, images, groups, blocks, dense, shifts, which, features)
-    losses, N = np.empty(theta.shape[0], theta.dtype), z.shape[0] // theta.shape[0]
-    for task in range(losses.size):
-        size = np.abs(theta[task]).sum()
-        attack = theta.dtype.type(0.0)
+def losses(z, y, theta, kappa, l1):
+    """f(θ; D) of each task (tasks,), from the logits of all images (tasks N, classes)."""
+    found, N = np.empty(theta.shape[0], theta.dtype), z.shape[0] // theta.shape[0]
+    for task in range(found.size):
+        attack = size = theta.dtype.type(0.0)
         for number in range(task * N, (task + 1) * N):
             lead, _ = margin(z[number], y[number])
             attack += lead if lead > -kappa else -kappa
-        losses[task] = attack + l1 * size
-    return losses
+        for i in range(theta.shape[1]):
+            size += abs(theta[task, i])
+        found[task] = attack + l1 * size
+    return found
 
 
 @njit(**FLAGS)
-def gradient(
-    theta, x, y, kappa, l1, low, high, weights, groups, blocks, dense, shifts, which, features
-):
-    """∇_θ f(θ; D) of each task, (tasks, d)."""
-    images = perturbed(theta, x, low, high)
-    z = forwards(weights, images, groups, blocks, dense, shifts, which, features)
-    z_bar = np.zeros(z.shape, z.dtype)
+def logits_bar(z, y, kappa):
+    """∂Σℓ/∂z: +1 for y and −1 for the best other class, where the margin exceeds −κ."""
+    bar = np.zeros(z.shape, z.dtype)
     for number in range(z.shape[0]):
         lead, best = margin(z[number], y[number])
         if lead > -kappa:
             if 0 <= y[number] < z.shape[1]:
-                z_bar[number, y[number]] = 1.0
-            z_bar[number, best] = -1.0
-    x_bar = np.empty(x.shape, x.dtype)
-    backwards(weights, z_bar, groups, blocks, dense, shifts, which, features, x_bar)
-    return theta_bar(theta, x, l1, low, high, x_bar)
+                bar[number, y[number]] = 1.0
+            bar[number, best] = -1.0
+    return bar
 
 
 @njit(**FLAGS)
