@@ -22,6 +22,7 @@ from lft_ref.params import Columns, LSTMParams, size, unflatten
 
 SOURCE = Path(__file__).parent / "kernels" / "lstm.cu"
 MAX_N, MAX_M = 64, 4
+LARGEST_P = 80.0  # kernels multiply by e^p, which float32 has up to p = 88
 SHARED_BYTES, CONSTANT_BYTES = 48 * 1024, 64 * 1024  # what every GPU has, without asking
 GRID_Y = 65535  # largest second axis of a grid; kernels loop over further tasks
 SUM_COLUMNS, SUM_ROWS = 32, 16  # as in lstm.cu
@@ -160,6 +161,8 @@ def _prepare(
         and g.size > 0
         and all(a.dtype == dtype for a in params)
         and params.b.ndim == 1
+        and m == cell.preprocess.m
+        and state.h.shape == state.c.shape == (*g.shape, n)
         and all(a.dtype == dtype and a.shape[: a.ndim - k] == g.shape for a, k in arrays)
     )
     if not served:
@@ -183,7 +186,7 @@ def _prepare(
 
 def _kind(cell: Cell) -> tuple[int, float]:
     """LFT_INPUT and p; a class of a user's own, also one derived from ours, is called."""
-    if type(cell.preprocess) is LogSign:
+    if type(cell.preprocess) is LogSign and cell.preprocess.p <= LARGEST_P:
         return LOG_SIGN, float(cell.preprocess.p)
     return (IDENTITY if type(cell.preprocess) is Identity else GIVEN), 0.0
 

@@ -19,6 +19,7 @@ from lft_ref import REFERENCE, Identity, LogSign, Ops
 from lft_ref.lstm import Cell, LSTMState
 from lft_ref.params import Columns, LSTMParams
 
+LARGEST_P = 80.0  # kernels multiply by e^p, which float32 has up to p = 88
 FEW = 4096  # coordinates below which a second thread costs more than it gives
 
 
@@ -44,9 +45,31 @@ def _weights(params: LSTMParams) -> tuple[Any, ...]:
 
 def _preprocess(cell: Cell) -> tuple[float, bool] | None:
     """p, and whether it is log/sign; None for other classes, also ones derived from ours."""
-    if type(cell.preprocess) is LogSign:
+    if type(cell.preprocess) is LogSign and cell.preprocess.p <= LARGEST_P:
         return float(cell.preprocess.p), True
     return (0.0, False) if type(cell.preprocess) is Identity else None
+
+
+def _fit(params: LSTMParams, g: np.ndarray, *states: LSTMState) -> bool:
+    """Whether Φ, g (..., d) and the states belong together: kernels look at no bounds.
+
+    What does not fit is left to the reference, which broadcasts it or says what is wrong.
+    """
+    (W_x, W_h, b, w_o, b_o), dtype = params, g.dtype
+    m, n = W_x.shape[0], w_o.size
+    arrays = [a for state in states for a in state]
+    shape = (*g.shape, n)
+    return (
+        dtype.char in "fd"
+        and g.ndim > 0
+        and W_x.shape == (m, 4 * n)
+        and W_h.shape == (n, 4 * n)
+        and b.shape == (4 * n,)
+        and w_o.shape == (n,)
+        and b_o.shape == ()
+        and all(a.shape == shape and a.dtype == dtype for a in arrays)
+        and all(a.dtype == dtype for a in params)
+    )
 
 
 @cache
@@ -69,7 +92,7 @@ def step(
 ) -> tuple[np.ndarray, LSTMState]:
     """Fused twin of :func:`lft_ref.lstm.step`."""
     kind = _preprocess(cell)
-    if kind is None:
+    if kind is None or params.m != cell.preprocess.m or not _fit(params, g, state):
         return REFERENCE.step(params, cell, g, state)
     real, dtype, flat_g = g.dtype.type, g.dtype, rows(g, 1)
     h, c = rows(state.h.mT, 2), rows(state.c.mT, 2)
@@ -94,8 +117,9 @@ def vjp(
     state_bar: LSTMState,
 ) -> tuple[LSTMParams, np.ndarray, LSTMState]:
     """Fused twin of :func:`lft_ref.lstm.vjp`."""
-    kind = _preprocess(cell)
-    if kind is None:
+    kind, same = _preprocess(cell), delta_bar.shape == g.shape and delta_bar.dtype == g.dtype
+    fits = params.m == cell.preprocess.m and same and _fit(params, g, state, state_bar)
+    if kind is None or not fits:
         return REFERENCE.vjp(params, cell, g, state, delta_bar, state_bar)
     h, c, h_bar, c_bar = (rows(a.mT, 2) for a in (*state, *state_bar))
     flat_g, flat_bar, dtype = rows(g, 1), rows(delta_bar, 1), g.dtype
@@ -141,16 +165,21 @@ def forward_update(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fused twin of :func:`lft_ref.ops.forward_update`."""
     P = columns.width(params.n)
-    if H.shape[-1] != P or not G.shape == G_dot.shape == (*g.shape, P):
+    shapes = ((*g.shape, P), (*g.shape, P), (*g.shape, 2 * params.n, P))
+    before = G, G_dot, H
+    fits = params.m == cell.preprocess.m and _fit(params, g, state)
+    if not fits or any(
+        a.shape != s or a.dtype != g.dtype for a, s in zip(before, shapes, strict=True)
+    ):
         return REFERENCE.forward_update(params, cell, g, state, G, G_dot, H, columns)
     x = np.array(cell.preprocess.features(g), g.dtype).reshape((g.size, params.m))
     slope = np.array(cell.preprocess.derivative(g), g.dtype).reshape((g.size, params.m))
     h, c = (np.array(a, order="C").reshape((g.size, params.n)) for a in state)
-    before = rows(G, 1), rows(G_dot, 1), rows(H, 2)
-    after = np.empty_like(before[0]), np.empty_like(before[2])
+    flat = rows(G, 1), rows(G_dot, 1), rows(H, 2)
+    after = np.empty_like(flat[0]), np.empty_like(flat[2])
     _run(
         forward_cpu.forward_pieces, g.size, g.size * P,
-        *_weights(params), x, slope, h, c, g.dtype.type(cell.output_scale), *before, *after,
+        *_weights(params), x, slope, h, c, g.dtype.type(cell.output_scale), *flat, *after,
         columns.first, columns.last, columns.output,
     )  # fmt: skip
     return after[0].reshape(G.shape), after[1].reshape(H.shape)

@@ -18,7 +18,7 @@ from lft_backends import numba_mlp
 from lft_backends.kernels import cnn_cpu
 from lft_backends.kernels.victim_cpu import C, H, W
 from lft_backends.numba_backend import rows
-from lft_backends.numba_network import BLOCK, blocks_of, dense_of
+from lft_backends.numba_network import BLOCK, blocks_of, dense_of, own_examples
 from lft_ref import Activation, Conv2d, Dense, Flatten, Network, Pool2d
 from lft_ref.layers import Layer, bare
 from lft_ref.networks import Optimizee
@@ -161,8 +161,5 @@ class FusedCNN(NamedTuple):
         return xs if shape is None else self.network.activations(theta, xs[0], keep=True)
 
     def _batch(self, theta: np.ndarray, x: np.ndarray) -> tuple[int, ...] | None:
-        """(..., N) if every θ has its own images, or shares them along first axes; else None."""
-        batch, own = x.shape[:-4], theta.shape[:-1]
-        if own[max(0, len(own) - len(batch)) :] != batch or 0 in (*own, *x.shape):
-            return None
-        return (*own, x.shape[-4])
+        """(..., N) if the kernels serve θ and the images; else None."""
+        return own_examples(self.size, 4, theta, x)

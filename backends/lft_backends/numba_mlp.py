@@ -16,6 +16,7 @@ import numpy as np
 
 from lft_backends.kernels import mlp_cpu
 from lft_backends.numba_backend import rows
+from lft_backends.numba_network import own_examples
 from lft_ref import Activation, Dense, Flatten, Network
 from lft_ref.layers import Layer
 from lft_ref.networks import Optimizee
@@ -141,12 +142,11 @@ class FusedMLP(NamedTuple):
         return np.concatenate(parts) if parts else np.empty(0, dtype)
 
     def _batch(self, theta: np.ndarray, x: np.ndarray) -> tuple[int, ...] | None:
-        """(..., N) if every θ has its own examples, or shares them along first axes; else None."""
-        batch = x.shape[: -4 if self.first else -2]
-        own = theta.shape[:-1]
-        if own[max(0, len(own) - len(batch)) :] != batch or 0 in (*own, *x.shape):
+        """(..., N) if the kernels serve θ and the examples; else None."""
+        axes = 4 if self.first else 2
+        if prod(x.shape[1 - axes :]) != self.table[0, mlp_cpu.N_IN]:
             return None
-        return (*own, x.shape[len(batch)])
+        return own_examples(self.size, axes, theta, x)
 
     def _memory(
         self, shape: tuple[int, ...], dtype: np.dtype

@@ -114,6 +114,25 @@ def plan_of(network: Network, N: int, *shape: int) -> Plan:
     return Plan(groups, table, dense, shifts, winners, N * int(dense[1:, 1].sum()))
 
 
+def own_examples(size: int, axes: int, theta: np.ndarray, x: np.ndarray) -> tuple[int, ...] | None:
+    """(..., N) if every θ (..., size) has its own examples, or shares them along first axes.
+
+    None for all else, which is left to the reference: kernels look at no bounds.
+
+    Args:
+        size: number of parameters of the network.
+        axes: axes of x without those of the batch, N included.
+        theta: parameters.
+        x: examples.
+    """
+    batch, own = x.shape[:-axes], theta.shape[:-1]
+    fits = theta.shape[-1:] == (size,) and x.ndim >= axes and 0 not in (*own, *x.shape)
+    same = theta.dtype.char in "fd" and x.dtype == theta.dtype
+    if not (fits and same) or own[max(0, len(own) - len(batch)) :] != batch:
+        return None
+    return (*own, x.shape[-axes])
+
+
 class FusedNetwork(NamedTuple):
     """A network whose layers follow the pattern above. θ (d,) is shared by all images."""
 
@@ -131,10 +150,11 @@ class FusedNetwork(NamedTuple):
 
     def activations(self, theta: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
         """Return x, what the way back needs, and, last, the output."""
+        self._check(theta, x)
         images = np.ascontiguousarray(x).reshape((-1, *x.shape[-3:]))
         plan = plan_of(self.network, len(images), *x.shape[-3:])
         which, features = np.empty(plan.winners, np.uint8), np.empty(plan.features, x.dtype)
-        z = victim_cpu.forwards(theta, images, *plan[:4], which, features)
+        z = victim_cpu.forwards(np.ascontiguousarray(theta), images, *plan[:4], which, features)
         return [x, which, features, z.reshape((*x.shape[:-3], z.shape[-1]))]
 
     def x_vjp(self, theta: np.ndarray, xs: list[np.ndarray], y_bar: np.ndarray) -> np.ndarray:
@@ -144,7 +164,7 @@ class FusedNetwork(NamedTuple):
         plan = plan_of(self.network, images, *x.shape[-3:])
         x_bar = np.empty((images, *x.shape[-3:]), x.dtype)
         rows = np.ascontiguousarray(y_bar).reshape((images, y_bar.shape[-1]))
-        victim_cpu.backwards(theta, rows, *plan[:4], which, features, x_bar)
+        victim_cpu.backwards(np.ascontiguousarray(theta), rows, *plan[:4], which, features, x_bar)
         return x_bar.reshape(x.shape)
 
     def x_jvp(self, theta: np.ndarray, xs: list[np.ndarray], x_dot: np.ndarray) -> list[np.ndarray]:
@@ -161,3 +181,10 @@ class FusedNetwork(NamedTuple):
     ) -> np.ndarray:
         """Tangent of :meth:`x_vjp`, which is linear in ȳ and piecewise constant in x."""
         return self.x_vjp(theta, xs, y_bar_dot)
+
+    def _check(self, theta: np.ndarray, x: np.ndarray) -> None:
+        if theta.shape != (self.size,) or theta.dtype.char not in "fd" or x.dtype != theta.dtype:
+            raise ValueError(
+                f"the weights must have shape ({self.size},) and the images' dtype, found "
+                f"{theta.shape}, {theta.dtype} and {x.dtype}"
+            )

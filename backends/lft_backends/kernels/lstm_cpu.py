@@ -150,10 +150,13 @@ def unit_vjp(a_i, a_f, u, a_o, tanh_c, c, y_bar, w, h_bar, c_bar, c_old_bar):
     """One unit: overwrite its gates' rows with z̄, fill c̄ of the old c, and return w̄_o."""
     half, quarter, one = c.dtype.type(0.5), c.dtype.type(0.25), c.dtype.type(1.0)
     w_bar = c.dtype.type(0.0)
+    # A loop that also writes is done in two ways, one for rows that lie close to one another: their
+    # sums would be taken in two orders, and the last bit depend on where memory was free.
+    for j in range(c.size):
+        w_bar += (half * a_o[j] + half) * tanh_c[j] * y_bar[j]
     for j in range(c.size):
         i, f, o = half * a_i[j] + half, half * a_f[j] + half, half * a_o[j] + half
         h = o * tanh_c[j]
-        w_bar += h * y_bar[j]
         hb = h_bar[j] + w * y_bar[j]
         cb = c_bar[j] + hb * (o - h * tanh_c[j])
         c_old_bar[j] = cb * f
@@ -256,6 +259,7 @@ def vjp_pieces(
             b_o_bar = g.dtype.type(0.0)
             for j in range(y_bar.size):
                 y_bar[j] = scale * delta_bar[t, start + j]
+            for j in range(y_bar.size):  # a loop of its own: see unit_vjp
                 b_o_bar += y_bar[j]
             total[-1] += b_o_bar
             for v in range(n):
