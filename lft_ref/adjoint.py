@@ -186,8 +186,8 @@ def fitting_segment(
 ) -> int | None:
     """Return the longest segment with which :func:`adjoint` stays within ``budget`` bytes.
 
-    None if it fits without segments; otherwise the longest that fits, and √K, which takes least, if
-    none does: compare ``budget`` with :func:`adjoint_memory_bytes` to know.
+    None if it fits without segments; otherwise the longest that fits, and √K, which takes about the
+    least, if none does: compare ``budget`` with :func:`adjoint_memory_bytes` to know.
     """
     if adjoint_memory_bytes(d, n, K, itemsize, tasks) <= budget:
         return None

@@ -11,7 +11,7 @@ from typing import Any
 from lft_ref._array import Array, namespace
 from lft_ref.attack import AttackLoss
 from lft_ref.lstm import Cell, LSTMState
-from lft_ref.objectives import Data
+from lft_ref.objectives import Data, NetworkLoss
 from lft_ref.params import LSTMParams, shapes
 from lft_ref.tasks import Task
 from lft_ref.zeroth_order import Estimator, FirstOrder, ZerothOrder
@@ -141,7 +141,8 @@ def _check_dtypes(params: LSTMParams, task: Task, state_0: LSTMState | None) -> 
     if state_0 is not None:
         arrays |= {"state_0.h": state_0.h, "state_0.c": state_0.c}
     for name, array in arrays.items():
-        if xp.isdtype(array.dtype, "real floating") and array.dtype != dtype:
+        counted = not xp.isdtype(array.dtype, "real floating")  # classes, in y
+        if not (counted and name.endswith(".y")) and array.dtype != dtype:
             raise ValueError(
                 f"theta_0 is {dtype} but {name} is {array.dtype}; convert one of them, so that no "
                 "step silently changes precision"
@@ -150,9 +151,14 @@ def _check_dtypes(params: LSTMParams, task: Task, state_0: LSTMState | None) -> 
 
 def _check_batch(task: Task) -> None:
     """θ^(0) must have the batch axes of the data, so that every engine accepts the same tasks."""
-    batch = tuple(task.theta_0.shape[:-1])
+    (*axes, d), f = task.theta_0.shape, task.objective
+    batch = tuple(axes)
+    if isinstance(f, NetworkLoss) and d != f.network.size:
+        raise ValueError(
+            f"theta_0 has {d} entries, but the network has {f.network.size} parameters"
+        )
     for name, data in (("train", task.train), ("val", task.val)):
-        found = tuple(task.objective.value(task.theta_0, data).shape)
+        found = tuple(f.value(task.theta_0, data).shape)
         if found != batch:
             raise ValueError(
                 f"theta_0 has batch axes {batch}, but its loss on {name} has {found}; "

@@ -125,8 +125,9 @@ def _one_block(
             at = at._replace(G=xp.zeros_like(at.G), H=xp.zeros_like(at.H))
         at = forward_step(params, tuner, task, k, at, columns)
         val_losses.append(task.objective.value(at.theta, task.val))
-        grad = task.objective.grad(at.theta, task.val)
-        flat = flat + w * (grad[..., None, :] @ at.G)[..., 0, :]  # (7)
+        if w != 0.0:
+            grad = task.objective.grad(at.theta, task.val)
+            flat = flat + w * (grad[..., None, :] @ at.G)[..., 0, :]  # (7)
     val_loss = xp.stack(val_losses, axis=0)
     return flat, MetaGradient(weighted_sum(weights, val_loss), val_loss, params, at.theta, at.state)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lft_ref._array import Array
+from lft_ref._array import Array, namespace
 from lft_ref.checks import check_directions
 from lft_ref.tasks import Task, directions_at
 from lft_ref.zeroth_order import Estimator, FirstOrder
@@ -31,7 +31,8 @@ def maml_gradient(
     takes that matrix for the identity.
 
     Args:
-        task: a batch of tasks whose ``theta_0`` is the shared θ, (..., d) or broadcastable to it.
+        task: a batch of tasks whose ``theta_0`` is the shared θ, (..., d) or broadcastable to it;
+            directions are (K, q, ..., d), one for each task.
         alpha: inner learning rate α > 0.
         K: number of inner steps, at least 1.
         estimator: how g is obtained; the gradient if None.
@@ -45,7 +46,9 @@ def maml_gradient(
     if not alpha > 0.0:
         raise ValueError(f"alpha must be positive, found {alpha}")
     estimator = estimator or FirstOrder()
-    check_directions(estimator, task, K)
+    if not isinstance(estimator, FirstOrder):
+        task = _own_starts(task)
+        check_directions(estimator, task, K)
     f, thetas = task.objective, [task.theta_0]
     for k in range(K):
         g = estimator.estimate(f, thetas[-1], task.train, directions_at(task, k))
@@ -57,3 +60,10 @@ def maml_gradient(
             u = directions_at(task, k)
             theta_bar = theta_bar - alpha * estimator.vjp(f, thetas[k], task.train, u, theta_bar)
     return MAMLGradient(f.value(thetas[-1], task.val), theta_bar, thetas[-1])
+
+
+def _own_starts(task: Task) -> Task:
+    """Give each task of the batch its own copy of θ, as its directions are its own."""
+    batch, d = task.objective.value(task.theta_0, task.train).shape, task.theta_0.shape[-1]
+    theta = namespace(task.theta_0).broadcast_to(task.theta_0, (*batch, d))
+    return task._replace(theta_0=theta)

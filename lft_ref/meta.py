@@ -104,7 +104,7 @@ def descend(
     optimizer: Optimizer,
     clip: float | None = None,
 ) -> tuple[MetaState, list[tuple[Array, LSTMState]], MetaInfo]:
-    """Lines 8 and 9 of Algorithm 1, from the g^(i) of each group: Φ ← Φ − β Σ_i g^(i).
+    """Line 9 of Algorithm 1, from the g^(i) of each group: Φ ← Φ − β Σ_i g^(i).
 
     Args:
         meta: Φ and its optimizer's state.

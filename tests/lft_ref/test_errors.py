@@ -36,6 +36,7 @@ CASE = random_case(0)
 PARAMS, TUNER, TASK, WEIGHTS, _, _ = CASE
 ZEROTH = random_case(0, estimator="gaussian")
 ATTACK = random_case(0, "attack_tanh")
+NETWORK = random_case(0, "squared_mean_tanh")
 
 
 def task_with(**changes):
@@ -245,6 +246,15 @@ ERRORS = {
         lambda: attack_on(*(np.stack([a, a]) for a in ATTACK.task.val)),
         r"batch axes \(\), but the images have \(2,\); broadcast theta_0",
     ),
+    "parameters of another network": (
+        lambda: unroll(*NETWORK[:2], NETWORK.task._replace(theta_0=np.zeros(5)), 3),
+        r"theta_0 has 5 entries, but the network has \d+ parameters",
+    ),
+    "images of whole numbers": (
+        lambda: task_with(train=lft_ref.Data(TASK.train.x.astype(int), TASK.train.y)),
+        r"theta_0 is float64 but train\.x is int64; convert one of them",
+    ),
+    "no step to weigh": (lambda: lft_ref.weights_last_step(0), "K must be at least 1, found 0"),
     "MAML's K": (lambda: maml_gradient(TASK, 0.1, 0), "K must be at least 1, found 0"),
     "MAML's alpha": (lambda: maml_gradient(TASK, 0.0, 1), r"alpha must be positive, found 0\.0"),
     "MAML's alpha, NaN": (lambda: maml_gradient(TASK, float("nan"), 1), "alpha .*found nan"),

@@ -77,3 +77,16 @@ def test_one_initialisation_is_shared_by_a_batch_of_tasks(objective, second_orde
     want = oracle_maml(shared, 0.1, 3, second_order=second_order)
     for a, b in zip(got, want, strict=True):
         assert_close(a, b)
+
+
+@pytest.mark.parametrize("tasks", [2, 3])
+def test_a_shared_initialisation_has_directions_of_each_task(tasks):
+    """Also where there are as many directions as tasks, and one could be taken for the other."""
+    case = random_case(3, "squared_sum_tanh", batch=(tasks,), estimator="gaussian", K=2)
+    rng, theta = np.random.default_rng(0), case.task.theta_0[0]
+    u = rng.normal(size=(2, 3, *case.task.theta_0.shape))
+    own = case.task._replace(theta_0=np.stack([theta] * tasks), directions=u)
+    estimator = case.tuner.estimator
+    got = maml_gradient(own._replace(theta_0=theta), 0.1, 2, estimator)
+    for a, b in zip(got, oracle_maml(own, 0.1, 2, estimator), strict=True):
+        assert_close(a, b)

@@ -89,13 +89,31 @@ def test_a_run_beside_it_is_not_trained_again_and_a_finished_one_resumes(
     assert lft("table1-beyond", *TINY, "--out", out, "--resume").exit_code == 0
 
 
-def test_a_run_can_be_stopped_while_it_follows(finished, tmp_path, monkeypatch):
+def test_a_run_can_be_stopped_after_every_part_that_it_follows(finished, tmp_path, monkeypatch):
     monkeypatch.delenv("LFT_DATA", raising=False)
     monkeypatch.setattr(beyond, "find", lambda source: None)
+    monkeypatch.setattr(beyond, "CHUNK", 3)  # two parts of four tasks
     (tmp_path / "one").symlink_to(finished[0], target_is_directory=True)
-    monkeypatch.setattr("lft_validation.jobs.Monitor.check", lambda self: True)
-    result = lft("table1-beyond", *TINY, "--out", tmp_path / "two")
-    assert result.exit_code == 130
+    out, stops, known = tmp_path / "two", 0, set()
+
+    def there_is_a_new_part(_monitor):
+        now = set(out.glob("jobs/*/curves-*"))
+        new = not now <= known
+        known.update(now)
+        return new
+
+    with monkeypatch.context() as impatient:
+        impatient.setattr("lft_validation.jobs.Monitor.check", there_is_a_new_part)
+        result = lft("table1-beyond", *TINY, "--out", out)
+        while result.exit_code == 130:
+            stops += 1
+            result = lft("table1-beyond", *TINY, "--out", out, "--resume")
+    assert result.exit_code == 0, result.output
+    assert stops == 3 * 2  # of three methods
+    assert not [*out.glob("jobs/*/curves-*")]
+    files = [folder / "jobs" / LFT / "beyond.npz" for folder in (finished[0], out)]
+    at_once, in_parts = (dict(np.load(file)) for file in files)
+    np.testing.assert_allclose(in_parts["digits-own"], at_once["digits-own"], rtol=1e-4)
 
 
 def test_sources_that_are_here_are_followed_too_and_said_to_be_unseen(monkeypatch):

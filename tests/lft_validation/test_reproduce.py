@@ -227,6 +227,15 @@ def test_the_fine_tuner_is_what_the_settings_say():
         make_config("smoke", {"p": 0})
 
 
+@pytest.mark.parametrize("long_steps", [4, 9])
+def test_tasks_followed_as_long_as_all_others_are_still_told_from_them(long_steps):
+    config = Config(test_tasks=130, long_tasks=60, steps=4, long_steps=long_steps)
+    curves = [np.full((len(tasks), steps + 1), tasks.start) for tasks, steps in chunks(config)]
+    joined = run_module._joined(config, curves)
+    assert joined["short"].shape == (130, 5)
+    assert joined["long"].shape == (60, long_steps + 1)
+
+
 def test_chunks_cover_every_test_task_once_and_the_long_ones_first():
     for long in (130, 60):
         config = Config(test_tasks=130, long_tasks=long)

@@ -142,6 +142,23 @@ def opened(plan: Plan) -> Iterator[Executor | None]:
         yield executor
 
 
+class _Flag:
+    """A request to stop, which all processes see.
+
+    It is one byte without a lock: a signal may come while it is being read, and the handler would
+    then wait for what it interrupts.
+    """
+
+    def __init__(self, context: Any) -> None:
+        self._byte = context.RawValue("b", 0)
+
+    def is_set(self) -> bool:
+        return bool(self._byte.value)
+
+    def set(self) -> None:
+        self._byte.value = 1
+
+
 def run_jobs(
     jobs: Sequence[Job],
     plan: Plan,
@@ -162,7 +179,7 @@ def run_jobs(
         Lost: if a cluster cannot go on; checkpoints are left.
     """
     context = multiprocessing.get_context("spawn")
-    done, stop = context.Array("d", len(jobs), lock=False), context.Event()
+    done, stop = context.Array("d", len(jobs), lock=False), _Flag(context)
     with _stop_on_signal(stop):
         if executor is not None and plan.share == "tasks":
             _run_here(jobs, done, stop, tick, functools.partial(results, executor))

@@ -198,13 +198,18 @@ def _gradient(setup: Setup, problem: Any, theta: Any, train: Data, tasks: range,
     u = None
     if setup.zeroth:
         q = setup.config.directions
-        u = problem.directions(setup.seed, Stage.TEST_DIRECTIONS, tasks, [k], q)[0]
+        u = problem.directions(setup.seed, Stage.TEST_DIRECTIONS, tasks, [k], q)[0, ...]
     return setup.tuner.estimator.estimate(problem.sum_loss, theta, train, u)
 
 
 def _joined(config: Config, curves: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Join the chunks: all tasks to the last trained step, the first ones beyond it."""
+    followed = [
+        curve
+        for curve, (tasks, _) in zip(curves, chunks(config), strict=True)
+        if tasks.stop <= config.long_tasks
+    ]
     return {
         "short": np.concatenate([curve[:, : config.steps + 1] for curve in curves]),
-        "long": np.concatenate([c for c in curves if c.shape[1] == config.long_steps + 1]),
+        "long": np.concatenate(followed),
     }

@@ -9,7 +9,7 @@ perceptron that they have not seen.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +19,13 @@ import numpy as np
 from lft_backends.draws import Stage
 from lft_ref import AttackLoss
 from lft_validation.datasets import SOURCES, find
-from lft_validation.experiments.method_jobs import RESULT, longest_first
+from lft_validation.experiments.learners import parts_of
+from lft_validation.experiments.method_jobs import PARTS, RESULT, Part, longest_first, run_parts
 from lft_validation.experiments.uap.config import HAND, Config, applicable
 from lft_validation.experiments.uap.methods import Setup, make_setup
 from lft_validation.experiments.uap.metrics import make_meter
 from lft_validation.experiments.uap.run import (
+    CHUNK,
     CURVES,
     JobKey,
     fine_tuned,
@@ -33,10 +35,10 @@ from lft_validation.experiments.uap.run import (
     run_job,
     test_units,
 )
-from lft_validation.experiments.uap.tasks import victim_of
+from lft_validation.experiments.uap.tasks import AttackProblem, victim_of
 from lft_validation.experiments.unions import parts
 from lft_validation.files import fingerprint, read_arrays, write_arrays
-from lft_validation.jobs import Job, Monitor, Stopped
+from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
 from lft_validation.victims import shipped
 
@@ -92,9 +94,11 @@ def make_beyond_jobs(jobs: Sequence[Job], config: Config) -> list[Job]:
 
 
 def _units(config: Config, key: JobKey) -> float:
-    share = config.long_steps / config.steps
-    number = len(followed_on(config, key)) * config.test_tasks
-    return number * share * test_units(config, key)
+    return len(followed_on(config, key)) * config.test_tasks * _task_units(config, key)
+
+
+def _task_units(config: Config, key: JobKey) -> float:
+    return config.long_steps / config.steps * test_units(config, key)
 
 
 def run_beyond(
@@ -102,53 +106,58 @@ def run_beyond(
 ) -> None:
     """Train and test as Table 1 does, unless that is done; then follow the perturbations."""
     run_job(config, key, owner, jobs, reuse, monitor)
-    file, mine = jobs / key.name / FILE, beyond_key(config, key)
-    if file.exists():
-        read_arrays(file, KIND, mine)
+    folder, mine = jobs / key.name, beyond_key(config, key)
+    if (folder / FILE).exists():
+        read_arrays(folder / FILE, KIND, mine)
         return
-    flat = read_arrays(jobs / key.name / RESULT, CURVES, owner).get("flat")
-    names, result = followed_on(config, key), dict[str, np.ndarray]()
-    done, share = job_units(config, key), _units(config, key) / max(len(names), 1)
-    setup = make_setup(config, key.setting, key.seed, key.training, tuple(names))
+    flat = read_arrays(folder / RESULT, CURVES, owner).get("flat")
+    result, done = dict[str, np.ndarray](), job_units(config, key)
+    for name in followed_on(config, key):
+        pieces = [
+            Part(
+                f"beyond-{name}-{tasks[0]:04d}",
+                len(tasks) * _task_units(config, key),
+                partial(_follow, config, key, flat, name, tasks),
+            )
+            for tasks in parts_of(range(config.test_tasks), CHUNK)
+        ]
+        found = run_parts(pieces, folder, KIND, mine, monitor, done)
+        curves = Measured(*np.concatenate(found, axis=2))
+        result |= {f"{name}-{which}": curve for which, curve in curves._asdict().items()}
+        done += sum(piece.units for piece in pieces)
+    write_arrays(folder / FILE, KIND, mine, result)
+    for part in folder.glob(PARTS):
+        part.unlink()
+
+
+def _follow(config: Config, key: JobKey, flat: Any, name: str, tasks: range) -> np.ndarray:
+    """Follow from plain settings, here or on a worker."""
+    setup = make_setup(config, key.setting, key.seed, key.training, (name,))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
-        for name in names:
-            count = len(steps(config))
-            tick = partial(_tick, monitor, done, share / count)
-            for which, curves in follow(setup, key.method, flat, name, tick)._asdict().items():
-                result[f"{name}-{which}"] = curves
-            done += share
-    write_arrays(file, KIND, mine, result)
+        return np.stack(follow(setup, key.method, flat, name, tasks))
 
 
-def _tick(monitor: Monitor, done: float, each: float, number: int) -> None:
-    monitor.report(done + each * number)
-    if monitor.check():
-        raise Stopped
-
-
-def follow(setup: Setup, method: str, flat: Any, name: str, tick: Any) -> Measured:
-    """Follow the perturbations of all test tasks of a source, and measure them on both victims."""
+def follow(setup: Setup, method: str, flat: Any, name: str, tasks: range) -> Measured:
+    """Follow the perturbations of test tasks of a source, and measure them on both victims."""
     config, problem = setup.config, setup.problems[name]
-    tasks = range(config.test_tasks)
     sets = problem.data(setup.seed, Stage.UAP_TEST_TASK, tasks)
-    losses = (problem.loss, _other_loss(setup, name))
+    losses = (problem.loss, _other_loss(problem))
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     meters = None
-    path: Iterator[Any] = fine_tuned(setup, method, flat, name, tasks, config.long_steps)
-    for k, theta in enumerate(path):
+    for k, theta in enumerate(fine_tuned(setup, method, flat, name, tasks, config.long_steps)):
         meters = meters or [make_meter(setup.backend, loss, sets, theta) for loss in losses]
         if k % EVERY == 0:
             for meter, curve in zip(meters, found, strict=True):
                 curve.append(meter.measure(theta))
-            tick(len(found[0]))
     return Measured(*(np.stack(curve, axis=-1) for curve in found))
 
 
-def _other_loss(setup: Setup, name: str) -> AttackLoss:
+def _other_loss(problem: AttackProblem) -> AttackLoss:
     """(12) with the victim of another architecture."""
-    victim = victim_of(name + OTHER)
-    return setup.problems[name].loss._replace(
-        network=victim.network, weights=setup.backend.asarray(victim.weights)
+    victim, loss = victim_of(problem.name + OTHER), problem.loss
+    weights = problem.backend.asarray(victim.weights)
+    return problem.backend.fuse_attack(
+        AttackLoss(victim.network, weights, loss.kappa, loss.l1, loss.box, loss.clip)
     )
 
 

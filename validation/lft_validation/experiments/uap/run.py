@@ -14,7 +14,7 @@ from lft_backends.draws import Stage
 from lft_ref import Data
 from lft_validation.datasets import SPLITS
 from lft_validation.errors import UserError
-from lft_validation.experiments.learners import LEARNED
+from lft_validation.experiments.learners import LEARNED, parts_of
 from lft_validation.experiments.method_jobs import (
     RESULT,
     Part,
@@ -189,18 +189,16 @@ def _test(
     """Return the curves by source, each chunk by chunk."""
     config, curves = setup.config, dict[str, np.ndarray]()
     done = training_batches(config, key.method) * _train_units(config, key)
-    firsts = range(0, config.test_tasks, CHUNK)
-    chunks = [range(first, min(first + CHUNK, config.test_tasks)) for first in firsts]
     for name in tested_on(config, key):
-        parts = [
+        pieces = [
             Part(
                 f"{name}-{tasks[0]:04d}",
                 len(tasks) * test_units(config, key),
                 partial(_test_part, config, key, flat, name, tasks),
             )
-            for tasks in chunks
+            for tasks in parts_of(range(config.test_tasks), CHUNK)
         ]
-        found = run_parts(parts, folder, CURVES, owner, monitor, done)
+        found = run_parts(pieces, folder, CURVES, owner, monitor, done)
         curves[name] = np.concatenate(found, axis=1)
         done += config.test_tasks * test_units(config, key)
     return curves
