@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,10 +85,11 @@ def _numba(dtype: str, device: str | None) -> Backend:
     """NumPy arrays, with the cell's step and vjp, and small networks, as Numba kernels."""
     import_library("numba", "pip install 'lft-ref[fast]'", OLDEST["numba"])
     from lft_backends import numba_attack, numba_cnn
-    from lft_backends.compiling import announce
+    from lft_backends.compiling import prepare
+    from lft_backends.kernels.lstm_cpu import step_pieces
     from lft_backends.numba_backend import OPS
 
-    announce()
+    prepare(Path(step_pieces.stats.cache_path))
     return _numpy(dtype, device)._replace(
         name="numba", ops=OPS, fuse_attack=numba_attack.fuse, fuse_optimizee=numba_cnn.fuse
     )

@@ -1,20 +1,26 @@
-"""One line about a wait that is long enough to wonder about: kernels are compiled on first use.
+"""Kernels are compiled on first use and kept on the disk: who waits is told so, once.
 
-Numba says when it compiles anything, whichever kernel it is; kernels that it finds on the disk are
-not compiled.
+Numba says when it compiles anything, whichever kernel it is. What it finds on the disk it takes if
+the kernel's own file has not changed; but kernels hold code of other files too, so all are compiled
+again when any file has changed.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import sys
 import time
 from functools import cache
+from pathlib import Path
 from threading import Timer
 
 from numba.core import event
 
 PATIENCE = 1.0  # seconds of compiling before anything is said
 OURS = "lft_backends.kernels."
+SOURCES = Path(__file__).parent / "kernels"
+STAMP = "lft-kernels.sha256"
 LINE = "compiling fused kernels, once: 10 to 40 s, then they are kept on the disk ..."
 
 
@@ -52,6 +58,25 @@ class Announcer(event.Listener):
 
 
 @cache
-def announce() -> None:
-    """Explain compilations of this process from now on."""
+def prepare(kept: Path) -> None:
+    """Explain compilations of this process from now on, and drop kernels of other sources.
+
+    Args:
+        kept: the folder where Numba keeps compiled kernels.
+    """
+    forget_stale(kept, SOURCES)
     event.register("numba:compile", Announcer())  # type: ignore[no-untyped-call]
+
+
+def forget_stale(kept: Path, sources: Path) -> None:
+    """Remove compiled kernels, unless a stamp beside them says that they are of these sources."""
+    files = sorted(sources.glob("*.py"))
+    stamp = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    with contextlib.suppress(OSError):  # nothing can be kept there
+        kept.mkdir(parents=True, exist_ok=True)
+        if (kept / STAMP).exists() and (kept / STAMP).read_text() == stamp:
+            return
+        for file in files:
+            for compiled in kept.glob(f"{file.stem}.*.nb[ic]"):
+                compiled.unlink(missing_ok=True)
+        (kept / STAMP).write_text(stamp)

@@ -25,7 +25,7 @@ def make(dtype: str, device: str | None) -> Backend:
     config: Any = jax.config
     if not config.jax_enable_x64:
         raise Unavailable(
-            "jax makes 32 bits of all numbers of 64 unless it is told otherwise; set the "
+            "JAX turns 64-bit numbers into 32-bit ones unless told otherwise; set the "
             "environment variable JAX_ENABLE_X64=1"
         )
     chosen = jax.devices()[0] if device is None else _device(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import re
 from typing import Any
@@ -29,7 +30,8 @@ def import_library(module: str, remedy: str, oldest: str = "") -> Any:
         library = importlib.import_module(module)
     except Exception as error:  # a broken library may raise anything at all
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        again = remedy.replace("pip install", "pip install --force-reinstall", 1)
+        packages = importlib.metadata.packages_distributions().get(module, [module])
+        again = f"pip install --force-reinstall {' '.join(packages)}"
         raise Unavailable(
             f"{module} is installed but does not import ({reason}); install it again with: {again}"
         ) from error

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
 
+MOST = 256  # threads of the pool
 # The first that is set decides; workers of a job that runs in several processes have them at 1.
 VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -30,7 +31,7 @@ def share_out(pieces: int, work: Callable[[int, int], object], count: int) -> No
     """
     count = max(1, min(count, pieces))
     edges = [pieces * i // count for i in range(count + 1)]
-    pool = _pool(os.getpid(), count - 1) if count > 1 else None
+    pool = _pool(os.getpid()) if count > 1 else None
     others = [pool.submit(work, a, b) for a, b in pairwise(edges[1:])] if pool else []
     work(edges[0], edges[1])
     for other in others:
@@ -38,6 +39,9 @@ def share_out(pieces: int, work: Callable[[int, int], object], count: int) -> No
 
 
 @cache
-def _pool(_process: int, count: int) -> ThreadPoolExecutor:
-    """Return the pool of this process: after a fork, its parent's threads are not there."""
-    return ThreadPoolExecutor(count, thread_name_prefix="lft")
+def _pool(_process: int) -> ThreadPoolExecutor:
+    """Return the pool of this process: after a fork, its parent's threads are not there.
+
+    It starts a thread only when all others are busy.
+    """
+    return ThreadPoolExecutor(MOST, thread_name_prefix="lft")

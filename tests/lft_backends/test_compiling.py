@@ -73,3 +73,27 @@ def test_the_first_use_of_a_network_is_explained_and_the_second_is_not(tmp_path,
         for _ in range(2)
     ]
     assert said == [f"{LINE}\n", ""]
+
+
+def test_kernels_of_other_sources_are_forgotten_and_nothing_else(tmp_path):
+    sources, kept = tmp_path / "kernels", tmp_path / "cache"
+    for folder in (sources, kept):
+        folder.mkdir()
+    for name in ("a.py", "b.py"):
+        (sources / name).write_text("1")
+    compiling.forget_stale(kept, sources)
+    compiled = [kept / name for name in ("a.f-1.py311.nbi", "b.g-2.py311.1.nbc")]
+    others = [kept / name for name in ("ab.f-1.py311.nbi", "a.cpython-311.pyc")]
+    for file in [*compiled, *others]:
+        file.touch()
+    compiling.forget_stale(kept, sources)
+    assert all(file.exists() for file in [*compiled, *others])
+    (sources / "b.py").write_text("2")
+    compiling.forget_stale(kept, sources)
+    assert not any(file.exists() for file in compiled)
+    assert all(file.exists() for file in others)
+
+
+def test_a_folder_that_cannot_be_written_is_left_alone(tmp_path):
+    (tmp_path / "no folder").write_text("")
+    compiling.forget_stale(tmp_path / "no folder", tmp_path)

@@ -116,7 +116,7 @@ SENTENCES = {
     _missing: rf"^KIND is not installed; install it with: pip install {CLUSTER}",
     _broken: (
         r"^KIND is installed but does not import \(module 'numpy' has no attribute 'float'\); "
-        rf"install it again with: pip install --force-reinstall {CLUSTER}"
+        r"install it again with: pip install --force-reinstall KIND$"
     ),
     _old: rf"^KIND 2\.9\.3 is too old, OLDEST or newer is needed; .*: pip install -U {CLUSTER}",
 }

@@ -116,7 +116,7 @@ def test_everything_can_be_shown_and_drawn_at_80_columns(tmp_path):
         (("--threads", "0"), "--threads must be at least 1, found 0"),
         (("--threads", "9999"), "--threads 9999 is more than this process may use"),
         (("--peers", "jax,tensorflow"), "found 'tensorflow'"),
-        (("--figure", "bench.pdf"), "--figure must end in .png or .svg, found bench.pdf"),
+        (("--figure", "bench.txt"), "--figure must end in .png, .svg, .pdf, found bench.txt"),
         (("--source", "imagenet", "--case", "attack", "--threads", "1"), "imagenet"),
     ],
 )

@@ -84,13 +84,13 @@ def test_the_figure_is_written(tmp_path, ending):
 def test_a_figure_that_cannot_be_written_is_refused(tmp_path):
     result = lft(*ONE, "--plot", tmp_path / "report.nonsense")
     assert result.exit_code == 2
-    assert "choose a file such as report.png" in result.output
+    assert "--plot must end in .png, .svg, .pdf" in result.output
 
 
 def test_a_json_file_that_cannot_be_written_is_refused(tmp_path):
     result = lft(*ONE, "--json", tmp_path)
     assert result.exit_code == 2
-    assert "cannot be written" in result.output
+    assert "is a folder; give a file in it" in result.output
 
 
 def test_a_strict_tolerance_fails_with_exit_code_1():

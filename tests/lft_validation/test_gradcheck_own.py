@@ -138,7 +138,7 @@ def test_what_cannot_be_checked_is_told_in_one_sentence(file, old, new, says):
         ("no/such/file.py:x", "no/such/file.py is no file"),
         ("no_such_module:x", "No module named 'no_such_module'"),
         ("math:no_such_name", "math has no 'no_such_name'"),
-        ("math:pi", "math:pi is a float without theta_0"),
+        ("math:pi", "math:pi is of type float, without theta_0"),
         ("file.py:", "'file.py:' names no object"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -57,6 +58,37 @@ def test_the_hash_covers_what_computes_and_not_what_presents(tmp_path, monkeypat
     changed = hash_of("figure4")
     (copy / "experiments/sine.py").write_text("")
     assert len({before, changed, hash_of("figure4")}) == 3
+
+
+# How jobs are run, read, written and reported. Where that changes numbers, files change their kind.
+WORKINGS = {
+    "__init__", "errors", "files", "jobs", "progress", "resources", "runs", "slices", "tuners",
+}  # fmt: skip
+
+
+def _imported(file):
+    """The modules of this package that a file imports."""
+    root, names = Path(runs.__file__).parent, set[str]()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{a.name}" for a in node.names)}
+    inner = (name.split(".")[1:] for name in names if name.split(".")[0] == "lft_validation")
+    paths = [root.joinpath(*name) for name in inner]
+    files = [file for p in paths for file in (p.with_suffix(".py"), p / "__init__.py")]
+    return {file for file in files if file.exists()}
+
+
+@pytest.mark.parametrize("experiment", ["figure4", "theorem1", "uap", "fewshot"])
+def test_the_hash_covers_all_that_an_experiment_imports(experiment):
+    shared = Path(runs.__file__).parent / "experiments"
+    own = set((shared / experiment).glob("*.py"))
+    todo = seen = {file for file in own if file.name not in runs.PRESENTATION}
+    while todo:
+        todo = set().union(*map(_imported, todo)) - seen
+        seen = seen | todo
+    others = {file for file in seen if file.parent not in (shared, shared / experiment)}
+    covered = set(runs.ALSO.get(experiment, ()))
+    assert {file.stem for file in others if file.name not in covered} <= WORKINGS
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):

@@ -85,7 +85,7 @@ def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_p
         (["--preset", "huge"], "unknown preset 'huge'; choose one of smoke"),
         (["--backend", "cupy"], "backend must be one of numpy, numba, found 'cupy'"),
         (["--shots", "0"], "shots must be positive and finite, found 0"),
-        (["--methods", "LFT"], "unknown setting 'methods'"),
+        (["--methods", "LFT"], "--methods does not apply to theorem1; leave it out"),
         (["--unroll", "0"], "unroll must be positive and finite, found 0"),
         (["--set", "draws=3"], "draws must be at least 4, found 3"),
         (["--set", "jacobian_draws=20"], "jacobian_draws must leave at least 2 of the 20 draws"),

@@ -100,7 +100,7 @@ def test_training_that_diverges_says_so(monkeypatch):
         (("digits", "--epochs", 0), "epochs must be at least 1, found 0"),
         (("digits", "--learning-rate", 2), "learning_rate must lie between 0 and 1, found 2.0"),
         (("digits", "--seed", -1), "seed must not be negative, found -1"),
-        (("digits", "--out", "."), "--out . exists"),
+        (("digits", "--out", "."), "--out . is a folder; give a file in it"),
         (
             ("digits", "--network", "vgg"),
             "--network must be one of lenet5, small, mlp, found 'vgg'",

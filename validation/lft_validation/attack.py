@@ -71,6 +71,8 @@ def how_trained(about: dict[str, Any], steps: int, zeroth: bool, seed: int) -> H
         UserError: if the file's settings are not of their types.
     """
     config, given = Config(), about.get("config", {})
+    if not isinstance(given, dict):
+        raise UserError(f"the tuner's config must be a JSON object, found {str(given)[:40]!r}")
     names = ("kappa", "l1", "clip_images", "initial_scale", "directions", "mu")
     values = {name: given.get(name, getattr(config, name)) for name in names}
     for name, value in values.items():

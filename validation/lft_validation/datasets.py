@@ -157,8 +157,8 @@ def locate(wanted: Source, data_dir: Path | None = None) -> Path:
         )
         fetch = f"download it with lft data fetch {wanted.name}, or " if wanted.mirrors else ""
         raise UserError(
-            f"no {wanted.name} in {where}; {fetch}set --data-dir or {VARIABLE} to the folder that "
-            f"holds {wanted.folder}/"
+            f"no {wanted.name} in {where}; {fetch}set {VARIABLE} (or --data-dir, where a command "
+            f"has it) to the folder that holds {wanted.folder}/"
         )
     return found[1]
 

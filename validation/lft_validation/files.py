@@ -144,12 +144,18 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"{path.stat().st_size} bytes, far more than any file of ours")
         content = io.BytesIO(path.read_bytes())
+        if not zipfile.is_zipfile(content):
+            raise ValueError("it is no archive")
+        with zipfile.ZipFile(content) as packed:
+            unpacked = sum(entry.file_size for entry in packed.infolist())
+        if unpacked > LARGEST:
+            raise ValueError(f"{unpacked} bytes unpacked, far more than any file of ours")
         with np.load(content, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; check the path") from error
     except (OSError, *DAMAGED) as error:
         raise UserError(
-            f"{path} is not a readable .npz file ({error}); it was truncated or damaged: "
-            "delete it to compute it again"
+            f"{path} is not a readable .npz file ({error}); give another file or, if a run wrote "
+            "it and it was truncated or damaged, delete it to compute it again"
         ) from error

@@ -124,7 +124,7 @@ def draw(images: Images, shots: int, query: int, draws: int, seed: int) -> tuple
 
 
 def make_network(
-    name: str, images: Images, hidden: tuple[int, int] = (32, 32), filters: int = 32
+    name: str, images: Images, hidden: tuple[int, int] = (32, 32), filters: int = 16
 ) -> Network:
     """Return one of the paper's networks, fit to the images.
 
@@ -203,7 +203,7 @@ def fine_tune_all(
     steps: int,
 ) -> Curves:
     """Fine-tune the network of every draw at once, eq. (3), and measure after every step."""
-    loss = NetworkLoss(network, CrossEntropy("mean"))
+    loss = NetworkLoss(backend.fuse_optimizee(network), CrossEntropy("mean"))
     train, val = (Data(backend.asarray(d.x), backend.asarray(d.y)) for d in sets)
     theta, measured = backend.asarray(theta), list[np.ndarray]()
     state = optimizer.init(theta)

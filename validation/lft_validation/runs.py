@@ -23,7 +23,12 @@ CONFIG, LOCK = "config.json", "run.lock"
 VERSIONED = ("numpy", "scipy", "numba", "cupy-cuda12x", "cupy-cuda13x", "jax", "torch")
 SOURCES = ("*.py", "*.cu", "*.cuh")
 # What else some experiments' numbers come from.
-ALSO = {"fewshot": ("episodes.py",)}
+IMAGES = ("datasets.py", "datasets_formats.py", "datasets_pictures.py", "datasets_sources.py")
+ALSO = {
+    "fewshot": ("episodes.py", *IMAGES),
+    "theorem1": ("tuners.py", "trained/sine.npz", *IMAGES),
+    "uap": ("victims.py", *IMAGES),
+}
 # What shows numbers, and makes none.
 PRESENTATION = (
     "main.py", "needs.py", "plot.py", "pictures.py", "report.py", "claims.py", "tables.py",
@@ -36,7 +41,8 @@ def installed() -> dict[str, str]:
     """Return the versions of what any result may depend on, all sources of ours included."""
     digest = hashlib.sha256()
     for package in (lft_ref, lft_backends, lft_validation):
-        for file in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+        room = Path(str(package.__file__)).parent
+        for file in sorted(f for kind in SOURCES for f in room.rglob(kind)):
             digest.update(file.read_bytes())
     return {"python": platform.python_version(), "sources": digest.hexdigest()[:16]} | _libraries()
 
@@ -45,8 +51,8 @@ def installed() -> dict[str, str]:
 def sources(experiment: str) -> str:
     """Return a short hash of the code that an experiment's numbers come from.
 
-    That is ``lft_ref``, ``lft_backends``, the modules that experiments share, and the experiment's
-    own folder but for what only presents its results.
+    That is ``lft_ref``, ``lft_backends``, the modules that experiments share, how images are read,
+    and the experiment's own folder but for what only presents its results.
     """
     shared = Path(__file__).parent / "experiments"
     rooms = [Path(str(package.__file__)).parent for package in (lft_ref, lft_backends)]

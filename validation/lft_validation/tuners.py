@@ -105,6 +105,8 @@ def _checked(path: Path, a: dict[str, np.ndarray]) -> tuple[LSTMParams, Cell]:
     kind = str(a["preprocess"])
     if kind not in ("log_sign", "identity"):
         raise UserError(f"{path}: preprocess must be log_sign or identity, found {kind!r}")
+    if kind == "log_sign" and not float(a["p"]) > 0.0:
+        raise UserError(f"{path}: p of log_sign must be positive, found {a['p']}")
     preprocess = LogSign(float(a["p"])) if kind == "log_sign" else Identity()
     wanted = shapes(preprocess.m, a["w_o"].size if "w_o" in a else 1)._asdict()
     require(path, a, wanted)

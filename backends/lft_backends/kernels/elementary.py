@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 FLAGS: dict[str, Any] = {
-    "cache": True,  # by the time of the kernel's own file: after an edit here, touch the others
+    "cache": True,  # lft_backends.compiling sees to it that no edit is missed
     "nogil": True,
     "error_model": "numpy",  # a check for division by zero would stop vectorisation
     "fastmath": {"reassoc", "contract", "arcp", "nsz"},  # NaN and infinity keep their meaning

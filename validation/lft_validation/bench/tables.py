@@ -16,7 +16,9 @@ def show(bench: Bench, judged: list[Bar], console: Any) -> None:
     for case in bench.cases:
         console.print(case_table(case))
         for missing in case.missing:
-            console.print(f"{missing.name}: {missing.reason}", style="yellow", highlight=False)
+            console.print(
+                f"{missing.name}: {missing.reason}", style="yellow", highlight=False, markup=False
+            )
     for lines in (growth_table(bench), memory_table(bench), startup_table(bench)):
         if lines.row_count:
             console.print(lines)

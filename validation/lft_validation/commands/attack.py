@@ -9,6 +9,7 @@ import click
 
 from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
+from lft_validation.commands.outputs import writable_folder
 from lft_validation.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,10 +31,13 @@ SHOWN = (4, 8)  # given and unseen images in the picture, at most
 )
 @click.option("--classes", help="Comma-separated, such as 3,8 [default: two random ones].")
 @click.option("--shots", type=int, default=2, show_default=True, help="Images per class given.")
-@click.option("--unseen", type=int, default=4, show_default=True, help="Per class to try it on.")
+@click.option(
+    "--unseen", type=int, default=4, show_default=True, help="Unseen images per class to try it on."
+)
 @click.option("--victim", help="Name or .npz of lft victims train [default: the source's].")
 @click.option("--tuner", help="Φ: a name, or phi.npz of a run [default: the source's].")
-@click.option("--method", default="lft", show_default=True, help="Some of lft,adam,sgd,pgd.")
+@click.option("--method", default="lft", show_default=True,
+              help="One or more of lft, adam, sgd, pgd; comma-separated.")  # fmt: skip
 @click.option(
     "--order",
     type=click.Choice(["first", "zeroth"]),
@@ -46,7 +50,8 @@ SHOWN = (4, 8)  # given and unseen images in the picture, at most
 @click.option("--kappa", type=float, help="κ of (12) [default: as Φ was trained].")
 @click.option("--l1", type=float, help="λ of (12) [default: as Φ was trained].")
 @click.option("--seed", type=int, default=0, show_default=True, help="Images and start.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder [default: runs/attack-…].")
+@click.option("--out", type=click.Path(path_type=Path), callback=writable_folder,
+              help="Folder [default: runs/attack-…].")  # fmt: skip
 @data_dir_option
 @json_option
 def command(**options: Any) -> None:

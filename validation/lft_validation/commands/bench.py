@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lft_validation.commands.json_option import json_option, write_report
+from lft_validation.commands.outputs import figure_file, writable_folder
 from lft_validation.errors import CheckFailed, UserError
 
 CASES = ("quadratic", "sine", "attack", "training", "forward", "growth", "memory", "startup")
@@ -26,16 +27,18 @@ POSITIVE = ("steps", "tasks", "seconds", "repeats")
 @click.option("--source", help="Images that are attacked: mnist where there is one, else digits.")
 @click.option("--threads", type=int, help="Cores for everybody; all by default.")
 @click.option("--peers", help="jax,torch (default), one of them, or none.")
-@click.option("--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True)
+@click.option("--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True,
+              help="What all contestants compute on.")  # fmt: skip
 @click.option("--seconds", type=float, default=20.0, show_default=True,
-              help="Of timing, a table; three rounds at least.")  # fmt: skip
+              help="Seconds of timing per table, at least three rounds.")  # fmt: skip
 @click.option("--repeats", type=int, default=50, show_default=True,
-              help="Rounds at most, a table.")  # fmt: skip
+              help="Most rounds per table.")  # fmt: skip
 @click.option("--compile-seconds", type=float, default=120.0, show_default=True,
               help="Limit for torch.compile; 0 leaves it out.")  # fmt: skip
 @json_option
-@click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help=".png or .svg")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
+@click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), callback=figure_file,
+              help=".png, .svg or .pdf")  # fmt: skip
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), callback=writable_folder,
               help="Folder for bench.json, bench.png and bench.svg.")  # fmt: skip
 def command(
     cases: tuple[str, ...], dtype: str, d: tuple[int, ...], peers: str | None,
@@ -51,7 +54,7 @@ def command(
     Everything takes in the order of half an hour on two idle cores, half of it PyTorch at
     d = 200,000. For a first look: --case quadratic --d 20000 --dtype float32 --peers jax.
     """
-    _check(settings, d, threads, figure)
+    _check(settings, d, threads)
     chosen = _threads(threads)
     from lft_validation.bench.bars import bars
     from lft_validation.bench.cases import TIMED, Options
@@ -85,9 +88,7 @@ def command(
         raise CheckFailed(f"wrong results, not timed: {'; '.join(wrong)}")
 
 
-def _check(
-    settings: dict[str, Any], d: tuple[int, ...], threads: int | None, figure: Path | None
-) -> None:
+def _check(settings: dict[str, Any], d: tuple[int, ...], threads: int | None) -> None:
     for name, value in [(name, settings[name]) for name in POSITIVE] + [("d", x) for x in d]:
         if not 0 < value < float("inf"):
             raise UserError(f"--{name} must be positive, found {value}")
@@ -98,8 +99,6 @@ def _check(
         )
     if threads is not None and threads < 1:
         raise UserError(f"--threads must be at least 1, found {threads}")
-    if figure is not None and figure.suffix not in (".png", ".svg"):
-        raise UserError(f"--figure must end in .png or .svg, found {figure}")
 
 
 def _threads(wanted: int | None) -> int:

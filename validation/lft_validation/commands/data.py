@@ -116,7 +116,7 @@ def _print(reports: list[Report]) -> None:
         images = "-" if report.images is None else f"{report.images:,}"
         style = "bold red" if report.problem else None if report.place else "dim"
         table.add_row(report.name, report.split, images, report.state, where, style=style)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(table)
     for report in reports:
         if report.problem:

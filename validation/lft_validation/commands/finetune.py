@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lft_validation.commands.json_option import json_option, write_report
+from lft_validation.commands.outputs import writable_file
 from lft_validation.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ STEPS = (1, 2, 5, 10, 20, 50, 100)  # shown, up to the last one
 @click.option("--steps", default=40, show_default=True, help="Fine-tuning steps.")
 @click.option("--draws", default=5, show_default=True, help="Repetitions with other images.")
 @click.option("--seed", default=0, show_default=True, help="Of images and initial networks.")
-@click.option("--sgd-rate", default=0.05, show_default=True)
-@click.option("--adam-rate", default=3e-3, show_default=True)
-@click.option("--backend", default="numpy", show_default=True, help="numpy, numba, cupy.")
+@click.option("--sgd-rate", default=0.05, show_default=True, help="Learning rate of SGD.")
+@click.option("--adam-rate", default=3e-3, show_default=True, help="Learning rate of Adam.")
+@click.option("--backend", default="numpy", show_default=True,
+              help="numpy, numba, cupy, torch or jax; see lft doctor.")  # fmt: skip
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the fine-tuned networks here.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.npz", callback=writable_file,
+              help="Write the fine-tuned networks here.")  # fmt: skip
 @json_option
 def command(
     images: str,
@@ -49,6 +52,8 @@ def command(
 
     IMAGES is a folder with one subfolder of pictures for each class, an .npz file with x and y, or
     the name of a source (digits needs no download). Nothing is meta-trained here.
+
+    Exit codes: 0 done, 2 wrong usage or bad input.
     """
     from lft_validation.experiments.usable import usable_backend
     from lft_validation.finetuning import draw, fine_tune_all, initial_networks, only, rules

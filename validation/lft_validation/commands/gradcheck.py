@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lft_validation.commands.json_option import json_option, write_report
+from lft_validation.commands.outputs import figure_file
 from lft_validation.errors import CheckFailed, UserError
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ NETWORKS = "networks"
 @click.option("--candidate", metavar=LOAD, help="Your whole ∇_Φ: f(test vector).")
 @click.option("--plant", metavar="NAME", help="Plant a mistake; list shows all, table measures.")
 @click.option("--detail", is_flag=True, help="Every term at every step, for every problem.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Figure of the first problem wrong.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    callback=figure_file,
+    help="Draw the first wrong problem, or the first one.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of tasks and Φ.")
 @click.option("--tolerance", type=float, help="Largest relative error that passes [1e-8].")
 @json_option

@@ -8,10 +8,15 @@ from typing import Any
 
 import click
 
+from lft_validation.commands.outputs import writable_file
 from lft_validation.errors import UserError
 
 json_option = click.option(
-    "--json", "json_file", metavar="FILE|-", help="Also write JSON; - for JSON alone, on stdout."
+    "--json",
+    "json_file",
+    metavar="FILE|-",
+    callback=writable_file,
+    help="Also write JSON; - for JSON alone, on stdout.",
 )
 
 
@@ -34,5 +39,6 @@ def write_report(json_file: str, value: dict[str, Any]) -> None:
         write_json(Path(json_file), value)
     except OSError as error:
         raise UserError(
-            f"--json {json_file} cannot be written ({error}); choose another file, or - for stdout"
+            f"--json {json_file} cannot be written ({error.strerror}); choose another file, "
+            "or - for stdout"
         ) from error

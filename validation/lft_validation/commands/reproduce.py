@@ -12,6 +12,7 @@ import click
 from lft_validation.commands.backend_options import DEVICE_HELP
 from lft_validation.errors import UserError
 
+MOST_SEEDS = 1000
 # By name, the folder of lft_validation.experiments that it is in.
 EXPERIMENTS = {"figure4": "figure4", "table1": "uap", "theorem1": "theorem1"}
 EXPERIMENTS |= dict.fromkeys(("table2", "figure3", "tableA1", "tableA2"), "fewshot")
@@ -52,8 +53,10 @@ EXPERIMENTS |= dict.fromkeys(
 )
 @click.option("--methods", help="Comma-separated, for example LFT,L2O.")
 @click.option("--order", type=click.Choice(["first", "zeroth", "both"]), help="Which setting.")
-@click.option("--shots", type=int, help="Size of D_tr and D_val.")
-@click.option("--hidden", help="Widths of the regressor's hidden layers, for example 40,40.")
+@click.option(
+    "--shots", type=int, help="Examples in D_tr and D_val, of each class where there are classes."
+)
+@click.option("--hidden", help="Widths of a perceptron's hidden layers, such as 40,40.")
 @click.option("--lstm-units", type=int, help="n, hidden units of the fine-tuner.")
 @click.option("--unroll", type=int, help="K, steps between two meta-updates.")
 @click.option("--steps", type=int, help="Fine-tuning steps per task in meta-training.")
@@ -63,7 +66,7 @@ EXPERIMENTS |= dict.fromkeys(
 @click.option("--weighting", help="w_k of eq. (4): every, linear, last or mean.")
 @click.option("--directions", type=int, help="q, directions of eq. (6).")
 @click.option("--mu", type=float, help="μ, smoothing of eq. (6).")
-@click.option("--learning-rate", type=float, help="Adam's on Φ.")
+@click.option("--learning-rate", type=float, help="Learning rate of Adam on Φ.")
 @click.option(
     "--set",
     "assignments",
@@ -91,10 +94,22 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
     room = f"lft_validation.experiments.{EXPERIMENTS[experiment]}"
     presets = importlib.import_module(f"{room}.config").PRESETS
     presets = presets.get(experiment, presets)  # rooms with several tables have some for each
+    settings = next(iter(presets.values()))
     seeds = presets[preset].seeds if preset in presets else ()
     main = importlib.import_module(f"{room}.main")
     run = getattr(main, "BY_NAME", {}).get(experiment) or main.reproduce
+    _check_given(options, settings, experiment)
     run(preset, _changes(options, seeds), folder, resume, plan, reuse)
+
+
+def _check_given(options: dict[str, Any], settings: Any, experiment: str) -> None:
+    """Refuse options that an experiment has no settings for, by the names that they were given."""
+    for name, value in options.items():
+        setting = "settings" if name == "order" else name
+        general = name in ("seeds", "first_seed", "assignments")
+        if not general and value is not None and not hasattr(settings, setting):
+            option = name.replace("_", "-")
+            raise UserError(f"--{option} does not apply to {experiment}; leave it out")
 
 
 def _plan(workers: int | None, executor: str | None, share: str, reuse: Path | None) -> Any:
@@ -129,10 +144,14 @@ def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str
     changes = {name: value for name, value in options.items() if value is not None}
     changes |= dict(_setting(text) for text in assignments)
     if seeds is not None or first:
-        if first < 0 or (seeds is not None and seeds < 1):
+        if seeds is not None and seeds > MOST_SEEDS:
             raise UserError(
-                f"--seeds must be at least 1 and --first-seed 0, found {seeds}, {first}"
+                f"--seeds is how many seeds, at most {MOST_SEEDS}, found {seeds}; "
+                "--first-seed chooses which"
             )
+        if first < 0 or (seeds is not None and seeds < 1):
+            name, least, found = ("first-seed", 0, first) if first < 0 else ("seeds", 1, seeds)
+            raise UserError(f"--{name} must be at least {least}, found {found}")
         changes["seeds"] = tuple(range(first, first + (seeds or len(preset_seeds))))
     if order is not None:
         both = ("first order", "zeroth order")

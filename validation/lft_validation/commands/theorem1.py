@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @click.option("--train-sizes", default="1,8,64", show_default=True, help="|D_tr|, a list.")
 @click.option("--val-sizes", default="1,64", show_default=True, help="|D_val|, a list.")
 @click.option("--tasks", type=int, default=2, show_default=True, help="N of (4) and (10).")
-@click.option("--draws", type=int, default=40, show_default=True, help="Of (D_tr, D_val).")
+@click.option(
+    "--draws", type=int, default=40, show_default=True, help="Draws of (D_tr, D_val) at each point."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of tasks and draws.")
 @click.option("--backend", default="numpy", show_default=True, help="numpy or numba.")
 @json_option

@@ -11,6 +11,7 @@ import click
 from lft_validation.commands.backend_options import backend_options, chosen_backend
 from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
+from lft_validation.commands.outputs import check_file
 from lft_validation.errors import UserError
 
 
@@ -62,6 +63,7 @@ def train(
     chosen = chosen_backend(backend, device, "float32")
     data, test = load(source, "train", data_dir), load(source, "test", data_dir)
     out = out or Path(f"{source}.npz")
+    check_file("--out", out)
     if out.exists():
         raise UserError(f"--out {out} exists; choose another file")
     try:
@@ -71,7 +73,10 @@ def train(
     steps = recipe.epochs * steps_per_epoch(recipe, data)
     *_, weights = track(train_weights(recipe, data, chosen), steps, f"Training on {source}")
     victim = finish(recipe, chosen.to_host(weights), data, test)
-    save_victim(out, victim)
+    try:
+        save_victim(out, victim)
+    except OSError as error:
+        raise UserError(f"cannot write --out {out} ({error.strerror}); choose another") from error
     click.echo(
         f"{victim.about['accuracy']:.2%} of {test.images.number:,} test images right; "
         f"written to {out}"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lft_ref import FineTuner, unflatten
+from lft_validation.errors import UserError
 from lft_validation.experiments.training import CHECKPOINT
 from lft_validation.files import belongs_to, read_arrays, write_arrays, write_bytes
 from lft_validation.jobs import Job, Monitor, Stopped
@@ -52,7 +53,7 @@ def is_finished(folder: Path, kind: str, owner: str, reuse: Path | None = None) 
         UserError: if the result is damaged, or belongs to another job.
     """
     phi = None if reuse is None else reuse / PHI
-    if phi is not None and phi.exists() and belongs_to(phi) == owner:
+    if phi is not None and is_of(phi, owner):
         write_bytes(folder / PHI, phi.read_bytes())
     return is_there(folder / RESULT, kind, owner, [] if reuse is None else [reuse / RESULT])
 
@@ -67,15 +68,23 @@ def is_there(file: Path, kind: str, owner: str, elsewhere: Iterable[Path] = ()) 
         elsewhere: where it may be.
 
     Raises:
-        UserError: if a file is damaged, or the one in its place belongs to another job.
+        UserError: if the file in its place is damaged, or belongs to another job.
     """
     for other in elsewhere:
-        if not file.exists() and other.exists() and belongs_to(other) == owner:
+        if not file.exists() and is_of(other, owner):
             write_arrays(file, kind, owner, read_arrays(other, kind, owner))
     if not file.exists():
         return False
     read_arrays(file, kind, owner)
     return True
+
+
+def is_of(file: Path, owner: str) -> bool:
+    """Say whether a file of another run is there, undamaged, and of the same job as ours."""
+    try:
+        return file.exists() and belongs_to(file) == owner
+    except UserError:  # its jobs are computed again here
+        return False
 
 
 def part_file(folder: Path, part: Part) -> Path:

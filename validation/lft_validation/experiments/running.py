@@ -38,7 +38,7 @@ def run_in_folder(
     """
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     try:
         with contextlib.ExitStack() as folder:
             with opened(plan) as executor:

@@ -66,7 +66,9 @@ def check_candidate(
         UserError: if it is no function, raises, or returns something else.
     """
     if not callable(function):
-        raise UserError(f"--candidate {name} is a {type(function).__name__}, expected a function")
+        raise UserError(
+            f"--candidate {name} is of type {type(function).__name__}, expected a function"
+        )
     for index in CASES:
         case = random_case(seed, index)
         yield _check(function, name, case, index, tolerance or TOLERANCE)

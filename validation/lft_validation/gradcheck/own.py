@@ -146,8 +146,8 @@ def _as_own(task: Task) -> _Plain:
 def _start(found: Any, name: str) -> Array:
     if not hasattr(found, "theta_0"):
         raise UserError(
-            f"{name} is a {type(found).__name__} without theta_0; a task needs theta_0, train, val "
-            "and value"
+            f"{name} is of type {type(found).__name__}, without theta_0; a task needs theta_0, "
+            "train, val and value"
         )
     try:
         theta_0 = np.asarray(found.theta_0, dtype=np.float64)

@@ -54,7 +54,7 @@ def load_own(gradient: str | None, hvp: str | None, jacobians: str | None, vjp: 
         function = None if spec is None else load(spec)
         if function is not None and not callable(function):
             raise UserError(
-                f"--{option} {spec} is a {type(function).__name__}, expected a function"
+                f"--{option} {spec} is of type {type(function).__name__}, expected a function"
             )
         loaded.append(function)
     return Own(*loaded)

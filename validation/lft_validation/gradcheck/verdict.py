@@ -125,6 +125,8 @@ def pattern_of(found: Array, expected: Array, tolerance: float) -> str:
     if not np.all(np.isfinite(found)):
         bad = int(np.sum(~np.isfinite(found)))
         return f"{bad} of {found.size} entries are not finite"
+    if not np.any(wrong):
+        return ""
     if not np.any(found[wrong]):
         return _share(wrong, "is zero", "are zero")
     square = found.ndim >= 2 and found.shape[-1] == found.shape[-2]

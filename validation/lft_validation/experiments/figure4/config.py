@@ -171,7 +171,7 @@ def _check(config: Config) -> None:
             f"meta_tasks must be a multiple of meta_batch, found {config.meta_tasks} and "
             f"{config.meta_batch}"
         )
-    for method in MAML:
+    for method in (method for method in MAML if method in config.methods):
         batch = config.maml_of(method).batch
         if config.meta_tasks % batch:
             raise UserError(

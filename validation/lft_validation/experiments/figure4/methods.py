@@ -128,7 +128,7 @@ def _maml(setup: Setup, method: str) -> Learner:
         settings,
         setup.tuner.estimator,
         setup.backend,
-        lambda: setup.problem.theta_0(setup.seed, Stage.PHI, [0])[0],
+        lambda: setup.problem.theta_0(setup.seed, Stage.PHI, [0])[0, ...],
         lambda batch, theta: [_maml_task(setup, maml, theta, batch)],
     )
 

@@ -125,6 +125,9 @@ def over_sizes(points: dict[int, Point]) -> list[dict[str, Any]]:
 def _zero(where: str, what: str, length: Length, scale: float) -> Check:
     """Judge whether a mean vector can be 0, and say how long it is on its scale."""
     low, high = length.interval
+    if not scale > 0.0:  # an unbiased estimate of a squared length may be negative
+        found = f"{length.value:.3g}, on a scale that could not be told from 0"
+        return Check(where, what, found, UNDECIDED)
     found = f"{length.value / scale:.3f} ({low / scale:.3f} … {high / scale:.3f}) of {scale:.3g}"
     if length.top >= DOMINATED:
         return Check(where, what, found, HEAVY)

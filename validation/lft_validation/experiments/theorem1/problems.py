@@ -95,7 +95,9 @@ def digit_images(pool: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         pixels, labels = bundled_digits()[:2]
     except UserError as error:
-        remedy = ", or leave them out with --set 'families=[\"sine\"]'"
+        remedy = (
+            ", or leave them out: --family sine of lft theorem1, or --set 'families=[\"sine\"]'"
+        )
         raise UserError(error.message + remedy) from None
     side = 8 // pool
     pooled = pixels.reshape(-1, side, pool, side, pool).mean(axis=(2, 4)).reshape(-1, side**2)

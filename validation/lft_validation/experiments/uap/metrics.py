@@ -86,7 +86,10 @@ def first_step(success: np.ndarray) -> int | None:
 
 
 def own_first_steps(success: np.ndarray) -> np.ndarray:
-    """Return each task's first step at 100 % (tasks,); one more than the last step if none."""
-    reached = success >= 1.0
+    """Return each task's first step at 100 % (tasks,); one more than the last step if none.
+
+    NaN where there was nothing to succeed on.
+    """
+    reached, unknown = success >= 1.0, np.isnan(success).all(axis=1)
     steps = np.where(reached.any(axis=1), reached.argmax(axis=1), success.shape[1])
-    return np.asarray(steps, np.float64)
+    return np.where(unknown, np.nan, steps.astype(np.float64))

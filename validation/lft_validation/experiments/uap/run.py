@@ -13,7 +13,6 @@ import numpy as np
 from lft_backends.draws import Stage
 from lft_ref import Data
 from lft_validation.datasets import SPLITS
-from lft_validation.errors import UserError
 from lft_validation.experiments.learners import LEARNED, parts_of
 from lft_validation.experiments.method_jobs import (
     RESULT,
@@ -21,6 +20,7 @@ from lft_validation.experiments.method_jobs import (
     finish,
     folder_name,
     is_finished,
+    is_of,
     longest_first,
     run_parts,
 )
@@ -37,7 +37,7 @@ from lft_validation.experiments.uap.methods import (
 from lft_validation.experiments.uap.metrics import make_meter
 from lft_validation.experiments.uap.tasks import AttackProblem, pool, victim_of
 from lft_validation.experiments.unions import NONE, parts
-from lft_validation.files import belongs_to, fingerprint
+from lft_validation.files import fingerprint
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
 
@@ -130,17 +130,9 @@ def make_jobs(config: Config, folder: Path, others: Sequence[Path] = ()) -> list
 
 def _job(config: Config, key: JobKey, folder: Path, others: Sequence[Path]) -> Job:
     owner = job_key(config, key)
-    found = (place for place in others if _is_of(place / key.name / RESULT, owner))
+    found = (place for place in others if is_of(place / key.name / RESULT, owner))
     arguments = (config, key, owner, folder, next(found, None))
     return Job(key.name, run_job, arguments, job_units(config, key))
-
-
-def _is_of(file: Path, owner: str) -> bool:
-    """Say whether a job's result is there, undamaged, and of the same job."""
-    try:
-        return file.exists() and belongs_to(file) == owner
-    except UserError:  # a run beside ours is damaged: its jobs are computed again
-        return False
 
 
 def job_units(config: Config, key: JobKey) -> float:
