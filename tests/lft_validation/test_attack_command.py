@@ -257,7 +257,8 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--source", "nothing"), "no victim 'nothing'"),
+        (("--source", "nothing"), "unknown data 'nothing'"),
+        (("--source", "svhn"), "no victim for svhn is in the package; train one with"),
         (("--victim", "mnist"), "digits has images of 1 x 8 x 8, but the victim mnist takes"),
         (("--tuner", "nothing"), "no tuner 'nothing'; give a file, or one of: digits"),
         (("--method", "magic"), "--method must be some of lft, adam, sgd, pgd"),

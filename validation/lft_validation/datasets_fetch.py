@@ -19,9 +19,11 @@ def fetch(wanted: Source, root: Path) -> str:
     """Download what is missing of a source to ``root``; return what was done, in one sentence.
 
     Raises:
-        UserError: if pooch is missing, a file is there that is not the official one, no mirror has
-            the files, or they cannot be written.
+        UserError: if there is no mirror, pooch is missing, a file is there that is not the
+            official one, no mirror has the files, or they cannot be written.
     """
+    if wanted.without_mirrors.startswith("cannot"):
+        raise UserError(f"{wanted.name} {wanted.without_mirrors}")
     if not wanted.mirrors:
         return f"{wanted.name} {wanted.without_mirrors}"
     files, folder = {**wanted.train, **wanted.test}, root / wanted.folder

@@ -101,8 +101,10 @@ def _methods(text: str) -> list[str]:
 def _what(options: dict[str, Any]) -> tuple[Victim, AttackImages, str]:
     """Find the victim, the images, and the name of the tuner."""
     from lft_validation.attack_images import Wanted, from_files, from_source
+    from lft_validation.datasets import source as source_of
     from lft_validation.tuners import shipped
     from lft_validation.victims import load_victim
+    from lft_validation.victims import shipped as victims
 
     if options["source"] is not None and options["images"] is not None:
         raise UserError("give one of --source and --images, not both")
@@ -112,6 +114,11 @@ def _what(options: dict[str, Any]) -> tuple[Victim, AttackImages, str]:
     if options["images"] is not None and options["victim"] is None:
         raise UserError("--images needs --victim: one of lft victims list, or a file of yours")
     source = options["source"] or "digits"
+    if options["victim"] is None and source_of(source).name not in victims():
+        raise UserError(
+            f"no victim for {source} is in the package; train one with lft victims train {source} "
+            "and give --victim"
+        )
     victim = load_victim(options["victim"] or source)
     wanted = Wanted(_classes(options["classes"]), options["shots"], options["unseen"],
                     options["seed"])  # fmt: skip

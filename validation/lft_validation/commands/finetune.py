@@ -60,7 +60,7 @@ def command(
     from lft_validation.finetuning import read_images as read
     from lft_validation.tuners import load_tuner
 
-    _check(options)
+    _check(options, images)
     params, cell = load_tuner(tuner)
     backend = usable_backend(options["backend"], options["dtype"])
     found = read(images, _shape(options["size"], options["grey"]))
@@ -83,12 +83,18 @@ def command(
         write_report(json_file, about | options | {"results": _plain(curves)})
 
 
-def _check(options: dict[str, Any]) -> None:
+def _check(options: dict[str, Any], images: str) -> None:
+    from lft_validation.datasets import SOURCES
+
     for name, least in (("shots", 1), ("query", 1), ("steps", 1), ("draws", 1), ("seed", 0)):
         if options[name] < least:
             raise UserError(f"--{name} must be at least {least}, found {options[name]}")
     if options["size"] is not None and options["size"] < 4:
         raise UserError(f"--size must be at least 4, found {options['size']}")
+    if options["size"] is not None and (images in SOURCES or images.endswith(".npz")):
+        raise UserError(
+            f"--size resizes the pictures of a folder, and IMAGES is {images}; leave it out"
+        )
     if options["grey"] and options["size"] is None:
         raise UserError("--grey needs --size, the pixels that pictures are resized to")
 

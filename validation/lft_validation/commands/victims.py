@@ -101,7 +101,7 @@ def list_(json_file: str | None) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("name", "network", "images"):
         table.add_column(name, no_wrap=True)
-    for name in ("accuracy", "test images", "weights"):
+    for name in ("right", "of images", "weights"):
         table.add_column(name, justify="right", no_wrap=True)
     for victim in victims:
         about = victim.about
