@@ -15,23 +15,26 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def block(marker: str) -> str:
-    found = re.search(rf"<!-- {marker} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+def block(marker: str, page: str = README) -> str:
+    found = re.search(rf"<!-- {marker} -->\n```\w+\n(.*?)```", page, re.DOTALL)
     assert found, f"no block after <!-- {marker} -->"
     return found[1]
 
 
-def test_the_example_prints_what_the_readme_says():
+@pytest.mark.parametrize("name", ["README.md", "docs/meta_training.md"])
+def test_the_example_prints_what_the_page_says(name, tmp_path):
+    page = (ROOT / name).read_text(encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     output = subprocess.run(
-        [sys.executable, "-c", block("example")],
+        [sys.executable, "-c", block("example", page)],
         capture_output=True,
         text=True,
         check=True,
         env=environment,
+        cwd=tmp_path,
     ).stdout
     errors = ast.literal_eval(output)
-    said = ast.literal_eval(re.search(r"It prints `(\{.*?\})`", README)[1])
+    said = ast.literal_eval(re.search(r"It prints `(\{.*?\})`", page)[1])
     assert errors == pytest.approx(said, rel=0.1)
     assert errors["LFT"] < errors["Adam"]
 
