@@ -253,6 +253,6 @@ def test_a_picture_with_too_many_pixels_is_not_unpacked(tmp_path, monkeypatch):
 
 
 def test_miniimagenet_is_not_downloaded_and_others_have_no_third_split(tmp_path):
-    assert "put its pictures into" in fetch(MINIIMAGENET, tmp_path)
-    refused(lambda: load("miniimagenet", "train", tmp_path), "no miniimagenet in", "; set --data")
+    refused(lambda: fetch(MINIIMAGENET, tmp_path), "put its pictures into")
+    refused(lambda: load("miniimagenet", "train", tmp_path), "no miniimagenet in", "; set LFT_DATA")
     refused(lambda: load("digits", "val"), "digits has no split 'val'; choose one of train, test")

@@ -144,7 +144,7 @@ def test_finished_jobs_of_another_run_are_taken_over_and_others_computed(
     [
         (["--preset", "huge"], "unknown preset 'huge'; choose one of smoke"),
         (["--backend", "fortran"], "unknown backend 'fortran'"),
-        (["--hidden", "4"], "unknown setting 'hidden'"),
+        (["--hidden", "4"], "--hidden does not apply to table1"),
         (["--set", "training=omniglot"], "the sources of training 'omniglot' must be some of"),
         (["--set", "testing=digits+digits"], "each once"),
         (["--set", "testing=[]"], "testing must be some of"),

@@ -13,34 +13,34 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lft_backends.kernels.elementary import INNER
+from lft_backends.kernels.elementary import FLAGS
 
 TILE = 40_000  # numbers of all taps' rows together
 DEAD = 4  # marks a window whose largest entry ReLU cuts off
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def copy(x, y):
     """Set the row y to x; as a loop it is four times as fast as ``y[:] = x``."""
     for j in range(y.size):
         y[j] = x[j]
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def add(x, y):
     """Add the row x to y."""
     for j in range(y.size):
         y[j] += x[j]
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def add_constant(x, b, y):
     """Set the row y to x + b."""
     for j in range(y.size):
         y[j] = x[j] + b
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def frame(x, framed, margin):
     """Lay images (N, C, H, W) out in the middle of framed (groups, C, H + 2m, W + 2m, B)."""
     B = framed.shape[4]
@@ -53,7 +53,7 @@ def frame(x, framed, margin):
                     target[j + margin, b] = source[j]
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def unframe(framed, x, margin):
     """Undo :func:`frame`: fill x (N, C, H, W)."""
     B = framed.shape[4]
@@ -66,7 +66,7 @@ def unframe(framed, x, margin):
                     target[j] = source[j + margin, b]
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def convolve(x, shifts, W, b, y, L):
     """Fill L numbers of each plane y[group, o] with b[o] + Σ_t W[o, t] of x moved by t's shift.
 
@@ -89,7 +89,7 @@ def convolve(x, shifts, W, b, y, L):
                 add_constant(total[o], b[o], y[group, o, start : start + size])
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def convolve_back(y_bar, shifts, W_T, x_bar, L):
     """Add to x_bar, moved by each tap's shift, the L numbers of Σ_o W[o, t] ȳ[group, o]."""
     taps, filters = W_T.shape
@@ -108,7 +108,7 @@ def convolve_back(y_bar, shifts, W_T, x_bar, L):
                 add(X_bar[t], x_bar[group, first : first + size])
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def pool(y, out, which, margin):
     """ReLU of the largest of each 2 × 2 window of y (groups, C, H, W, B).
 
@@ -137,7 +137,7 @@ def pool(y, out, which, margin):
                         winner[b] = number if best > zero else DEAD
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def pool_back(out_bar, which, y_bar, margin):
     """Hand the cotangent of each window to its winner; y_bar is zero before."""
     groups, C, rows, columns, B = which.shape
@@ -155,7 +155,7 @@ def pool_back(out_bar, which, y_bar, margin):
                             y_bar[group, c, 2 * i + number // 2, 2 * j + number % 2, b] = source[b]
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def pool_dot(y_dot, which, out_dot, margin):
     """Hand on the tangent of each window's winner, to the middle of out_dot; 0 where ReLU cuts."""
     groups, C, rows, columns, B = which.shape

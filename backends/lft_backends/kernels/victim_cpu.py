@@ -18,7 +18,7 @@ from lft_backends.kernels.convolution_cpu import (
     pool_back,
     unframe,
 )
-from lft_backends.kernels.elementary import FLAGS, INNER
+from lft_backends.kernels.elementary import FLAGS
 
 # Columns of the table of blocks; a block is a convolution, max pooling and ReLU.
 START, FILTERS, TAPS, C, H, W, B, ROWS, COLUMNS, RUN, IN, OUT, SHIFTS, WINNERS = range(14)
@@ -26,7 +26,7 @@ START, FILTERS, TAPS, C, H, W, B, ROWS, COLUMNS, RUN, IN, OUT, SHIFTS, WINNERS =
 FROM, N_IN, N_OUT = range(3)
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def filters_of(theta, block):
     """W (filters, C k²) and b (filters)."""
     filters, taps, start = block[FILTERS], block[TAPS], block[START]
@@ -34,7 +34,7 @@ def filters_of(theta, block):
     return theta[start:stop].reshape((filters, taps)), theta[stop : stop + filters]
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def winners_of(which, block, groups):
     """The block's part of ``which``, (groups, filters, rows / 2, columns / 2, B)."""
     filters, rows, columns, side = block[FILTERS], block[ROWS] // 2, block[COLUMNS] // 2, block[B]
@@ -69,7 +69,7 @@ def forwards(theta, x, groups, blocks, dense, shifts, which, features):
     return dense_forwards(theta, rows, dense, features)
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def dense_forwards(theta, rows, dense, features):
     """Run the dense layers on rows (N, inputs); keep what comes out of all but the last."""
     N, kept, zero = rows.shape[0], 0, theta.dtype.type(0.0)
@@ -116,7 +116,7 @@ def backwards(theta, y_bar, groups, blocks, dense, shifts, which, features, x_ba
     unframe(out_bar, x_bar, blocks[0, IN])
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def dense_backwards(theta, y_bar, dense, features):
     """Return the cotangent (inputs, N) of the dense layers' rows."""
     N, kept = y_bar.shape[0], features.size

@@ -55,7 +55,7 @@ def check_words(name: str, values: tuple[Any, ...], known: tuple[str, ...]) -> N
     """Raise ``UserError`` unless ``values`` are some of ``known``, each once."""
     for value in values:
         if not isinstance(value, str):
-            raise UserError(f"{name} must be some of {', '.join(map(str, known))}; found {value!r}")
+            raise UserError(f"{name} must be names, found {value!r}")
     unknown = [value for value in values if value not in known]
     if not values or unknown or len(set(values)) < len(values):
         found = f"unknown {unknown[0]!r}" if unknown else f"found {values}"
