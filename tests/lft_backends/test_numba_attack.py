@@ -123,6 +123,17 @@ def test_read_only_arrays_and_labels_of_other_integer_types_are_fine():
     np.testing.assert_array_equal(found, wanted)
 
 
+def test_kernels_mean_the_same_compiled_and_interpreted(monkeypatch):
+    loss, theta, data = draw("digits", ((2,), (2,)), "float64", kappa=0.5, l1=0.02)
+    twin = fuse(loss)
+    compiled = [getattr(twin, name)(theta, data) for name in ("value", "grad")]
+    for name in ("perturbed", "margin", "losses", "logits_bar", "theta_bar"):
+        monkeypatch.setattr(attack_cpu, name, getattr(attack_cpu, name).py_func)
+    plain = [getattr(twin, name)(theta, data) for name in ("value", "grad")]
+    for found, wanted in zip(plain, compiled, strict=True):
+        assert_close(found, wanted, 1e-13)
+
+
 @pytest.mark.parametrize("y", [-1, 10, 999])
 def test_a_class_that_there_is_not_writes_nowhere(y):
     loss, theta, data = draw("digits", ((), ()), "float64", kappa=0.5, l1=0.1)
