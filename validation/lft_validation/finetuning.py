@@ -33,6 +33,7 @@ from lft_validation.datasets_own import own_images
 from lft_validation.errors import UserError
 from lft_validation.experiments.fewshot.config import LAYERS
 from lft_validation.experiments.fewshot.metrics import measure
+from lft_validation.experiments.learners import fine_tuned
 
 
 class Images(NamedTuple):
@@ -206,12 +207,9 @@ def fine_tune_all(
     loss = NetworkLoss(backend.fuse_optimizee(network), CrossEntropy("mean"))
     train, val = (Data(backend.asarray(d.x), backend.asarray(d.y)) for d in sets)
     theta, measured = backend.asarray(theta), list[np.ndarray]()
-    state = optimizer.init(theta)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
-        for k in range(steps + 1):
+        for at in fine_tuned(optimizer, lambda at, _: loss.grad(at, train), theta, steps):
+            theta = at
             measured.append(measure(backend, loss, theta, (train, val)))
-            if k < steps:
-                delta, state = optimizer.update(loss.grad(theta, train), state)
-                theta = theta - delta
     accuracy, value, train_accuracy = np.stack(measured, axis=-1)
     return Curves(accuracy, train_accuracy, value, backend.to_host(theta))

@@ -33,7 +33,7 @@ from lft_validation.experiments.fewshot.methods import (
     training_batches,
 )
 from lft_validation.experiments.fewshot.metrics import measure
-from lft_validation.experiments.learners import LEARNED, shared
+from lft_validation.experiments.learners import LEARNED, fine_tuned, shared
 from lft_validation.experiments.method_jobs import (
     PHI,
     Part,
@@ -270,13 +270,11 @@ def test_curves(setup: Setup, method: str, flat: Any, source: str, tasks: range)
     theta = problem.theta_0(seed, Stage.FEWSHOT_TEST_INIT, tasks)
     if method in MAML:
         theta = shared(setup.backend.asarray(flat), len(tasks), setup.backend)
-    optimizer = fine_tuner(setup, method, flat)
-    state, curve = optimizer.init(theta), []
-    wanted = set(measured_steps(config))
-    for k in range(config.steps + 1):
-        if k in wanted:
-            curve.append(measure(setup.backend, problem.loss, theta, sets))
-        if k < config.steps:
-            delta, state = optimizer.update(problem.loss.grad(theta, sets[0]), state)
-            theta = theta - delta
+    rule, wanted = fine_tuner(setup, method, flat), set(measured_steps(config))
+    path = fine_tuned(rule, lambda theta, _: problem.loss.grad(theta, sets[0]), theta, config.steps)
+    curve = [
+        measure(setup.backend, problem.loss, theta, sets)
+        for k, theta in enumerate(path)
+        if k in wanted
+    ]
     return np.stack(curve, axis=-1)

@@ -19,7 +19,7 @@ from lft_validation.experiments.figure4.methods import (
     make_setup,
     training_batches,
 )
-from lft_validation.experiments.learners import LEARNED
+from lft_validation.experiments.learners import LEARNED, fine_tuned
 from lft_validation.experiments.method_jobs import (
     Part,
     finish,
@@ -183,18 +183,14 @@ def test_curve(
     theta = problem.theta_0(seed, Stage.TEST_INIT, tasks)
     if start is not None:
         theta = backend.xp.broadcast_to(backend.asarray(start), theta.shape)
-    state, curve = optimizer.init(theta), []
-    for k in range(steps + 1):
-        curve.append(problem.mean_loss.value(theta, test_data))
-        if k < steps:
-            g = _gradient(setup, problem, theta, train_data, tasks, k)
-            delta, state = optimizer.update(g, state)
-            theta = theta - delta
+    gradient = partial(_gradient, setup, problem, train_data, tasks)
+    path = fine_tuned(optimizer, gradient, theta, steps)
+    curve = [problem.mean_loss.value(theta, test_data) for theta in path]
     host = backend.to_host(backend.xp.stack(curve, axis=-1))
     return np.asarray(host, dtype=np.float64)
 
 
-def _gradient(setup: Setup, problem: Any, theta: Any, train: Data, tasks: range, k: int) -> Any:
+def _gradient(setup: Setup, problem: Any, train: Data, tasks: range, theta: Any, k: int) -> Any:
     u = None
     if setup.zeroth:
         q = setup.config.directions

@@ -28,9 +28,9 @@ from lft_validation.experiments.uap.run import (
     CHUNK,
     CURVES,
     JobKey,
-    fine_tuned,
     job_key,
     job_units,
+    perturbations,
     record,
     run_job,
     test_units,
@@ -144,7 +144,7 @@ def follow(setup: Setup, method: str, flat: Any, name: str, tasks: range) -> Mea
     losses = (problem.loss, _other_loss(problem))
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     meters = None
-    for k, theta in enumerate(fine_tuned(setup, method, flat, name, tasks, config.long_steps)):
+    for k, theta in enumerate(perturbations(setup, method, flat, name, tasks, config.long_steps)):
         meters = meters or [make_meter(setup.backend, loss, sets, theta) for loss in losses]
         if k % EVERY == 0:
             for meter, curve in zip(meters, found, strict=True):

@@ -11,7 +11,7 @@ from lft_validation.attack_picture import CIFAR10, Sheet, Strip, draw
 from lft_validation.experiments.method_jobs import RESULT
 from lft_validation.experiments.uap.config import HAND, Config, applicable
 from lft_validation.experiments.uap.methods import Setup, make_setup
-from lft_validation.experiments.uap.run import CURVES, JobKey, fine_tuned, job_key
+from lft_validation.experiments.uap.run import CURVES, JobKey, job_key, perturbations
 from lft_validation.experiments.unions import NONE, parts
 from lft_validation.files import read_arrays, write_arrays
 from lft_validation.victims import logits
@@ -54,7 +54,7 @@ def _thetas(setup: Setup, key: JobKey, jobs: Path, source: str, tasks: range) ->
     if key.method not in HAND:
         flat = read_arrays(jobs / key.name / RESULT, CURVES, job_key(config, key))["flat"]
     with np.errstate(over="ignore", invalid="ignore"):
-        *_, theta = fine_tuned(setup, key.method, flat, source, tasks, config.table_step)
+        *_, theta = perturbations(setup, key.method, flat, source, tasks, config.table_step)
     shape = setup.problems[source].victim.about["shape"]
     host = np.nan_to_num(setup.backend.to_host(theta))
     return np.asarray(host.reshape(len(tasks), *shape))

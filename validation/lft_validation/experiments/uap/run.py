@@ -13,7 +13,7 @@ import numpy as np
 from lft_backends.draws import Stage
 from lft_ref import Data
 from lft_validation.datasets import SPLITS
-from lft_validation.experiments.learners import LEARNED, parts_of
+from lft_validation.experiments.learners import LEARNED, fine_tuned, parts_of
 from lft_validation.experiments.method_jobs import (
     RESULT,
     Part,
@@ -211,13 +211,13 @@ def test_curves(setup: Setup, method: str, flat: Any, name: str, tasks: range) -
     problem = setup.problems[name]
     sets = problem.data(setup.seed, Stage.UAP_TEST_TASK, tasks)
     meter, curve = None, []
-    for theta in fine_tuned(setup, method, flat, name, tasks, setup.config.steps):
+    for theta in perturbations(setup, method, flat, name, tasks, setup.config.steps):
         meter = meter or make_meter(setup.backend, problem.loss, sets, theta)
         curve.append(meter.measure(theta))
     return np.stack(curve, axis=-1)
 
 
-def fine_tuned(
+def perturbations(
     setup: Setup, method: str, flat: Any, name: str, tasks: range, steps: int
 ) -> Iterator[Any]:
     """Fine-tune on D_tr of test tasks: yield θ^(0) … θ^(steps), each (tasks, d)."""
@@ -226,18 +226,12 @@ def fine_tuned(
     theta = problem.theta_0(seed, Stage.UAP_TEST_INIT, tasks)
     if method == MAML:
         theta = setup.backend.xp.broadcast_to(setup.backend.asarray(flat), theta.shape)
-    optimizer = fine_tuner(setup, method, flat)
-    state = optimizer.init(theta)
-    yield theta
-    for k in range(steps):
-        g = _gradient(setup, problem, method, theta, train, tasks, k)
-        delta, state = optimizer.update(g, state)
-        theta = theta - delta
-        yield theta
+    gradient = partial(_gradient, setup, problem, method, train, tasks)
+    return fine_tuned(fine_tuner(setup, method, flat), gradient, theta, steps)
 
 
 def _gradient(
-    setup: Setup, problem: AttackProblem, method: str, theta: Any, train: Data, tasks: range, k: int
+    setup: Setup, problem: AttackProblem, method: str, train: Data, tasks: range, theta: Any, k: int
 ) -> Any:
     u = None
     if setup.zeroth:
