@@ -21,10 +21,11 @@ from lft_validation.experiments.fewshot.config import (
 from lft_validation.experiments.fewshot.methods import fine_tuner, learner, make_setup, meta_groups
 from lft_validation.experiments.fewshot.metrics import RAN_AWAY, measure
 from lft_validation.experiments.fewshot.plot import draw
-from lft_validation.experiments.fewshot.report import read_paper, summarise, union
+from lft_validation.experiments.fewshot.report import summarise
 from lft_validation.experiments.fewshot.tables import markdown
 from lft_validation.experiments.fewshot.tasks import make_network, make_problem, numbers_per_image
-from lft_validation.experiments.unions import NONE, parts
+from lft_validation.experiments.unions import NONE, parts, union
+from lft_validation.report import read_paper
 
 NUMPY = get_backend("numpy", "float64")
 BOTH = "digits+digits:cnn2"

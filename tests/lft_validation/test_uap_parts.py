@@ -34,10 +34,11 @@ from lft_validation.experiments.uap.metrics import (
 )
 from lft_validation.experiments.uap.pgd import pgd
 from lft_validation.experiments.uap.plot import draw
-from lft_validation.experiments.uap.report import Cell, read_paper, summarise, union
+from lft_validation.experiments.uap.report import Cell, summarise
 from lft_validation.experiments.uap.tables import markdown
 from lft_validation.experiments.uap.tasks import make_problem, pool
-from lft_validation.experiments.unions import NONE
+from lft_validation.experiments.unions import NONE, union
+from lft_validation.report import read_paper
 from lft_validation.victims import load_victim, shipped
 
 NUMPY = get_backend("numpy", "float64")
@@ -240,7 +241,7 @@ def test_tasks_without_an_image_that_counts_are_left_out_of_both_sides():
 
 
 def test_the_papers_table_is_as_printed_but_for_the_misprint():
-    paper = read_paper()
+    paper = read_paper("table1")
     rows = {(r["training"], r["method"], r["testing"]): r for r in paper["rows"]}
     assert len(rows) == len(paper["rows"]) == 13
     both = "mnist+cifar10"

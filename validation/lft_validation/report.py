@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
 
 DIVERGED = 1e4  # an error beyond this is no error any more
+
+
+def read_paper(name: str) -> dict[str, Any]:
+    """Return what the paper says of a table or figure.
+
+    Example:
+        >>> read_paper("table1")["rows"][0]["method"]
+        'MAML'
+    """
+    text = files("lft_validation").joinpath(f"paper/{name}.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
 
 
 def number(value: float) -> str:

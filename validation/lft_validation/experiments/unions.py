@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from lft_validation.errors import UserError
 
 NONE = "none"  # what a hand-designed method is meta-trained on
@@ -24,6 +26,25 @@ def sources_of(config: Any) -> list[str]:
     """Return the sources that a run touches, each once."""
     unions = (*config.training, *config.testing)
     return list(dict.fromkeys(source for union in unions for source in parts(union)))
+
+
+def union(config: Any, arrays: dict[str, np.ndarray], sources: list[str]) -> np.ndarray:
+    """Return the curves of equally many tasks of each source: tasks lie on the second axis."""
+    share = config.test_tasks // len(sources)
+    return np.concatenate([arrays[name][:, :share] for name in sources], axis=1)
+
+
+def not_applicable(
+    config: Any, by_hand: tuple[str, ...], applicable: Callable[[str, str, str], bool]
+) -> list[dict[str, str]]:
+    """Return the cells of methods that are run, but do not fit there; see :func:`check_fit`."""
+    return [
+        {"training": training, "method": method, "testing": testing}
+        for method in config.methods
+        for training in ((NONE,) if method in by_hand else config.training)
+        for testing in config.testing
+        if not applicable(training, method, testing)
+    ]
 
 
 def check_counts(config: Any) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,9 @@ from lft_validation.experiments.fewshot.claims import Cell, Results, claims, met
 from lft_validation.experiments.fewshot.config import HAND, Config, applicable, measured_steps
 from lft_validation.experiments.fewshot.metrics import NAMES
 from lft_validation.experiments.fewshot.run import CURVES, JobKey, job_keys, owners, test_file
-from lft_validation.experiments.unions import NONE, parts
+from lft_validation.experiments.unions import NONE, not_applicable, parts, union
 from lft_validation.files import read_arrays, require
+from lft_validation.report import read_paper
 from lft_validation.stats import mean_interval, seeds_interval
 
 
@@ -41,12 +40,6 @@ def _read(config: Config, folder: Path, key: JobKey) -> dict[str, np.ndarray]:
     return found
 
 
-def union(config: Config, arrays: dict[str, np.ndarray], sources: list[str]) -> np.ndarray:
-    """Return the curves of equally many tasks of each source, (3, tasks, measured steps)."""
-    share = config.test_tasks // len(sources)
-    return np.concatenate([arrays[name][:, :share] for name in sources], axis=1)
-
-
 def summarise(config: Config, results: Results, stand_in: dict[str, str]) -> dict[str, Any]:
     """Return everything that goes into results.json.
 
@@ -59,7 +52,7 @@ def summarise(config: Config, results: Results, stand_in: dict[str, str]) -> dic
     cells = sorted(results, key=lambda cell: _place(config, cell))
     return {
         "rows": [_row(config, cell, results[cell], paper, stand_in) for cell in cells],
-        "not_applicable": _not_applicable(config),
+        "not_applicable": not_applicable(config, HAND, applicable),
         "claims": claims(config, results),
         "paper": paper,
         "stand_in": stand_in,
@@ -74,23 +67,6 @@ def _place(config: Config, cell: Cell) -> tuple[int, ...]:
         config.shots.index(cell.shots),
         config.methods.index(cell.method),
     )
-
-
-def read_paper(table: str) -> dict[str, Any]:
-    """Return what the paper says of a table."""
-    text = files("lft_validation").joinpath(f"paper/{table}.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
-
-
-def _not_applicable(config: Config) -> list[dict[str, str]]:
-    """The cells of methods that are run, but do not fit there: MAML's, of other networks."""
-    return [
-        {"training": training, "method": method, "testing": testing}
-        for method in config.methods
-        for training in ((NONE,) if method in HAND else config.training)
-        for testing in config.testing
-        if not applicable(training, method, testing)
-    ]
 
 
 def _row(

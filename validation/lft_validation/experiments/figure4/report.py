@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +18,7 @@ from lft_validation.experiments.figure4.run import CURVES, JobKey, job_key
 from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.method_jobs import RESULT
 from lft_validation.files import read_arrays, require
-from lft_validation.report import markdown_table, number
+from lft_validation.report import markdown_table, number, read_paper
 from lft_validation.stats import paired_difference, verdict_less
 
 MARGIN = 1.25
@@ -73,13 +71,8 @@ def summarise(config: Config, results: Results) -> dict[str, Any]:
     return {
         "rows": [_row(config, key, curves) for key, curves in results.items()],
         "claims": claims(config, results),
-        "paper": _paper(),
+        "paper": read_paper("figure4"),
     }
-
-
-def _paper() -> dict[str, Any]:
-    text = files("lft_validation").joinpath("paper/figure4.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
 
 
 def _row(config: Config, key: tuple[str, str], curves: Curves) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +12,9 @@ from lft_validation.experiments.uap.claims import claims
 from lft_validation.experiments.uap.config import HAND, ZEROTH, Config, applicable
 from lft_validation.experiments.uap.metrics import NAMES, first_step
 from lft_validation.experiments.uap.run import CURVES, JobKey, job_key, tested_on
-from lft_validation.experiments.unions import NONE, parts
+from lft_validation.experiments.unions import NONE, not_applicable, parts, union
 from lft_validation.files import read_arrays, require
+from lft_validation.report import read_paper
 
 
 class Cell(NamedTuple):
@@ -54,12 +53,6 @@ def _result(config: Config, path: Path, key: JobKey) -> dict[str, np.ndarray]:
     return arrays
 
 
-def union(config: Config, arrays: dict[str, np.ndarray], sources: list[str]) -> np.ndarray:
-    """Return the curves of equally many tasks of each source, (6, tasks, steps + 1)."""
-    share = config.test_tasks // len(sources)
-    return np.concatenate([arrays[name][:, :share] for name in sources], axis=1)
-
-
 def metric(curves: list[np.ndarray], name: str) -> list[np.ndarray]:
     """Return one of :data:`metrics.NAMES` for each seed, (tasks, steps + 1)."""
     return [c[NAMES.index(name)] for c in curves]
@@ -67,30 +60,13 @@ def metric(curves: list[np.ndarray], name: str) -> list[np.ndarray]:
 
 def summarise(config: Config, results: Results) -> dict[str, Any]:
     """Return everything that goes into results.json."""
-    paper = read_paper()
+    paper = read_paper("table1")
     return {
         "rows": [_row(config, cell, curves, paper) for cell, curves in results.items()],
-        "not_applicable": _not_applicable(config),
+        "not_applicable": not_applicable(config, HAND, applicable),
         "claims": claims(config, results),
         "paper": paper,
     }
-
-
-def read_paper() -> dict[str, Any]:
-    """Return the paper's Table 1."""
-    text = files("lft_validation").joinpath("paper/table1.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
-
-
-def _not_applicable(config: Config) -> list[dict[str, str]]:
-    """The cells of methods that are run, but do not fit there."""
-    return [
-        {"training": training, "method": method, "testing": testing}
-        for method in config.methods
-        for training in ((NONE,) if method in HAND else config.training)
-        for testing in config.testing
-        if not applicable(training, method, testing)
-    ]
 
 
 def _row(
