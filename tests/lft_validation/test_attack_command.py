@@ -153,7 +153,7 @@ def test_a_folder_of_images_and_an_npz_with_them_give_the_same_attack(tmp_path):
     folder = write_folder(tmp_path / "mine")
     pixels, labels = digit_bytes((3, 8), 4)
     np.savez(tmp_path / "mine.npz", images=pixels, labels=labels)
-    np.savez(tmp_path / "real.npz", images=pixels[:, None] / 255.0, labels=labels)
+    np.savez(tmp_path / "real.npz", x=pixels[:, None] / 255.0, y=labels)  # as lft finetune has them
     victim, wanted = load_victim("digits"), Wanted(None, 2, 9, 0)
     sets = [from_files(p, victim, wanted) for p in (folder, *sorted(tmp_path.glob("*.npz")))]
     for found in sets[1:]:

@@ -47,7 +47,11 @@ def test_a_folder_of_classes(tmp_path):
 def test_an_npz_file(tmp_path, shape):
     x = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
     np.savez(tmp_path / "a.npz", x=x, y=[7, 7, -2, 7, 30])
+    np.savez(tmp_path / "b.npz", images=x, labels=[7, 7, -2, 7, 30])  # as lft attack has them
     data, names = own_images(tmp_path / "a.npz")
+    np.testing.assert_array_equal(
+        own_images(tmp_path / "b.npz")[0].images.pixels, data.images.pixels
+    )
     assert names == ["-2", "7", "30"]
     assert data.images.labels.tolist() == [1, 1, 0, 1, 2]
     channels = 3 if shape in ((5, 8, 6, 3), (5, 3, 8, 6)) else 1

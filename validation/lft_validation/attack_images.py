@@ -12,6 +12,7 @@ import numpy as np
 from lft_backends.draws import Stage, stream
 from lft_ref import Data
 from lft_validation.datasets import SPLITS, load
+from lft_validation.datasets_own import CLASSES, IMAGES, first_of
 from lft_validation.errors import UserError
 from lft_validation.experiments.uap.tasks import make_pool, of_class
 from lft_validation.files import DAMAGED, LARGEST
@@ -126,15 +127,17 @@ def _npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
         members = [] if archive.zip is None else archive.zip.infolist()
         if sum(member.file_size for member in members) > LARGEST:
             raise ValueError("it unpacks to too many bytes")
-        missing = [name for name in ("images", "labels") if name not in archive.files]
-        x, y = (None, None) if missing else (archive["images"], archive["labels"])
+        x, y = (first_of(archive, names) for names in (IMAGES, CLASSES))
     except (OSError, *DAMAGED) as error:
         raise UserError(
             f"--images {path} is not a readable .npz file ({error}); give one, or a folder"
         ) from error
-    if missing:
-        raise UserError(f"--images {path} lacks {missing[0]!r}; it needs 'images' and 'labels'")
-    return _scaled(path, np.asarray(x)), _labels(path, np.asarray(y), len(np.asarray(x)))
+    if x is None or y is None:
+        lacking = "images" if x is None else "labels"
+        raise UserError(
+            f"--images {path} lacks {lacking!r}; it needs 'images' and 'labels', or 'x' and 'y'"
+        )
+    return _scaled(path, x), _labels(path, y, len(x) if x.ndim else 0)
 
 
 def _labels(path: Path, y: np.ndarray, number: int) -> np.ndarray:

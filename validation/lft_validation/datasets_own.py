@@ -6,6 +6,7 @@ import io
 import zipfile
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from lft_validation.datasets_sources import Split
 from lft_validation.errors import UserError
 
 ENDINGS = (".png", ".jpg", ".jpeg")
+IMAGES, CLASSES = (
+    ("x", "images"),
+    ("y", "labels"),
+)  # names of arrays
 
 
 def own_images(path: Path, shape: tuple[int, int, int] | None = None) -> tuple[Dataset, list[str]]:
@@ -23,7 +28,8 @@ def own_images(path: Path, shape: tuple[int, int, int] | None = None) -> tuple[D
 
     Args:
         path: a folder with one subfolder of PNG or JPEG pictures for each class, or an ``.npz``
-            file with ``x`` (N, H, W), (N, H, W, 3) or (N, C, H, W) of bytes and integers ``y`` (N).
+            file with ``x`` (N, H, W), (N, H, W, 3) or (N, C, H, W) of bytes and integers ``y`` (N),
+            or ``images`` and ``labels``.
         shape: (channels, height, width) that a folder's pictures are converted and resized to; what
             an ``.npz`` file must have. None for the first picture's own size in colour, or for
             whatever the ``.npz`` file has.
@@ -75,12 +81,14 @@ def _npz(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[s
         if size > LARGEST:
             raise UserError(f"{path} unpacks to {size} bytes; use fewer or smaller images")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            x, y = (arrays[name] if name in arrays.files else None for name in "xy")
+            x, y = (first_of(arrays, names) for names in (IMAGES, CLASSES))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         reason = " ".join(str(error).split())[:100]
         raise UserError(f"{path} is no folder and no readable .npz file ({reason})") from error
     if x is None or y is None:
-        raise UserError(f"{path} must hold the arrays x (images) and y (their classes)")
+        raise UserError(
+            f"{path} must hold the arrays x (images) and y (their classes), or images and labels"
+        )
     x = _channels_first(path, x)
     if shape is not None and x.shape[1:] != shape:
         raise UserError(f"{path}: x holds images of shape {x.shape[1:]}, expected {shape}")
@@ -93,6 +101,11 @@ def _npz(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[s
     if len(names) < 2:
         raise UserError(f"{path} has {len(names)} classes, and at least two are needed")
     return Images(x, labels.astype(np.int64)), [str(name) for name in names]
+
+
+def first_of(arrays: Any, names: tuple[str, ...]) -> np.ndarray | None:
+    """Return the first array of these names that an archive holds."""
+    return next((np.asarray(arrays[name]) for name in names if name in arrays.files), None)
 
 
 def _channels_first(path: Path, x: np.ndarray) -> np.ndarray:

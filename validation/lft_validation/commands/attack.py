@@ -27,7 +27,7 @@ SHOWN = (4, 8)  # given and unseen images in the picture, at most
     "--images",
     type=click.Path(path_type=Path),
     metavar="FOLDER|FILE.npz",
-    help="Your own images: FOLDER/CLASS/*.png, or images and labels in an .npz.",
+    help="Your own images: FOLDER/CLASS/*.png, or an .npz with images (or x) and labels (or y).",
 )
 @click.option("--classes", help="Comma-separated, such as 3,8 [default: two random ones].")
 @click.option("--shots", type=int, default=2, show_default=True, help="Images per class given.")
