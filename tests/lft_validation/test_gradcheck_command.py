@@ -142,3 +142,18 @@ def test_wrong_usage_is_refused(arguments, words):
     result = lft(*arguments)
     assert result.exit_code == 2
     assert words in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--plant", "list", "--json", "-"),
+        ("--plant", "printed-9", "--estimator", "zeroth_order"),
+        ("--plant", "printed-9", "--tolerance", "0.1"),
+        ("--candidate", "math:sqrt", "--detail"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(arguments):
+    result = lft(*arguments)
+    assert result.exit_code == 2
+    assert "does nothing beside" in result.output

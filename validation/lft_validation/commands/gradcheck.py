@@ -60,6 +60,7 @@ def command(task: str | None, plant: str | None, candidate: str | None, **option
         raise UserError(f"--tolerance must be between 0 and 1, found {tolerance:g}")
     if sum(what is not None for what in (task, plant, candidate)) > 1:
         raise UserError("give one of TASK, --plant and --candidate, not several")
+    _refuse_unused(plant, candidate, options)
     if plant in ("list", "table"):
         _catalogue(plant, options["seed"])
     elif candidate is not None:
@@ -69,6 +70,24 @@ def command(task: str | None, plant: str | None, candidate: str | None, **option
         _report(rows, networks, options, detail=plant is not None or options["detail"])
 
 
+NARROWING = ("estimator", "preprocess", "gradient", "hvp", "jacobians", "vjp")
+UNUSED = {  # by what is asked for
+    "--plant list and table": (*NARROWING, "detail", "plot", "tolerance", "json_file"),
+    "--plant": (*NARROWING, "tolerance"),
+    "--candidate": (*NARROWING, "detail", "plot"),
+}
+
+
+def _refuse_unused(plant: str | None, candidate: str | None, options: dict[str, Any]) -> None:
+    """Say which option would change nothing, rather than ignore it."""
+    listed = "--plant list and table" if plant in ("list", "table") else "--plant"
+    asked = listed if plant is not None else "--candidate" if candidate is not None else None
+    for name in UNUSED.get(asked or "", ()):
+        if options[name] not in (None, False):
+            option = name.replace("_file", "")
+            raise UserError(f"--{option} does nothing beside {asked}; leave it out")
+
+
 def _chosen(
     task: str | None, plant: str | None, options: dict[str, Any]
 ) -> tuple[list[Row], list[Derivatives]]:
@@ -76,9 +95,7 @@ def _chosen(
     if plant:
         return _planted(plant, options["seed"]), []
     rows = [] if task == NETWORKS else _rows(task, options)
-    narrowed = any(
-        options[n] for n in ("estimator", "preprocess", "gradient", "hvp", "jacobians", "vjp")
-    )
+    narrowed = any(options[name] for name in NARROWING)
     if task == NETWORKS and narrowed:
         raise UserError(f"TASK {NETWORKS} takes no --estimator, --preprocess or function of yours")
     if task == NETWORKS or (task is None and not narrowed):
