@@ -23,7 +23,8 @@ data_dir_option = click.option(
 
 @click.group()
 def command() -> None:
-    """List, verify or download image data: mnist, cifar10, fashion-mnist, svhn, omniglot, digits.
+    """List, verify or download image data: mnist, cifar10, fashion-mnist, svhn, omniglot,
+    miniimagenet, digits.
 
     Files are looked for under --data-dir, then under the environment variable LFT_DATA, then in the
     user's cache, in the folders mnist, cifar-10-batches-bin, fashion-mnist, svhn, omniglot and
@@ -32,7 +33,7 @@ def command() -> None:
     """
 
 
-@command.command(name="list")
+@command.command(name="list", short_help="Say which data are there, and where.")
 @data_dir_option
 @json_option
 def list_(data_dir: Path | None, json_file: str | None) -> None:
@@ -60,7 +61,7 @@ def verify(names: tuple[str, ...], data_dir: Path | None, json_file: str | None)
         raise CheckFailed("\n".join(damaged))
 
 
-@command.command()
+@command.command(short_help="Download data, with their checksums.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--data-dir",
@@ -71,7 +72,7 @@ def verify(names: tuple[str, ...], data_dir: Path | None, json_file: str | None)
 def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
     """Download data, with their checksums: mnist and cifar10 unless others are named.
 
-    A download that was stopped goes on where it was when it is asked for again.
+    Run it again to continue a download that was interrupted.
     """
     from lft_validation.datasets import cache_folder, source
     from lft_validation.datasets_fetch import fetch as fetch_source

@@ -41,7 +41,7 @@ def make(out: Path, count: int, seed: int) -> None:
     click.echo(f"{len(written)} {'file' if len(written) == 1 else 'files'} written to {out}")
 
 
-@command.command()
+@command.command(short_help="Recompute test vectors three ways, and compare.")
 @click.argument(
     "files", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="FILE..."
 )

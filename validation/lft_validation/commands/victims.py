@@ -20,7 +20,7 @@ def command() -> None:
     """Train or show victims: the classifiers of images that perturbations are made against."""
 
 
-@command.command()
+@command.command(short_help="Train a victim and write it to a file.")
 @click.argument("source")
 @click.option("--out", type=click.Path(path_type=Path), help="File [default: SOURCE.npz].")
 @data_dir_option
@@ -112,7 +112,7 @@ def list_(json_file: str | None) -> None:
     Console(highlight=False).print(table)
 
 
-@command.command()
+@command.command(short_help="Say how a victim came about.")
 @click.argument("name")
 @json_option
 def show(name: str, json_file: str | None) -> None:
