@@ -23,10 +23,9 @@ data_dir_option = click.option(
 
 @click.group()
 def command() -> None:
-    """List, verify or download image data: mnist, cifar10, fashion-mnist, svhn, omniglot,
-    miniimagenet, digits.
+    """List, verify or download image data.
 
-    Files are looked for under --data-dir, then under the environment variable LFT_DATA, then in the
+    They are mnist, cifar10, fashion-mnist, svhn, omniglot, miniimagenet and digits. Files are looked for under --data-dir, then under the environment variable LFT_DATA, then in the
     user's cache, in the folders mnist, cifar-10-batches-bin, fashion-mnist, svhn, omniglot and
     miniimagenet (images/ with train.csv, val.csv and test.csv; not to be downloaded here). The
     digits come with scikit-learn.
