@@ -25,8 +25,9 @@ data_dir_option = click.option(
 def command() -> None:
     """List, verify or download image data.
 
-    They are mnist, cifar10, fashion-mnist, svhn, omniglot, miniimagenet and digits. Files are looked for under --data-dir, then under the environment variable LFT_DATA, then in the
-    user's cache, in the folders mnist, cifar-10-batches-bin, fashion-mnist, svhn, omniglot and
+    They are mnist, cifar10, fashion-mnist, svhn, omniglot, miniimagenet and digits. Files are
+    looked for under --data-dir, then under the environment variable LFT_DATA, then in the user's
+    cache, in the folders mnist, cifar-10-batches-bin, fashion-mnist, svhn, omniglot and
     miniimagenet (images/ with train.csv, val.csv and test.csv; not to be downloaded here). The
     digits come with scikit-learn.
     """
