@@ -33,7 +33,7 @@ from lft_validation.datasets_own import own_images
 from lft_validation.errors import UserError
 from lft_validation.experiments.fewshot.config import LAYERS
 from lft_validation.experiments.fewshot.metrics import measure
-from lft_validation.experiments.learners import fine_tuned
+from lft_validation.experiments.method_jobs import fine_tuned
 
 
 class Images(NamedTuple):

@@ -11,7 +11,7 @@ for itself. A meta-batch cut into groups of a fixed size has the same bits where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -93,25 +93,6 @@ def parts_of(numbers: range, size: int) -> list[range]:
         [range(10, 12), range(12, 14), range(14, 15)]
     """
     return [numbers[i : i + size] for i in range(0, len(numbers), size)]
-
-
-def fine_tuned(
-    rule: Optimizer, gradient: Callable[[Any, int], Any], theta: Any, steps: int
-) -> Iterator[Any]:
-    """Fine-tune by eq. (3), or by another rule: yield θ^(0) … θ^(steps).
-
-    Args:
-        rule: what makes a step of a gradient.
-        gradient: g(θ^(k), k).
-        theta: θ^(0), with tasks on its first axis.
-        steps: how many.
-    """
-    state = rule.init(theta)
-    yield theta
-    for k in range(steps):
-        delta, state = rule.update(gradient(theta, k), state)
-        theta = theta - delta
-        yield theta
 
 
 class MAMLSettings(NamedTuple):

@@ -6,13 +6,13 @@ all that it depends on. Until then its folder holds a checkpoint and the tested 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lft_ref import FineTuner, unflatten
+from lft_ref import FineTuner, Optimizer, unflatten
 from lft_validation.errors import UserError
 from lft_validation.experiments.training import CHECKPOINT
 from lft_validation.files import belongs_to, read_arrays, write_arrays, write_bytes
@@ -29,6 +29,25 @@ class Part(NamedTuple):
     name: str
     units: float  # of work
     compute: Callable[[], np.ndarray]
+
+
+def fine_tuned(
+    rule: Optimizer, gradient: Callable[[Any, int], Any], theta: Any, steps: int
+) -> Iterator[Any]:
+    """Fine-tune by eq. (3), or by another rule: yield θ^(0) … θ^(steps).
+
+    Args:
+        rule: what makes a step of a gradient.
+        gradient: g(θ^(k), k).
+        theta: θ^(0), with tasks on its first axis.
+        steps: how many.
+    """
+    state = rule.init(theta)
+    yield theta
+    for k in range(steps):
+        delta, state = rule.update(gradient(theta, k), state)
+        theta = theta - delta
+        yield theta
 
 
 def folder_name(*words: object) -> str:

@@ -33,10 +33,11 @@ from lft_validation.experiments.fewshot.methods import (
     training_batches,
 )
 from lft_validation.experiments.fewshot.metrics import measure
-from lft_validation.experiments.learners import LEARNED, fine_tuned, shared
+from lft_validation.experiments.learners import LEARNED, shared
 from lft_validation.experiments.method_jobs import (
     PHI,
     Part,
+    fine_tuned,
     folder_name,
     is_there,
     learned_arrays,

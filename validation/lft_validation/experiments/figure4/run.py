@@ -19,9 +19,10 @@ from lft_validation.experiments.figure4.methods import (
     make_setup,
     training_batches,
 )
-from lft_validation.experiments.learners import LEARNED, fine_tuned
+from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.method_jobs import (
     Part,
+    fine_tuned,
     finish,
     folder_name,
     is_finished,

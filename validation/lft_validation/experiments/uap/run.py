@@ -13,10 +13,11 @@ import numpy as np
 from lft_backends.draws import Stage
 from lft_ref import Data
 from lft_validation.datasets import SPLITS
-from lft_validation.experiments.learners import LEARNED, fine_tuned, parts_of
+from lft_validation.experiments.learners import LEARNED, parts_of
 from lft_validation.experiments.method_jobs import (
     RESULT,
     Part,
+    fine_tuned,
     finish,
     folder_name,
     is_finished,
