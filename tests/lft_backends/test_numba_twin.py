@@ -77,47 +77,6 @@ def _fewer(array, axis=0):
     return np.delete(array, -1, axis)
 
 
-def _misfits():
-    """Φ, cell, g, state, δ̄ and the state's cotangent that do not belong together."""
-    p, g, s, b, t = _inputs("float64", LogSign(), (), 6, 3)
-    twice, fewer = np.stack([g, g]), LSTMState(*(a[:-1] for a in s))
-    both = LSTMState(*(np.stack([a, a]) for a in s))
-    return {
-        "g with an axis more": (p, Cell(), twice, s, twice, t),
-        "a state of fewer coordinates": (p, Cell(), g, fewer, b, t),
-        "a cotangent without the batch": (p, Cell(), twice, both, twice, t),
-        "a matrix with a row too few": (p._replace(W_x=p.W_x[:1]), Cell(), g, s, b, t),
-        "fewer features": (p, Cell(Identity()), g, s, b, t),
-        "a bias that is too short": (p._replace(b=p.b[:-1]), Cell(), g, s, b, t),
-        "another precision": (p, Cell(), g.astype("float32"), s, b, t),
-        "an enormous p": (p, Cell(LogSign(95.0)), 0.0 * g, s, b, t),
-    }
-
-
-def _outcome(module, name, arguments):
-    """The arrays that a function returns, or what it raises."""
-    try:
-        return _flat(getattr(module, name)(*arguments))
-    except (ValueError, IndexError) as error:
-        return [type(error)]
-
-
-def _flat(tree):
-    return [a for part in tree for a in _flat(part)] if isinstance(tree, tuple) else [tree]
-
-
-@pytest.mark.parametrize("misfit", _misfits())
-def test_what_does_not_fit_together_is_left_to_the_reference(misfit):
-    given = _misfits()[misfit]
-    for name, arguments in (("step", given[:4]), ("vjp", given)):
-        found = _outcome(numba_backend, name, arguments)
-        for ours, wanted in zip(found, _outcome(lft_ref, name, arguments), strict=True):
-            if isinstance(wanted, type):
-                assert ours is wanted
-            else:
-                np.testing.assert_allclose(ours, wanted, rtol=1e-12)
-
-
 class Doubled(Identity):
     """Derived from a class that has a kernel, and means something else."""
 
