@@ -92,7 +92,7 @@ def test_a_run_beside_it_is_not_trained_again_and_a_finished_one_resumes(
 def test_a_run_can_be_stopped_after_every_part_that_it_follows(finished, tmp_path, monkeypatch):
     monkeypatch.delenv("LFT_DATA", raising=False)
     monkeypatch.setattr(beyond, "find", lambda source: None)
-    monkeypatch.setattr(beyond, "CHUNK", 3)  # two parts of four tasks
+    monkeypatch.setattr(run, "CHUNK", 3)  # two parts of four tasks
     (tmp_path / "one").symlink_to(finished[0], target_is_directory=True)
     out, stops, known = tmp_path / "two", 0, set()
 

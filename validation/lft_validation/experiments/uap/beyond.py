@@ -19,13 +19,11 @@ import numpy as np
 from lft_backends.draws import Stage
 from lft_ref import AttackLoss
 from lft_validation.datasets import SOURCES, find
-from lft_validation.experiments.learners import parts_of
-from lft_validation.experiments.method_jobs import PARTS, RESULT, Part, longest_first, run_parts
+from lft_validation.experiments.method_jobs import PARTS, RESULT, longest_first, run_parts
 from lft_validation.experiments.uap.config import HAND, Config, applicable
 from lft_validation.experiments.uap.methods import Setup, make_setup
 from lft_validation.experiments.uap.metrics import make_meter
 from lft_validation.experiments.uap.run import (
-    CHUNK,
     CURVES,
     JobKey,
     job_key,
@@ -33,6 +31,7 @@ from lft_validation.experiments.uap.run import (
     perturbations,
     record,
     run_job,
+    test_parts,
     test_units,
 )
 from lft_validation.experiments.uap.tasks import AttackProblem, victim_of
@@ -113,18 +112,12 @@ def run_beyond(
     flat = read_arrays(folder / RESULT, CURVES, owner).get("flat")
     result, done = dict[str, np.ndarray](), job_units(config, key)
     for name in followed_on(config, key):
-        pieces = [
-            Part(
-                f"beyond-{name}-{tasks[0]:04d}",
-                len(tasks) * _task_units(config, key),
-                partial(_follow, config, key, flat, name, tasks),
-            )
-            for tasks in parts_of(range(config.test_tasks), CHUNK)
-        ]
+        compute, units = partial(_follow, config, key, flat, name), _task_units(config, key)
+        pieces = test_parts(f"beyond-{name}", config.test_tasks, units, compute)
         found = run_parts(pieces, folder, KIND, mine, monitor, done)
         curves = Measured(*np.concatenate(found, axis=2))
         result |= {f"{name}-{which}": curve for which, curve in curves._asdict().items()}
-        done += sum(piece.units for piece in pieces)
+        done += config.test_tasks * units
     write_arrays(folder / FILE, KIND, mine, result)
     for part in folder.glob(PARTS):
         part.unlink()

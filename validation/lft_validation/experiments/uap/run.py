@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -183,18 +183,22 @@ def _test(
     config, curves = setup.config, dict[str, np.ndarray]()
     done = training_batches(config, key.method) * _train_units(config, key)
     for name in tested_on(config, key):
-        pieces = [
-            Part(
-                f"{name}-{tasks[0]:04d}",
-                len(tasks) * test_units(config, key),
-                partial(_test_part, config, key, flat, name, tasks),
-            )
-            for tasks in parts_of(range(config.test_tasks), CHUNK)
-        ]
+        compute = partial(_test_part, config, key, flat, name)
+        pieces = test_parts(name, config.test_tasks, test_units(config, key), compute)
         found = run_parts(pieces, folder, CURVES, owner, monitor, done)
         curves[name] = np.concatenate(found, axis=1)
         done += config.test_tasks * test_units(config, key)
     return curves
+
+
+def test_parts(
+    name: str, tasks: int, units: float, compute: Callable[[range], np.ndarray]
+) -> list[Part]:
+    """Cut test tasks into parts, each with a name of its own; ``units`` is the cost of a task."""
+    return [
+        Part(f"{name}-{some[0]:04d}", len(some) * units, partial(compute, some))
+        for some in parts_of(range(tasks), CHUNK)
+    ]
 
 
 def _test_part(config: Config, key: JobKey, flat: Any, name: str, tasks: range) -> np.ndarray:
