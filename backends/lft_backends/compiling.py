@@ -14,6 +14,7 @@ import time
 from functools import cache
 from pathlib import Path
 from threading import Timer
+from typing import Any
 
 from numba.core import event
 
@@ -65,7 +66,8 @@ def prepare(kept: Path) -> None:
         kept: the folder where Numba keeps compiled kernels.
     """
     forget_stale(kept, SOURCES)
-    event.register("numba:compile", Announcer())  # type: ignore[no-untyped-call]
+    register: Any = event.register  # Numba has no types
+    register("numba:compile", Announcer())
 
 
 def forget_stale(kept: Path, sources: Path) -> None:
