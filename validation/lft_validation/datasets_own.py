@@ -17,10 +17,7 @@ from lft_validation.datasets_sources import Split
 from lft_validation.errors import UserError
 
 ENDINGS = (".png", ".jpg", ".jpeg")
-IMAGES, CLASSES = (
-    ("x", "images"),
-    ("y", "labels"),
-)  # names of arrays
+IMAGES, CLASSES = ("x", "images"), ("y", "labels")  # names of arrays
 
 
 def own_images(path: Path, shape: tuple[int, int, int] | None = None) -> tuple[Dataset, list[str]]:
