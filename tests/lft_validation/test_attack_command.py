@@ -15,6 +15,7 @@ from lft_validation import attack_images
 from lft_validation.attack import attempt, how_trained
 from lft_validation.attack_images import AttackImages, Wanted, from_files, from_source
 from lft_validation.cli import main
+from lft_validation.commands.attack import _tuner_for
 from lft_validation.errors import UserError
 from lft_validation.tuners import load_tuner, save_tuner, tuner_about
 from lft_validation.victims import load_victim, logits
@@ -106,6 +107,14 @@ def test_the_same_seed_gives_the_same_bits(tmp_path):
         assert lft("--steps", 4, "--out", tmp_path / name).exit_code == 0
     for file in ("perturbation.npz", "attack.json", "attack.png"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("source", "tuner"),
+    [("digits", "digits"), ("mnist", "mnist"), ("cifar10", "mnist+cifar10"), ("svhn", "digits")],
+)
+def test_the_default_tuner_is_the_one_of_fewest_sources_that_knows_the_victims(source, tuner):
+    assert _tuner_for(source) == tuner
 
 
 def test_settings_of_the_loss_come_from_the_tuner_and_can_be_changed(tmp_path):

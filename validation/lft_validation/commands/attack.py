@@ -35,7 +35,7 @@ SHOWN = (4, 8)  # given and unseen images in the picture, at most
     "--unseen", type=int, default=4, show_default=True, help="Unseen images per class to try it on."
 )
 @click.option("--victim", help="Name or .npz of lft victims train [default: the source's].")
-@click.option("--tuner", help="Φ: a name, or phi.npz of a run [default: the source's].")
+@click.option("--tuner", help="Φ: a name, or phi.npz of a run [default: one of the source].")
 @click.option("--method", default="lft", show_default=True,
               help="One or more of lft, adam, sgd, pgd; comma-separated.")  # fmt: skip
 @click.option(
@@ -102,7 +102,6 @@ def _what(options: dict[str, Any]) -> tuple[Victim, AttackImages, str]:
     """Find the victim, the images, and the name of the tuner."""
     from lft_validation.attack_images import Wanted, from_files, from_source
     from lft_validation.datasets import source as source_of
-    from lft_validation.tuners import shipped
     from lft_validation.victims import load_victim
     from lft_validation.victims import shipped as victims
 
@@ -126,8 +125,15 @@ def _what(options: dict[str, Any]) -> tuple[Victim, AttackImages, str]:
         images = from_files(options["images"], victim, wanted)
     else:
         images = from_source(source, victim, wanted, options["data_dir"])
-    usual = victim.about["source"] if victim.about["source"] in shipped() else "digits"
-    return victim, images, options["tuner"] or usual
+    return victim, images, options["tuner"] or _tuner_for(victim.about["source"])
+
+
+def _tuner_for(source: str) -> str:
+    """Return the tuner in the package that was trained on a source, or on it and others."""
+    from lft_validation.tuners import shipped
+
+    known = [name for name in shipped() if source in name.split("+")]
+    return min(known, key=len, default="digits")
 
 
 def _classes(text: str | None) -> tuple[int, ...] | None:
