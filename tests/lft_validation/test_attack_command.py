@@ -117,6 +117,19 @@ def test_the_default_tuner_is_the_one_of_fewest_sources_that_knows_the_victims(s
     assert _tuner_for(source) == tuner
 
 
+@pytest.mark.parametrize("method", ["lft", "pgd"])
+def test_every_backend_makes_the_same_perturbation(tmp_path, method):
+    pytest.importorskip("numba")
+    for backend in ("numpy", "numba", "strict"):
+        result = lft("--steps", 4, "--method", method, "--backend", backend,
+                     "--out", tmp_path / backend)  # fmt: skip
+        assert result.exit_code == 0, result.output
+    made = {b: np.load(tmp_path / b / "perturbation.npz")[method] for b in ("numpy", "strict")}
+    np.testing.assert_array_equal(made["numpy"], made["strict"])
+    fused = np.load(tmp_path / "numba" / "perturbation.npz")[method]
+    np.testing.assert_allclose(fused, made["numpy"], atol=1e-5)
+
+
 def test_settings_of_the_loss_come_from_the_tuner_and_can_be_changed(tmp_path):
     params, cell = load_tuner("digits")
     file = tmp_path / "mine.npz"
@@ -269,6 +282,7 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
         (("--source", "nothing"), "unknown data 'nothing'"),
         (("--source", "svhn"), "no victim for svhn is in the package; train one with"),
         (("--victim", "mnist"), "digits has images of 1 x 8 x 8, but the victim mnist takes"),
+        (("--backend", "abacus"), "unknown backend 'abacus'; choose one of"),
         (("--tuner", "nothing"), "no tuner 'nothing'; give a file, or one of: digits"),
         (("--method", "magic"), "--method must be some of lft, adam, sgd, pgd"),
         (("--classes", "3,x"), "--classes must be numbers such as 3,8, found '3,x'"),

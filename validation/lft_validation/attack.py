@@ -113,8 +113,10 @@ def attempt(
         tick: called after every step.
     """
     shape, d = victim.about["shape"], int(np.prod(victim.about["shape"]))
-    loss = AttackLoss(
-        victim.network, backend.asarray(victim.weights), how.kappa, how.l1, clip=how.clip
+    loss = backend.fuse_attack(
+        AttackLoss(
+            victim.network, backend.asarray(victim.weights), how.kappa, how.l1, clip=how.clip
+        )
     )
     sets = _on(backend, images.given), _on(backend, images.unseen)
     start = stream(how.seed, Stage.ATTACK_INIT).standard_normal((1, d))

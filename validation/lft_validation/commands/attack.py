@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lft_validation.commands.backend_options import backend_options, chosen_backend
 from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import writable_folder
@@ -53,6 +54,7 @@ SHOWN = (4, 8)  # given and unseen images in the picture, at most
 @click.option("--out", type=click.Path(path_type=Path), callback=writable_folder,
               help="Folder [default: runs/attack-…].")  # fmt: skip
 @data_dir_option
+@backend_options
 @json_option
 def command(**options: Any) -> None:
     """Make one perturbation that fools a victim on many images, from a few of them.
@@ -63,16 +65,16 @@ def command(**options: Any) -> None:
 
     Exit codes: 0 done, 2 wrong usage or bad input.
     """  # fmt: skip
-    from lft_backends.backend import get_backend
     from lft_validation.attack import attempt
     from lft_validation.progress import track
     from lft_validation.tuners import load_tuner
 
     methods = _methods(options["method"])
+    backend = chosen_backend(options["backend"], options["device"], "float32")
     victim, images, name = _what(options)
     how = _how(options, name)
     folder = _folder(options["out"])
-    backend, attempts = get_backend("numpy", "float32"), list["Attempt"]()
+    attempts = list["Attempt"]()
     for method in track(methods, len(methods), "Attacking"):
         attempts.append(attempt(method, victim, images, how, load_tuner(name), backend))
     report = _report(victim, images, how, attempts) | {"tuner": name, "steps": how.steps}
