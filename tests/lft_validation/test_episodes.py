@@ -92,6 +92,14 @@ def test_a_task_depends_on_its_number_seed_stage_and_source_alone():
         assert not np.array_equal(other[0].x, alone[0].x)
 
 
+def test_more_shots_add_images_to_the_same_task():
+    few, many = (
+        draw(Episodes("digits", ways=3, shots=k, query=4), HOST, 1, TASKS, [0, 5]) for k in (1, 3)
+    )
+    np.testing.assert_array_equal(few[1].x, many[1].x)
+    np.testing.assert_array_equal(few[0].x, many[0].x[:, ::3])
+
+
 def test_sources_have_streams_of_their_own():
     network = cnn((1, 8, 8), 2, 4, 3)
     starts = [episodes.initial_weights(network, name, HOST, 0, INIT, [3, 4]) for name in KEYS]

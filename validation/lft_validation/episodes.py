@@ -103,16 +103,19 @@ def draw(
 def draw_one(
     episodes: Episodes, images: Pool, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images of one task, class after class: D_tr's and D_val's, float32."""
+    """Return the images of one task, class after class: D_tr's and D_val's, float32.
+
+    With more shots D_tr grows and D_val stays, so that tasks of the same number can be paired.
+    """
     turns = TURNS if episodes.rotations else 1
     train, val = list[np.ndarray](), list[np.ndarray]()
     for which in rng.choice(turns * len(images.by_class), episodes.ways, replace=False):
         class_, turn = divmod(int(which), turns)
         of_class = images.by_class[class_]
-        numbers = rng.choice(of_class, episodes.shots + episodes.query, replace=False)
+        numbers = rng.permutation(of_class)[: episodes.query + episodes.shots]
         pixels = np.rot90(images.dataset.images.pixels[numbers], turn, axes=(-2, -1))
-        train.append(pixels[: episodes.shots])
-        val.append(pixels[episodes.shots :])
+        val.append(pixels[: episodes.query])
+        train.append(pixels[episodes.query :])
     (low, high), largest = episodes.box, images.dataset.largest
     scale = np.float32((high - low) / largest)
     x, x_val = (np.concatenate(a) * scale + np.float32(low) for a in (train, val))

@@ -47,7 +47,7 @@ class Config:
     # the tasks
     ways: int = 2
     shots: tuple[int, ...] = (5,)  # images of each class in D_tr; one training for each
-    query: int = 5  # and in D_val of meta-training
+    query: int = 15  # and in D_val of meta-training
     test_query: int = 15  # and among those that accuracy is measured on
     rotations: bool = False  # whether Omniglot's characters, turned, are further classes
 
@@ -78,7 +78,7 @@ class Config:
     maml_learning_rate: float = 1e-3
 
     # hand-designed fine-tuners
-    sgd_rate: float = 0.05
+    sgd_rate: float = 0.1
     adam_rate: float = 3e-3
 
     # testing
