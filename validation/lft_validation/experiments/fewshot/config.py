@@ -72,7 +72,7 @@ class Config:
     clip_norm: float = 1.0
 
     # MAML and its first-order variant
-    maml_batch: int = 4
+    maml_batch: int = 1
     maml_inner_steps: int = 5
     maml_alpha: float = 0.05  # α of eq. (2), in training and in testing
     maml_learning_rate: float = 1e-3
