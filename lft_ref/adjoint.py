@@ -15,6 +15,7 @@ from lft_ref._array import Array, namespace
 from lft_ref.checks import check_steps, check_task, check_weights
 from lft_ref.lstm import LSTMState, initial_state
 from lft_ref.meta_gradient import MetaGradient, is_boundary, weighted_sum
+from lft_ref.objectives import value_and_grad
 from lft_ref.params import LSTMParams
 from lft_ref.tasks import Task, directions_at
 from lft_ref.unroll import FineTuner, Trajectory, fine_tune_step, steps
@@ -128,12 +129,14 @@ def _judge(unroll: _Unroll, thetas: list[Array], numbers: range) -> tuple[Array,
     at, size = dict(zip(numbers, thetas, strict=True)), unroll.at_once or len(numbers)
     losses, grads = dict[int, Array](), dict[int, Array]()
     weighted = [k for k in numbers if unroll.weights[k] != 0.0]
-    for some in _cut(list(numbers) if unroll.every_loss else weighted, size):
+    others = [k for k in numbers if unroll.weights[k] == 0.0] if unroll.every_loss else []
+    for some in _cut(weighted, size):
+        value, grad = value_and_grad(f, xp.stack([at[k] for k in some], axis=0), val)
+        losses |= {k: value[i, ...] for i, k in enumerate(some)}
+        grads |= {k: grad[i, ...] for i, k in enumerate(some)}
+    for some in _cut(others, size):
         value = f.value(xp.stack([at[k] for k in some], axis=0), val)
         losses |= {k: value[i, ...] for i, k in enumerate(some)}
-    for some in _cut(weighted, size):
-        grad = f.grad(xp.stack([at[k] for k in some], axis=0), val)
-        grads |= {k: grad[i, ...] for i, k in enumerate(some)}
     unknown = xp.full_like(thetas[0][..., 0], float("nan"))
     return xp.stack([losses.get(k, unknown) for k in numbers], axis=0), grads
 

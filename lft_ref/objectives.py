@@ -139,6 +139,15 @@ class CrossEntropy(NamedTuple):
         return self._scale(y) * s * (y_dot - xp.sum(s * y_dot, axis=-1, keepdims=True))
 
 
+def value_and_grad(f: Objective, theta: Array, data: Data) -> tuple[Array, Array]:
+    """Return f (...,) and ∇_θ f (..., d), of a network's loss with one pass forwards for both."""
+    if type(f) is not NetworkLoss:  # one that is derived from it may have a gradient of its own
+        return f.value(theta, data), f.grad(theta, data)
+    xs = f.network.activations(theta, data.x, keep=True)
+    theta_bar = f.network.vjp(theta, xs, f.loss.grad(xs[-1], data.y))
+    return f.loss.value(xs[-1], data.y), theta_bar
+
+
 class NetworkLoss(NamedTuple):
     """f(θ; D) = loss(network(θ; x), y): the optimizee is the network's parameter vector."""
 

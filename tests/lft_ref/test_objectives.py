@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lft_ref import CrossEntropy, Data, NetworkLoss, Quadratic, SquaredError, mlp
+from lft_ref.objectives import value_and_grad
 from lft_validation.autodiff_restatement import loss
 from tests.helpers import OBJECTIVES, assert_close, assert_product_close, examples, random_objective
 
@@ -22,6 +23,27 @@ def test_value_gradient_and_hessian_agree_with_autograd(seed, name):
     assert_close(f.grad(theta, data), slope, 1e-11)
     want = hessian(lambda at: loss(f, at, data))(theta) @ v
     assert_product_close(f.hvp(theta, data, v), want, slope, 1e-11)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_value_and_gradient_of_one_pass_are_those_of_two(name):
+    rng = np.random.default_rng(0)
+    f, d, draw = random_objective(rng, name)
+    data, theta = draw(3), rng.normal(size=d)
+    value, gradient = value_and_grad(f, theta, data)
+    np.testing.assert_array_equal(value, f.value(theta, data))
+    np.testing.assert_array_equal(gradient, f.grad(theta, data))
+
+
+def test_a_gradient_of_a_class_derived_from_the_networks_loss_is_asked_for():
+    class Halved(NetworkLoss):
+        def grad(self, theta, data):
+            return 0.5 * super().grad(theta, data)
+
+    rng = np.random.default_rng(0)
+    f, theta = Halved(mlp((1, 3, 1)), SquaredError()), rng.normal(size=10)
+    data = Data(rng.normal(size=(4, 1)), rng.normal(size=(4, 1)))
+    np.testing.assert_array_equal(value_and_grad(f, theta, data)[1], f.grad(theta, data))
 
 
 @examples(60)

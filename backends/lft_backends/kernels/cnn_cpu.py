@@ -103,11 +103,14 @@ def features_of(kept, start, dense, N):
 
 @njit(**INNER)
 def correlate(y_bar, x, shifts, W_bar, L):
-    """Add ȳ Xᵀ to W̄ (filters, taps): X is x moved by each tap's shift, L numbers of each."""
+    """Add ȳ Xᵀ to W̄ (filters, taps): X is x moved by each tap's shift, L numbers of each.
+
+    The product is made as X ȳᵀ, which BLAS does faster where there are more taps than filters.
+    """
     filters, taps = W_bar.shape
     most = min(max(TILE // taps, 1), L)
     rows, parts = np.empty(taps * most, x.dtype), np.empty(filters * most, x.dtype)
-    product = np.empty((filters, taps), x.dtype)
+    product = np.empty((taps, filters), x.dtype)
     for start in range(0, L, most):
         size = min(most, L - start)
         X = rows[: taps * size].reshape((taps, size))
@@ -117,8 +120,10 @@ def correlate(y_bar, x, shifts, W_bar, L):
             copy(x[0, first : first + size], X[t])
         for o in range(filters):
             copy(y_bar[0, o, start : start + size], part[o])
-        np.dot(part, X.T, product)
-        add(product.ravel(), W_bar.reshape(W_bar.size))
+        np.dot(X, part.T, product)
+        for o in range(filters):
+            for t in range(taps):
+                W_bar[o, t] += product[t, o]
 
 
 @njit(**INNER)
