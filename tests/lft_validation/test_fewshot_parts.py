@@ -193,9 +193,21 @@ def test_claims_are_judged_in_the_direction_that_is_better():
 def test_lft_matches_maml_within_a_margin_of_one_point():
     config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 40})
     results = made_up(config, better=-0.005 * 5)
-    verdicts = {c["claim"]: c["verdict"] for c in claims(config, results)}
-    assert verdicts["LFT matches MAML"] == "holds"
-    assert verdicts["LFT > L2O"] == "fails"
+    judged = {c["claim"]: c for c in claims(config, results)}
+    assert judged["LFT matches MAML"]["verdict"] == "holds"
+    assert judged["LFT matches MAML"]["difference"]["mean"] == pytest.approx(-0.005, abs=0.003)
+    assert judged["LFT > L2O"]["verdict"] == "fails"
+    config = make_config("tableA2", "paper", {"seeds": (0,), "test_tasks": 40})
+    judged = {c["claim"]: c for c in claims(config, made_up(config, better=-0.005 * 5))}
+    assert judged["LFT > MAML"]["verdict"] == "fails"
+
+
+def test_a_claim_about_cells_that_the_paper_does_not_print_is_not_the_papers():
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
+    judged = claims(config, made_up(config), {("cifar10", "mnist")})
+    assert {(c["training"], c["testing"]) for c in judged if c["of_the_paper"]} == {
+        ("cifar10", "mnist")
+    }
 
 
 def test_the_gain_over_l2o_is_compared_between_numbers_of_shots():

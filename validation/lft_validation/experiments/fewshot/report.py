@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lft_validation.experiments.fewshot.claims import Cell, Results, claims, metric
+from lft_validation.experiments.fewshot.claims import Cell, Printed, Results, claims, metric
 from lft_validation.experiments.fewshot.config import HAND, Config, applicable, measured_steps
 from lft_validation.experiments.fewshot.metrics import NAMES
 from lft_validation.experiments.fewshot.run import CURVES, JobKey, job_keys, owners, test_file
@@ -53,10 +53,17 @@ def summarise(config: Config, results: Results, stand_in: dict[str, str]) -> dic
     return {
         "rows": [_row(config, cell, results[cell], paper, stand_in) for cell in cells],
         "not_applicable": not_applicable(config, HAND, applicable),
-        "claims": claims(config, results),
+        "claims": claims(config, results, _printed(paper, stand_in)),
         "paper": paper,
         "stand_in": stand_in,
     }
+
+
+def _printed(paper: dict[str, Any], stand_in: dict[str, str]) -> Printed | None:
+    """The cells of the paper's table, what stands in for a source apart; None for a figure."""
+    rows = [(row["training"], row["testing"]) for row in paper.get("rows", [])]
+    whole = {where for where in rows if not any(s in stand_in for w in where for s in parts(w))}
+    return whole if rows else None
 
 
 def _place(config: Config, cell: Cell) -> tuple[int, ...]:
