@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from lft_backends.executors import THREADS, Choice
+from lft_validation.errors import JobFailed
 from lft_validation.jobs import Job, Monitor, Plan, Stopped, run_jobs
 
 
@@ -58,6 +59,19 @@ def test_one_job_that_fails_stops_the_others_and_its_error_is_the_one_raised(tmp
     with pytest.raises(ValueError, match="the third task is empty"):
         run_jobs(jobs, processes(2), lambda _: None)
     assert (tmp_path / "a.checkpoint").exists()
+
+
+def _diverge(message, monitor):
+    raise JobFailed(message)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_that_cannot_go_on_is_told_of_when_the_others_are_finished(tmp_path, workers):
+    jobs = [Job(str(i), _write, (tmp_path / str(i),), 1.0) for i in range(3)]
+    jobs[1:1] = [Job(name, _diverge, (name,), 1.0) for name in ("no good", "nor this")]
+    with pytest.raises(JobFailed, match="no good" if workers == 1 else "no good|nor this"):
+        run_jobs(jobs, processes(workers), lambda _: None)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "1", "2"]
 
 
 def test_a_killed_worker_is_reported_and_not_waited_for():

@@ -11,7 +11,7 @@ import pytest
 
 from lft_backends.executors import Choice, Executor, Lost
 from lft_validation import slices
-from lft_validation.errors import UserError
+from lft_validation.errors import JobFailed, UserError
 from lft_validation.files import write_bytes
 from lft_validation.jobs import Job, Plan, Stopped, run_jobs
 from lft_validation.slices import advance
@@ -69,6 +69,18 @@ def test_slices_leave_what_a_job_in_one_go_leaves(tmp_path, monkeypatch):
     for file in ("jobs", "whole"):
         left = {f.name: f.read_text() for f in (tmp_path / file / "counter").iterdir()}
         assert left == {"count.txt": "5"}
+
+
+def _diverge(_jobs, _monitor):
+    raise JobFailed("no good")
+
+
+def test_a_job_that_cannot_go_on_is_told_of_when_the_others_are_finished(tmp_path, monkeypatch):
+    monkeypatch.setattr(slices, "SECONDS", -1.0)
+    jobs = [Job("diverges", _diverge, (tmp_path / "jobs",), 1.0), counter(tmp_path / "jobs")]
+    with pytest.raises(JobFailed, match="no good"):
+        run_jobs(jobs, CLUSTER, lambda _: None, here())
+    assert (tmp_path / "jobs" / "counter" / "count.txt").read_text() == "5"
 
 
 def test_an_error_names_the_file_where_the_user_finds_it(tmp_path):

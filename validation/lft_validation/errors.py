@@ -1,4 +1,4 @@
-"""The two ways in which a command can end other than well, and their exit codes."""
+"""The ways in which a command can end other than well, and their exit codes."""
 
 from __future__ import annotations
 
@@ -16,5 +16,11 @@ class UserError(click.ClickException):
 
 class CheckFailed(click.ClickException):
     """Everything ran, and a check said no: exit code 1."""
+
+    exit_code = 1
+
+
+class JobFailed(click.ClickException):
+    """One job of several cannot go on; the others are finished before it is said: exit code 1."""
 
     exit_code = 1

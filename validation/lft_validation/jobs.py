@@ -29,6 +29,7 @@ from lft_backends.executors import (
     process_pool,
     results,
 )
+from lft_validation.errors import JobFailed
 from lft_validation.resources import cores, keep_freed_memory
 
 Map = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[Any]]
@@ -175,6 +176,7 @@ def run_jobs(
 
     Raises:
         Stopped: after Ctrl-C or SIGTERM, when every job has left its checkpoint.
+        JobFailed: of the first job that could not go on, when all others are finished.
         BrokenProcessPool: if worker processes are killed again and again.
         Lost: if a cluster cannot go on; checkpoints are left.
     """
@@ -255,19 +257,31 @@ def _run_here(
             return super().check()
 
     with one_thread():
+        failed: JobFailed | None = None
         for index, job in enumerate(jobs):
-            job.function(*job.args, Ticking(index, done, stop, os.getpid()))
+            try:
+                job.function(*job.args, Ticking(index, done, stop, os.getpid()))
+            except JobFailed as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
 
 def _wait(pending: set[Future[None]], stop: Any, tick: Callable[[], None]) -> None:
-    """Wait for all futures; on the first failure or request ask the others to stop, then raise."""
+    """Wait for all futures; on the first failure or request ask the others to stop, then raise.
+
+    A job that failed alone stops no other.
+    """
     failure: BaseException | None = None
+    alone: JobFailed | None = None
     while pending:
         finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
         tick()
         errors = [future.exception() for future in finished if not future.cancelled()]
         for error in errors:
-            if error is not None and (failure is None or isinstance(failure, Stopped)):
+            if isinstance(error, JobFailed):
+                alone = alone or error
+            elif error is not None and (failure is None or isinstance(failure, Stopped)):
                 failure = error
         if isinstance(failure, BrokenProcessPool):
             break
@@ -276,5 +290,5 @@ def _wait(pending: set[Future[None]], stop: Any, tick: Callable[[], None]) -> No
             failure = failure or Stopped()
             for future in pending:
                 future.cancel()
-    if failure is not None:
-        raise failure
+    if (told := failure or alone) is not None:
+        raise told

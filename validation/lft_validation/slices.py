@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import click
 
 from lft_backends.executors import Executor, check, one_thread
-from lft_validation.errors import UserError
+from lft_validation.errors import JobFailed, UserError
 from lft_validation.files import write_bytes
 from lft_validation.jobs import Job, Monitor, Stopped
 from lft_validation.runs import installed
@@ -77,14 +77,14 @@ def run_slices(
     Raises:
         Stopped: after Ctrl-C or SIGTERM; what finished slices left is there.
         Lost: if the scheduler is gone; the same holds.
-        click.ClickException: what a job raised.
+        click.ClickException: what a job raised; of a JobFailed when all others are finished.
     """
     versions = installed()
 
     def send(index: int) -> Future[Slice]:
         return executor.submit(advance, jobs[index], _read(_home(jobs[index])), versions, SECONDS)
 
-    pending = {send(index): index for index in range(len(jobs))}
+    pending, failed = {send(index): index for index in range(len(jobs))}, list[JobFailed]()
     try:
         while pending:
             finished, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -97,10 +97,14 @@ def run_slices(
                 left = _outcome(future, executor)
                 _write(_home(jobs[index]), left.files)
                 done[index] = left.done
-                if left.error is not None:
+                if isinstance(left.error, JobFailed):
+                    failed.append(left.error)
+                elif left.error is not None:
                     raise left.error
-                if not left.finished:
+                elif not left.finished:
                     pending[send(index)] = index
+        if failed:
+            raise failed[0]
     finally:
         for future in pending:
             future.cancel()

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 import numpy as np
 
 from lft_backends.backend import Backend
 from lft_backends.executors import Lost
 from lft_ref import Optimizer
 from lft_ref.optimizers import AdamState
+from lft_validation.errors import JobFailed
 from lft_validation.files import read_arrays, require, write_arrays
 from lft_validation.jobs import Monitor, Stopped
 
@@ -27,10 +27,8 @@ CHECKPOINT = "checkpoint.npz"
 CHECKPOINT_SECONDS = 5.0
 
 
-class Diverged(click.ClickException):
-    """Training met a number that is not finite. Exit code 1."""
-
-    exit_code = 1
+class Diverged(JobFailed):
+    """Training met a number that is not finite."""
 
 
 class LearnerState(NamedTuple):
