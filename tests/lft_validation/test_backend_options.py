@@ -53,6 +53,32 @@ def test_a_backend_that_is_wrong_is_caught_by_the_vectors(vectors, monkeypatch):
     assert "differs from adjoint and forward_mode" in " ".join(result.output.split())
 
 
+FIRST = ("--estimator", "first_order", "--preprocess", "log_sign")
+
+
+@pytest.mark.parametrize("task", ["sine-relu", "fewshot-cnn", "attack-relu"])
+def test_the_twins_of_a_backend_are_checked_term_by_term(task):
+    pytest.importorskip("numba")
+    result = lft("gradcheck", task, *FIRST, "--backend", "numba")
+    assert result.exit_code == 0, result.output
+    assert "all 2 gradients are right" in result.output
+
+
+def test_a_twin_that_is_wrong_is_named_with_its_step(monkeypatch):
+    from lft_backends import backend as module
+    from lft_ref import REFERENCE
+
+    def wrong(*arguments):
+        params_bar, g_bar, state_bar = REFERENCE.vjp(*arguments)
+        return params_bar, 1.001 * g_bar, state_bar
+
+    twins = module.get_backend()._replace(ops=REFERENCE._replace(vjp=wrong))
+    monkeypatch.setitem(module.BACKENDS, "numba", lambda *_: twins)
+    result = lft("gradcheck", "quadratic", *FIRST, "--backend", "numba")
+    assert result.exit_code == 1
+    assert "ḡ at step" in " ".join(result.output.split())
+
+
 @needs_torch
 def test_a_victim_can_be_trained_on_another_backend(tmp_path):
     for backend in ("numpy", "torch"):
@@ -76,6 +102,7 @@ def test_a_victim_can_be_trained_on_another_backend(tmp_path):
         (("signal", "--device", "gpu"), "numpy backend has one device, 'cpu', found 'gpu'"),
         (("victims", "train", "digits", "--backend", "abacus"), "unknown backend 'abacus'"),
         (("theorem1", "--backend", "abacus"), "backend must be one of numpy, numba"),
+        (("gradcheck", "--backend", "cupy"), "--backend must be one of numpy, numba, found 'cupy'"),
     ],
 )
 def test_a_wrong_backend_is_answered_in_one_sentence(vectors, arguments, message):

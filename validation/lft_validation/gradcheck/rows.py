@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from lft_backends.backend import Backend
 from lft_backends.draws import Stage, stream
 from lft_validation.errors import UserError
 from lft_validation.gradcheck.builtin import (
@@ -85,7 +86,11 @@ def chosen_settings(
 
 
 def check_settings(
-    chosen: list[Setting], seed: int, tolerance: float | None = None, own: Own | None = None
+    chosen: list[Setting],
+    seed: int,
+    tolerance: float | None = None,
+    own: Own | None = None,
+    backend: Backend | None = None,
 ) -> Iterator[Row]:
     """Check every setting, one after the other.
 
@@ -94,6 +99,7 @@ def check_settings(
         seed: of tasks, Φ and directions.
         tolerance: relative error that passes; the problem's own if None.
         own: functions that take the place of ours.
+        backend: whose twins do, of NumPy's arrays; none if None.
 
     Raises:
         UserError: if something of the user's cannot be used.
@@ -107,6 +113,8 @@ def check_settings(
             problem = with_own_loss(right, own.gradient, own.hvp)
         else:
             right = problem = own_problem(load(setting.task), setting, seed, index, STEPS, own)
+        if backend is not None:
+            problem = problem.on(backend)
         problem = with_own_pieces(problem, own.jacobians, own.vjp)
         if tolerance is not None:
             problem = problem._replace(tolerance=tolerance)
