@@ -13,7 +13,7 @@ from lft_validation.bench import cases, compare, ours, run, training
 from lft_validation.bench.cases import Options
 from lft_validation.bench.contestant import FUSED, PLAIN, Contestant, Missing, Result
 from lft_validation.bench.machine import Limits
-from lft_validation.bench.problems import attack, quadratic, send, sine
+from lft_validation.bench.problems import attack, cnn_task, quadratic, send, sine
 
 SMALL = Options(
     cases=("quadratic",), dtypes=("float64",), d=(7,), steps=3, peers=(), seconds=0.0, repeats=3
@@ -78,6 +78,7 @@ def test_a_wrong_contestant_is_named_and_not_timed(monkeypatch, measure):
 ADJOINT = {
     "quadratic": (lambda: quadratic(6, K=3, n=4, tasks=2), "float32"),
     "sine": (lambda: sine(2, K=2, hidden=(5, 4)), "float64"),
+    "cnn": (lambda: cnn_task(K=2, shape=(1, 8, 8), blocks=2, filters=3), "float64"),
     "attack": (lambda: attack("digits", K=2), "float64"),
 }
 
@@ -95,7 +96,12 @@ def test_pytorch_finds_what_the_reference_finds(kind):
 # Compiling takes seconds, so each loss, layout and measure has its turn, but not with every other.
 @pytest.mark.parametrize(
     ("kind", "styles"),
-    [("quadratic", ["AGAIN"]), ("sine", ["WIDE"]), ("attack", ["PLAIN", "WIDE"])],
+    [
+        ("quadratic", ["AGAIN"]),
+        ("sine", ["WIDE"]),
+        ("cnn", ["WIDE"]),
+        ("attack", ["PLAIN", "WIDE"]),
+    ],
 )
 def test_jax_finds_what_the_reference_finds(monkeypatch, kind, styles):
     make, dtype = ADJOINT[kind]

@@ -15,6 +15,7 @@ from lft_validation.bench.problems import (
     TRAINING_STEPS,
     Problem,
     attack,
+    cnn_task,
     quadratic,
     sine,
 )
@@ -23,7 +24,7 @@ PEERS = {"jax": "JAX", "torch": "PyTorch"}
 MODULES = {name: f"lft_validation.bench.peers_{name}" for name in PEERS}
 INSTALL = "pip install 'lft-ref[bench]'"
 BIG, HUGE = (784, 20_000, 200_000), 10_000_000
-TIMED = ("quadratic", "sine", "attack", "training", "forward")
+TIMED = ("quadratic", "sine", "cnn", "attack", "training", "forward")
 MEASURED = ("growth", "memory", "startup")
 
 
@@ -65,6 +66,7 @@ def timed_cases(options: Options) -> list[Case]:
     made += [
         Case("sine", f"{options.tasks} sine tasks at once, d = 1,761", "adjoint",
              lambda: sine(options.tasks, K)),
+        Case("cnn", "one CNN, 2-way 5-shot, d = 7,538", "adjoint", lambda: cnn_task(K)),
         Case("attack", f"one perturbation, {source}", "adjoint", lambda: attack(source, K)),
         Case("training", f"meta-training, 1 {source} task of {updates * K} steps",
              "training", lambda: attack(source, K, updates)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,10 +67,14 @@ def contestants(problem: Problem, dtype: str, measure: str, device: str = "cpu")
 def unroll(name: str, problem: Problem, backend: Backend, measure: str) -> Contestant:
     """One engine on one backend: value and meta-gradient of one unroll."""
     params, task, weights, _ = send(problem, backend)[1:]
-    tuner = FineTuner(ops=backend.ops)
+    tuner, engine = FineTuner(ops=backend.ops), ENGINES[measure]
+    if problem.kind == "cnn":
+        from lft_validation.experiments.fewshot.methods import AT_ONCE
+
+        engine = partial(engine, at_once=AT_ONCE)
 
     def run() -> MetaGradient:
-        result = ENGINES[measure](params, tuner, task, weights)
+        result = engine(params, tuner, task, weights)
         backend.synchronize()
         return result
 

@@ -186,6 +186,8 @@ def _loss(problem: Problem, data: Any, put: Callable[[Any], Any]) -> Callable[[A
         return lambda theta: 0.5 * (x * (theta - y) ** 2).sum()
     if problem.kind == "sine":
         return lambda theta: ((_network(f.network, theta, x) - y) ** 2).sum()
+    if problem.kind == "cnn":  # one task
+        return lambda theta: F.cross_entropy(_network(f.network, theta[0], x[0]), y[0])
     victim, classes, image = put(f.weights), y.reshape(-1), tuple(x.shape[-3:])
     true = F.one_hot(classes, 10).bool()
 

@@ -1,4 +1,4 @@
-"""What is measured: unrolls of one fine-tuner on three kinds of tasks, as float64 on the host.
+"""What is measured: unrolls of one fine-tuner on four kinds of tasks, as float64 on the host.
 
 Every contestant gets these numbers, and no other. Gradients stay away from the log/sign threshold
 e^-p on quadratics, where float32 would say more about the problem than about the program.
@@ -14,12 +14,15 @@ from lft_backends.backend import Backend, get_backend
 from lft_backends.draws import Stage, stream
 from lft_ref import (
     AttackLoss,
+    CrossEntropy,
     Data,
     LSTMParams,
     NetworkLoss,
     Objective,
     Task,
+    cnn,
     from_draws,
+    mlp_from_draws,
     size,
     weights_every_step,
     weights_last_step,
@@ -54,7 +57,7 @@ class Diagonal(NamedTuple):
 class Problem(NamedTuple):
     """Φ and a batch of tasks, with w_1 … w_K; all arrays float64 (classes: integer)."""
 
-    kind: str  # quadratic, sine or attack
+    kind: str  # quadratic, sine, cnn or attack
     params: LSTMParams
     task: Task
     weights: tuple[float, ...]
@@ -114,6 +117,22 @@ def attack(source: str, K: int = STEPS, updates: int = 1) -> Problem:
     theta_0 = tasks.theta_0(SEED, Stage.UAP_META_INIT, [0])
     task = Task(tasks.loss, train, val, theta_0)
     return Problem("attack", draw_params(UNITS), task, weights_last_step(K), updates)
+
+
+def cnn_task(
+    K: int = STEPS, shape: tuple[int, int, int] = (3, 32, 32), blocks: int = 4, filters: int = 16
+) -> Problem:
+    """A CNN of Table 2 that learns 2 classes of 5 images, and D_val of 15: noise for images."""
+    network, (low, high) = cnn(shape, blocks, filters, ways=2), (-0.5, 0.5)
+    rng = stream(SEED, Stage.BENCH, task=2)
+
+    def data(each: int) -> Data:
+        x = rng.uniform(low, high, (1, 2 * each, *shape))
+        return Data(x, np.repeat(np.arange(2), each)[None])
+
+    theta_0 = mlp_from_draws(network, rng.uniform(-1.0, 1.0, (1, network.size)))
+    task = Task(NetworkLoss(network, CrossEntropy("mean")), data(5), data(15), theta_0)
+    return Problem("cnn", draw_params(UNITS), task, weights_every_step(K))
 
 
 def draw_params(n: int) -> LSTMParams:

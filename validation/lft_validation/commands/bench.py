@@ -11,7 +11,7 @@ from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import figure_file, writable_folder
 from lft_validation.errors import CheckFailed, UserError
 
-CASES = ("quadratic", "sine", "attack", "training", "forward", "growth", "memory", "startup")
+CASES = ("quadratic", "sine", "cnn", "attack", "training", "forward", "growth", "memory", "startup")
 POSITIVE = ("steps", "tasks", "seconds", "repeats")
 
 
