@@ -256,8 +256,26 @@ def test_files_that_unpack_to_far_more_than_they_are_get_refused(tmp_path, monke
         from_files(bomb, victim, wanted)
     folder = write_folder(tmp_path / "mine")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    with pytest.raises(UserError, match="is not a readable image"):
+    with pytest.raises(UserError, match="is no readable PNG or JPEG picture"):
         from_files(folder, victim, wanted)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "is no readable PNG or JPEG"),
+        (None, "is a picture of mode I;16, expected"),
+    ],
+)
+def test_pictures_that_are_programs_or_would_lose_range_are_refused(tmp_path, content, sentence):
+    folder = write_folder(tmp_path / "mine")
+    first = next((folder / "3").iterdir())
+    if content is None:
+        Image.fromarray(np.full((8, 8), 1000, np.uint16)).save(first)
+    else:
+        first.write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
+        from_files(folder, load_victim("digits"), Wanted(None, 2, 2, 0))
 
 
 def test_folders_that_do_not_fit_are_refused(tmp_path):
@@ -268,11 +286,11 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "words" / "three").mkdir(parents=True)
     with pytest.raises(UserError, match="named by its number, such as 3/; found three"):
         from_files(tmp_path / "words", victim, wanted)
-    with pytest.raises(UserError, match="has 9 x 7 pixels, but the victim takes 8 x 8; resize it"):
+    with pytest.raises(UserError, match="has 9 x 7 pixels, expected 8 x 8; resize it"):
         from_files(write_folder(tmp_path / "large", size=(9, 7)), victim, wanted)
     damaged = write_folder(tmp_path / "damaged")
     next((damaged / "3").iterdir()).write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(UserError, match="is not a readable image"):
+    with pytest.raises(UserError, match="is no readable PNG or JPEG picture"):
         from_files(damaged, victim, wanted)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import os
 import struct
+import zlib
 
 import numpy as np
 import pytest
+import scipy.io
 
 from lft_validation import datasets, datasets_formats
 from lft_validation.datasets import SOURCES, SPLITS, load
@@ -95,6 +97,31 @@ def test_folders_are_searched_in_order(tmp_path, monkeypatch):
     assert load("mnist", "train", tmp_path / "option").images.number == 5
     (tmp_path / "empty").mkdir()
     assert load("mnist", "train", tmp_path / "empty").images.number == 6
+
+
+def test_a_split_comes_from_the_first_folder_that_holds_it_whole(tmp_path, monkeypatch):
+    for place, count in (("variable", 6), ("cache/lft-ref", 7)):
+        write_mnist(tmp_path / place / "mnist", train=count, test=count)
+    monkeypatch.setenv("LFT_DATA", str(tmp_path / "variable"))
+    for file in (tmp_path / "variable" / "mnist").glob("t10k-labels*"):
+        file.unlink()
+    assert load("mnist", "train").images.number == 6
+    assert load("mnist", "test").images.number == 7
+
+
+def test_published_files_that_were_exchanged_are_told_by_their_checksums(tmp_path, monkeypatch):
+    write_mnist(tmp_path / "mnist")
+    folder, mnist = tmp_path / "mnist", SOURCES["mnist"]
+    sums = {p.name: datasets.md5(p) for p in folder.iterdir()}
+    ours = mnist._replace(**{s: {n: sums[n] for n in mnist.files(s)} for s in ("train", "test")})
+    monkeypatch.setitem(datasets.SOURCES, "mnist", ours)
+    for kind in ("images-idx3", "labels-idx1"):
+        (folder / f"train-{kind}-ubyte.gz").write_bytes(
+            (folder / f"t10k-{kind}-ubyte.gz").read_bytes()
+        )
+    with pytest.raises(UserError, match=r"train-images\S+ is t10k-images-idx3"):
+        load("mnist", "train", tmp_path)
+    assert load("mnist", "test", tmp_path).official
 
 
 def test_what_is_not_found_is_named_with_every_place(tmp_path):
@@ -231,6 +258,22 @@ def test_damaged_svhn_files_get_one_sentence(tmp_path, damage):
     with pytest.raises(UserError, match=message) as caught:
         load("svhn", "train", tmp_path)
     assert "\n" not in caught.value.message
+
+
+def test_a_matlab_file_that_unpacks_to_more_than_it_says_is_refused(tmp_path):
+    """X of two images, and after its numbers many more zeros in the same packed element."""
+    write_svhn(tmp_path / "svhn")
+    path = tmp_path / "svhn" / "train_32x32.mat"
+    pixels = np.zeros((32, 32, 3, 2), np.uint8)
+    scipy.io.savemat(path, {"X": pixels, "y": np.ones(2, np.uint8)}, do_compression=True)
+    data = path.read_bytes()
+    kind, size = struct.unpack_from("<II", data, 128)
+    assert kind == 15
+    packed = zlib.compress(zlib.decompress(data[136 : 136 + size]) + bytes(2**20))
+    first = struct.pack("<II", kind, len(packed)) + packed
+    path.write_bytes(data[:128] + first + data[136 + size :])
+    with pytest.raises(UserError, match="but the file unpacks to more"):
+        load("svhn", "train", tmp_path)
 
 
 def test_something_that_is_no_plain_file_is_not_read(tmp_path, monkeypatch):

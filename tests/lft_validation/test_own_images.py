@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,16 @@ def test_bad_npz_files_get_one_sentence(tmp_path, kind):
     arrays, *words = BAD_NPZ[kind]
     np.savez(tmp_path / "a.npz", **arrays)
     refused(lambda: own_images(tmp_path / "a.npz"), str(tmp_path / "a.npz"), *words)
+
+
+def test_an_npz_file_with_a_damaged_byte_gets_one_sentence(tmp_path):
+    file = tmp_path / "a.npz"
+    np.savez_compressed(file, x=np.arange(256, dtype=np.uint8).reshape(4, 8, 8), y=[0, 1, 0, 1])
+    whole = file.read_bytes()
+    for at in range(30, len(whole), 11):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        with contextlib.suppress(UserError):  # some bytes do not matter
+            own_images(file)
 
 
 def test_what_is_neither_gets_one_sentence(tmp_path):

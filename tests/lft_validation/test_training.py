@@ -93,6 +93,24 @@ def test_a_checkpoint_of_another_size_is_refused(tmp_path):
         train(noisy_learner(), 2, tmp_path, "me", BACKEND, Monitor(), 1.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("flat", np.asarray(["a", "b", "c"]), "flat must hold finite numbers"),
+        ("flat", np.asarray([0.0, np.nan, 0.0]), "flat must hold finite numbers"),
+        ("updates", np.asarray(np.nan), "updates must hold finite numbers"),
+        ("losses", np.zeros(9), "has 9 losses of 4 batches"),
+    ],
+)
+def test_a_checkpoint_that_holds_nonsense_is_refused(tmp_path, name, value, message):
+    train(noisy_learner(), 2, tmp_path, "me", BACKEND, Monitor(), 1.0)
+    path = tmp_path / "checkpoint.npz"
+    arrays = read_arrays(path, "lft-checkpoint-1", "me")
+    write_arrays(path, "lft-checkpoint-1", "me", arrays | {name: value})
+    with pytest.raises(UserError, match=message):
+        train(noisy_learner(), 4, tmp_path, "me", BACKEND, Monitor(), 1.0)
+
+
 def test_the_rate_decays_from_its_full_value_to_nearly_nothing():
     optimizer = decaying(adam(1.0), 10)
     state, steps = optimizer.init(np.zeros(1)), []

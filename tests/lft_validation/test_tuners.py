@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lft_ref import Cell, Identity, LogSign, fine_tune, from_draws, learned, size
+from lft_ref import (
+    Cell,
+    Identity,
+    LogSign,
+    LSTMParams,
+    fine_tune,
+    from_draws,
+    learned,
+    size,
+)
+from lft_ref.params import shapes
 from lft_validation.errors import UserError
 from lft_validation.files import read_arrays, write_arrays
 from lft_validation.tuners import KIND, load_tuner, save_tuner, shipped
@@ -60,3 +70,10 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, name, value, message):
 def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(UserError, match="no tuner 'cosine'; give a file, or one of: "):
         load_tuner("cosine")
+
+
+def test_a_tuner_without_a_hidden_unit_is_refused(tmp_path):
+    none = LSTMParams(*(np.zeros(shape) for shape in shapes(2, 0)))
+    save_tuner(tmp_path / "phi.npz", none, Cell())
+    with pytest.raises(UserError, match="has no hidden unit"):
+        load_tuner(tmp_path / "phi.npz")

@@ -128,6 +128,8 @@ def test_wrong_usage_is_refused(arguments, message):
         ("recipe", np.asarray("{"), "is not a victim of ours"),
         ("accuracy", np.asarray("good"), "accuracy must be a number, found good"),
         ("shape", np.asarray([1, 8]), r"shape must have shape \(3,\)"),
+        ("shape", np.asarray(["1", "8", "8"]), "shape must hold whole numbers"),
+        ("shape", np.asarray([1.0, np.nan, 8.0]), "shape must hold whole numbers"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path, name, value, message):

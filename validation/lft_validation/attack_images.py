@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +11,15 @@ import numpy as np
 from lft_backends.draws import Stage, stream
 from lft_ref import Data
 from lft_validation.datasets import SPLITS, load
+from lft_validation.datasets_formats import content
 from lft_validation.datasets_own import CLASSES, IMAGES, first_of
+from lft_validation.datasets_pictures import picture
 from lft_validation.errors import UserError
 from lft_validation.experiments.uap.tasks import make_pool, of_class
 from lft_validation.files import DAMAGED, LARGEST
 from lft_validation.victims import Victim
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg")
 NUMBER = 10_000  # images of one's own that are read at most
 
 
@@ -187,26 +188,8 @@ def _folder(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.nda
 
 
 def _picture(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """Read one image as bytes (C, H, W); its size is compared before its pixels are unpacked."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise UserError(
-            "images are read with Pillow, which is not installed; install it with: "
-            "pip install 'lft-ref[images]'"
-        ) from error
-    C, H, W = shape
-    try:
-        with Image.open(file) as image:
-            if image.size != (W, H):
-                found = _times(image.size)
-                raise UserError(
-                    f"{file} has {found} pixels, but the victim takes {W} x {H}; resize it"
-                )
-            pixels = np.asarray(image.convert("L" if C == 1 else "RGB"))
-    except (OSError, struct.error, Image.DecompressionBombError, *DAMAGED) as error:
-        raise UserError(f"{file} is not a readable image ({error}); remove it") from error
-    return pixels[None] if C == 1 else np.moveaxis(pixels, -1, 0)
+    """Read one image as bytes (C, H, W), which must have the size that the victim takes."""
+    return picture(content(file), str(file), shape, size=shape[:0:-1])
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,26 +132,34 @@ def places(data_dir: Path | None = None) -> dict[str, Path]:
     return {**found, "the cache": cache_folder()}
 
 
-def find(wanted: Source, data_dir: Path | None = None) -> tuple[str, Path] | None:
-    """Return the first folder that holds one of a source's files, and what named it.
+def find(
+    wanted: Source, data_dir: Path | None = None, split: Split | None = None
+) -> tuple[str, Path] | None:
+    """Return the first folder that holds all files of a split, and what named it.
+
+    Without a split, or where no folder has all: the first that holds one of the source's files.
 
     Raises:
         UserError: if ``--data-dir`` or ``LFT_DATA`` names something that is no folder.
     """
-    for name, place in places(data_dir).items():
-        folder = place / wanted.folder
+    folders = {name: place / wanted.folder for name, place in places(data_dir).items()}
+    files = list(wanted.files(split)) if split is not None else []
+    for name, folder in folders.items():
+        if files and all((folder / file).exists() for file in files):
+            return name, folder
+    for name, folder in folders.items():
         if any((folder / file).exists() for split in wanted.splits for file in wanted.files(split)):
             return name, folder
     return None
 
 
-def locate(wanted: Source, data_dir: Path | None = None) -> Path:
-    """Return the first folder that holds one of a source's files.
+def locate(wanted: Source, data_dir: Path | None = None, split: Split | None = None) -> Path:
+    """Return the folder of :func:`find`.
 
     Raises:
         UserError: if there is none.
     """
-    found = find(wanted, data_dir)
+    found = find(wanted, data_dir, split)
     if found is None:
         where = ", ".join(
             f"{path / wanted.folder} ({name})" for name, path in places(data_dir).items()
@@ -182,11 +191,27 @@ def load(name: str, split: Split, data_dir: Path | None = None) -> Dataset:
         part = slice(None, train) if split == "train" else slice(train, None)
         images = Images(*(a[part] for a in both))
         return Dataset(name, split, images, wanted.largest, "scikit-learn", True)
-    folder = locate(wanted, data_dir)
+    folder = locate(wanted, data_dir, split)
     paths = [folder / file for file in files]
     images = wanted.read(paths, wanted.classes)
-    official = all(md5(path) == files[path.name] for path in paths)
+    official = are_official(wanted, split, paths)
     return Dataset(name, split, images, wanted.largest, str(folder), official)
+
+
+def are_official(wanted: Source, split: Split, paths: Sequence[Path]) -> bool:
+    """Say whether the files of a split are the published ones.
+
+    Raises:
+        UserError: if one is another of the source's published files: two were exchanged.
+    """
+    files, sums = wanted.files(split), [md5(path) for path in paths]
+    published = {sum_: file for s in wanted.splits for file, sum_ in wanted.files(s).items()}
+    for path, found in zip(paths, sums, strict=True):
+        if published.get(found, path.name) != path.name:
+            raise UserError(
+                f"{path} is {published[found]} under another name; give each file its own name"
+            )
+    return all(files[path.name] == found for path, found in zip(paths, sums, strict=True))
 
 
 def md5(path: Path) -> str:

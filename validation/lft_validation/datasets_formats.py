@@ -20,6 +20,7 @@ import numpy as np
 
 from lft_validation.errors import UserError
 
+COMPRESSED = 15  # MATLAB 5's number for an element that zlib packed
 LARGEST = 2**29  # bytes, of a file and of what it unpacks to; SVHN's largest has 2^27.8
 GET_AGAIN = "get the file again, for example with lft data fetch"
 
@@ -186,13 +187,30 @@ def svhn_images(path: Path, classes: int) -> Images:
     """
     from scipy.io import loadmat
 
-    svhn_shape(path)
+    _refuse_bomb(path, svhn_shape(path))
     arrays = _matlab(path, lambda file: loadmat(file, variable_names=["X", "y"]))
     found = np.ravel(arrays["y"])
     if found.dtype.kind not in "ui" or not (found.min() >= 1 and found.max() <= classes):
         raise UserError(f"{path}: y must hold classes 1 to {classes}; {GET_AGAIN}")
     pixels = np.ascontiguousarray(np.transpose(arrays["X"], (3, 2, 0, 1)))
     return Images(pixels, found.astype(np.int64) % classes)
+
+
+def _refuse_bomb(path: Path, shape: tuple[int, ...]) -> None:
+    """Unpack what is compressed piece by piece, and keep none of it: it must not exceed X and y."""
+    data, at, left = content(path), 128, prod(shape) + 16 * shape[-1] + 2**16
+    order = ">" if data[126:128] == b"MI" else "<"
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, at)
+        piece, stream = data[at + 8 : at + 8 + size], zlib.decompressobj()
+        while kind == COMPRESSED and piece and left >= 0:
+            left -= len(stream.decompress(piece, 2**20))
+            piece = stream.unconsumed_tail
+        at += 8 + size
+    if left < 0:
+        raise UserError(
+            f"{path}: X says {_times(shape)}, but the file unpacks to more; {GET_AGAIN}"
+        )
 
 
 def _matlab(path: Path, call: Callable[[IO[bytes]], Any]) -> Any:

@@ -15,6 +15,7 @@ from lft_validation.datasets_formats import LARGEST, Images, content
 from lft_validation.datasets_pictures import picture
 from lft_validation.datasets_sources import Split
 from lft_validation.errors import UserError
+from lft_validation.files import DAMAGED
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 IMAGES, CLASSES = ("x", "images"), ("y", "labels")  # names of arrays
@@ -79,7 +80,7 @@ def _npz(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[s
             raise UserError(f"{path} unpacks to {size} bytes; use fewer or smaller images")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             x, y = (first_of(arrays, names) for names in (IMAGES, CLASSES))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, AttributeError, *DAMAGED) as error:
         reason = " ".join(str(error).split())[:100]
         raise UserError(f"{path} is no folder and no readable .npz file ({reason})") from error
     if x is None or y is None:

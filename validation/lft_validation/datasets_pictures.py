@@ -197,7 +197,7 @@ def _check_kind(
     width, height = image.size
     if (size is not None and image.size != size) or width * height > PIXELS:
         wanted = "{} x {}".format(*size) if size is not None else f"at most {PIXELS} pixels"
-        raise UserError(f"{where} has {width} x {height} pixels, expected {wanted}")
+        raise UserError(f"{where} has {width} x {height} pixels, expected {wanted}; resize it")
     if image.mode not in modes:
         raise UserError(
             f"{where} is a picture of mode {image.mode}, expected {' or '.join(modes)}; convert it"

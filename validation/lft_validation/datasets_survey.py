@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lft_validation.datasets import DIGITS, Source, Split, find, load, md5, source
+from lft_validation.datasets import DIGITS, Source, Split, are_official, find, load, source
 from lft_validation.errors import UserError
 
 
@@ -51,7 +52,10 @@ def survey(
 
 def _report(wanted: Source, split: Split, data_dir: Path | None, thorough: bool) -> Report:
     name = wanted.name
-    found = ("the package", Path("scikit-learn")) if wanted is DIGITS else find(wanted, data_dir)
+    found: tuple[str, Path] | None = find(wanted, data_dir, split)
+    if wanted is DIGITS:
+        there = importlib.util.find_spec("sklearn") is not None
+        found = ("the package", Path("scikit-learn")) if there else None
     if found is None:
         return Report(name, split, "", "", None, None)
     place, folder = found
@@ -62,7 +66,7 @@ def _report(wanted: Source, split: Split, data_dir: Path | None, thorough: bool)
         else:
             paths = [folder / file for file in wanted.files(split)]
             number = wanted.count(paths)
-            official = all(md5(path) == wanted.files(split)[path.name] for path in paths)
+            official = are_official(wanted, split, paths)
     except UserError as error:
         return Report(name, split, place, str(folder), None, None, error.message)
     return Report(name, split, place, str(folder), number, official)

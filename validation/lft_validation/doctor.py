@@ -239,6 +239,8 @@ def data_sets() -> list[Finding]:
         missing = problem or f"not under {VARIABLE} or in the cache"
         fetched = bool(SOURCES[name].mirrors)
         remedy = f"lft data fetch {name}" if fetched else "see lft data --help"
+        if name == "digits":
+            remedy = "pip install 'lft-ref[images]'"
         findings.append(Finding(name, works, detail if works else missing, remedy))
     return findings
 

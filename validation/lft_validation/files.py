@@ -151,7 +151,11 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         if unpacked > LARGEST:
             raise ValueError(f"{unpacked} bytes unpacked, far more than any file of ours")
         with np.load(content, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{name} is no array")
+        return arrays
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; check the path") from error
     except (OSError, *DAMAGED) as error:

@@ -110,6 +110,8 @@ def _checked(path: Path, a: dict[str, np.ndarray]) -> tuple[LSTMParams, Cell]:
     preprocess = LogSign(float(a["p"])) if kind == "log_sign" else Identity()
     wanted = shapes(preprocess.m, a["w_o"].size if "w_o" in a else 1)._asdict()
     require(path, a, wanted)
+    if not a["w_o"].size:
+        raise UserError(f"{path}: Φ has no hidden unit, expected at least 1; train the tuner again")
     for name in wanted:
         if a[name].dtype.kind != "f" or not np.isfinite(a[name]).all():
             raise UserError(f"{path}: {name} must hold finite real numbers; train the tuner again")

@@ -117,6 +117,8 @@ def _checked(path: Path, a: dict[str, np.ndarray]) -> Victim:
         if a[name].dtype.kind not in "biuf" or not np.isfinite(a[name]):
             raise UserError(f"{path}: {name} must be a number, found {a[name]}; train it again")
         about[name] = a[name].item()
+    if a["shape"].dtype.kind not in "iu":
+        raise UserError(f"{path}: shape must hold whole numbers; train it again")
     about["shape"] = tuple(int(n) for n in a["shape"])
     victim = Victim(path.stem, a.get("weights", np.zeros(0)), about)
     try:

@@ -67,6 +67,12 @@ def run_in_folder(
             f"worker processes were killed {RETRIES + 1} times, perhaps for want of memory; "
             f"finished work is kept: go on with --resume --out {out}, and fewer --workers"
         ) from None
+    except MemoryError as error:
+        reason = " ".join(str(error).split())[:150] or "an array does not fit"
+        raise UserError(
+            f"the run needs more memory than there is ({reason}); use smaller settings or fewer "
+            f"--workers. What is finished is kept in {out}"
+        ) from error
     except OSError as error:
         raise UserError(
             f"cannot write to --out {out} ({error.strerror}); choose another folder, or make room"

@@ -19,7 +19,7 @@ from lft_backends.backend import Backend
 from lft_backends.executors import Lost
 from lft_ref import Optimizer
 from lft_ref.optimizers import AdamState
-from lft_validation.errors import JobFailed
+from lft_validation.errors import JobFailed, UserError
 from lft_validation.files import read_arrays, require, write_arrays
 from lft_validation.jobs import Monitor, Stopped
 
@@ -78,7 +78,7 @@ def train(
     file = folder / CHECKPOINT
     state, losses = learner.init(), list[float]()
     if file.exists():
-        state, losses = _resume(file, key, backend, state)
+        state, losses = _resume(file, key, backend, state, batches)
     saved = time.monotonic()
     for batch in range(len(losses), batches):
         try:
@@ -117,13 +117,23 @@ def _save(file: Path, key: str, state: LearnerState, losses: list[float], backen
 
 
 def _resume(
-    file: Path, key: str, backend: Backend, like: LearnerState
+    file: Path, key: str, backend: Backend, like: LearnerState, batches: int
 ) -> tuple[LearnerState, list[float]]:
     a = read_arrays(file, "lft-checkpoint-1", key)
     flat = tuple(like.flat.shape)
     losses = a["losses"].shape[:1] if "losses" in a else (0,)
     shapes = {"flat": flat, "mean": flat, "square": flat, "updates": (), "losses": losses}
     require(file, a, shapes)
+    for name in shapes:
+        if a[name].dtype.kind not in "fiu" or not np.isfinite(a[name]).all():
+            raise UserError(
+                f"{file}: {name} must hold finite numbers; delete it to compute it again"
+            )
+    if len(a["losses"]) > batches:
+        raise UserError(
+            f"{file} has {len(a['losses'])} losses of {batches} batches; delete it to compute it "
+            "again"
+        )
     moments = backend.asarray(a["mean"]), backend.asarray(a["square"])
     state = LearnerState(backend.asarray(a["flat"]), AdamState(int(a["updates"]), *moments))
     return state, [float(x) for x in a["losses"]]
