@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import types
 
 import numpy as np
 import pytest
 
+from lft_backends import libraries
 from lft_backends.backend import get_backend
 from lft_ref import FineTuner, adjoint, flatten, forward_mode, sum_over_tasks
 from lft_validation.bench import cases, compare, ours, run, training
@@ -180,18 +182,25 @@ def test_forward_mode_and_adjoint_are_the_same_contestant_but_for_the_engine():
 
 def test_a_peer_that_is_missing_or_broken_is_one_line_with_the_command(monkeypatch):
     problem, case = quadratic(5, K=2), cases.timed_cases(SMALL)[0]
-    monkeypatch.setattr(cases.importlib.util, "find_spec", lambda _: None)
-    missing = cases.load_peer("jax")
+    with monkeypatch.context() as patch:
+        patch.setattr(libraries.importlib.util, "find_spec", lambda _: None)
+        missing = cases.load_peer("jax")
     assert missing.reason == "jax is not installed; install it with: pip install 'lft-ref[bench]'"
-    monkeypatch.setattr(cases.importlib.util, "find_spec", lambda _: True)
 
     def broken(_):
         raise ImportError("a symbol\nis missing")
 
     with monkeypatch.context() as patch:
-        patch.setattr(cases.importlib, "import_module", broken)
+        patch.setattr(libraries.importlib.util, "find_spec", lambda _: True)
+        patch.setattr(libraries.importlib, "import_module", broken)
         found = cases.load_peer("torch").reason
-    assert found.startswith("torch is installed but does not import (a symbol is missing); reinst")
+    assert found.startswith("torch is installed but does not import (a symbol is missing); install")
+    assert "pip install --force-reinstall torch" in found
+    with monkeypatch.context() as patch:
+        old = types.SimpleNamespace(__version__="0.4.1")
+        patch.setattr(libraries.importlib.util, "find_spec", lambda _: True)
+        patch.setattr(libraries.importlib, "import_module", lambda _: old)
+        assert cases.load_peer("jax").reason.startswith("jax 0.4.1 is too old, ")
 
     class Peer:
         @staticmethod
@@ -202,6 +211,19 @@ def test_a_peer_that_is_missing_or_broken_is_one_line_with_the_command(monkeypat
     field = cases.contestants(case, problem, "float64", Options(peers=("torch",)))
     assert field[-1].reason == "PyTorch does not run here (RuntimeError: no such device)"
     assert any(isinstance(entry, Contestant) for entry in field), "the bench goes on"
+
+
+def test_a_contestant_that_breaks_when_it_computes_is_a_line_and_the_others_go_on(monkeypatch):
+    def out_of_memory():
+        raise RuntimeError("out of memory")
+
+    case, fields = cases.timed_cases(SMALL)[0], cases.contestants
+    late = Contestant("JAX", "jax", out_of_memory, lambda _: None)
+    monkeypatch.setattr(cases, "contestants", lambda *a: [late, *fields(*a)])
+    result = run.run_case(case, "float64", SMALL, Limits(1e9, 1e9), **QUIET)
+    assert result.missing[0].reason == "JAX does not run here (RuntimeError: out of memory)"
+    assert all(row.right for row in result.rows)
+    assert {row.name for row in result.rows} >= {PLAIN}
 
 
 def test_a_missing_backend_of_ours_is_one_line_too(monkeypatch):

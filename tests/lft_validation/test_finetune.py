@@ -138,7 +138,9 @@ def test_fine_tuning_all_draws_at_once_is_fine_tuning_each():
         (["digits", "--steps", "0"], "--steps must be at least 1"),
         (["digits", "--size", "2"], "--size must be at least 4"),
         (["digits", "--grey"], "--grey needs --size"),
-        (["digits", "--adam-rate", "-1"], "learning_rate must be positive, found -1.0"),
+        (["digits", "--adam-rate", "-1"], "--adam-rate must be positive and finite, found -1"),
+        (["digits", "--sgd-rate", "inf"], "--sgd-rate must be positive and finite, found inf"),
+        (["digits", "--device", "gpu"], "numpy backend has one device, 'cpu', found 'gpu'"),
         (["digits", "--backend", "fortran"], "unknown backend 'fortran'"),
         (
             ["digits", "--out", "/proc/none/x.npz", *SMALL],

@@ -64,9 +64,9 @@ def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, lis
 
 
 def _shape_of(file: Path) -> tuple[int, int, int]:
+    picture(content(file), str(file), (3, 1, 1))  # says what is wrong with it, or is missing
     from PIL import Image
 
-    picture(content(file), str(file), (3, 1, 1))  # says what is wrong with it
     with Image.open(file) as image:
         return (3, image.height, image.width)
 

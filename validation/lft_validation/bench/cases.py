@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from lft_backends.backend import OLDEST
+from lft_backends.libraries import Unavailable, import_library
 from lft_validation.bench import ours
 from lft_validation.bench.contestant import Field, Missing
 from lft_validation.bench.problems import (
@@ -90,21 +91,20 @@ def contestants(case: Case, problem: Problem, dtype: str, options: Options) -> F
         try:
             field += module.contestants(problem, dtype, case.measure, options.device, **extra)
         except Exception as error:  # noqa: BLE001 - a peer's failure must not end the others' race
-            text = " ".join(str(error).split())[:120]
-            reason = f"{PEERS[name]} does not run here ({type(error).__name__}: {text})"
-            field.append(Missing(PEERS[name], reason))
+            field.append(does_not_run(PEERS[name], error))
     return field
+
+
+def does_not_run(name: str, error: Exception) -> Missing:
+    """Say in one sentence why somebody takes no part."""
+    text = " ".join(str(error).split())[:120]
+    return Missing(name, f"{name} does not run here ({type(error).__name__}: {text})")
 
 
 def load_peer(name: str) -> Any:
     """Import a peer's contestants, or say in one sentence what mends it."""
-    if importlib.util.find_spec(name) is None:
-        return Missing(PEERS[name], f"{name} is not installed; install it with: {INSTALL}")
     try:
+        import_library(name, INSTALL, OLDEST[name])
         return importlib.import_module(MODULES[name])
-    except Exception as error:  # noqa: BLE001 - a broken library may raise anything at all
-        text = " ".join(str(error).split())[:120]
-        return Missing(
-            PEERS[name],
-            f"{name} is installed but does not import ({text}); reinstall it with: {INSTALL}",
-        )
+    except Unavailable as error:
+        return Missing(PEERS[name], str(error))

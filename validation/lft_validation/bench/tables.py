@@ -86,7 +86,7 @@ def startup_table(bench: Bench) -> Any:
     for name in ("what", "seconds", "of a processor"):
         table.add_column(name, justify="left" if name == "what" else "right")
     for start in bench.startup:
-        table.add_row(start.name, f"{start.wall:.2f}", f"{start.cpu:.2f}")
+        table.add_row(start.name, *("–" if s is None else f"{s:.2f}" for s in start[1:]))
     return table
 
 

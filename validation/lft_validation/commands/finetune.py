@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lft_validation.commands.backend_options import DEVICE_HELP
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import writable_file
 from lft_validation.errors import UserError
@@ -31,10 +33,11 @@ STEPS = (1, 2, 5, 10, 20, 50, 100)  # shown, up to the last one
 @click.option("--steps", default=40, show_default=True, help="Fine-tuning steps.")
 @click.option("--draws", default=5, show_default=True, help="Repetitions with other images.")
 @click.option("--seed", default=0, show_default=True, help="Of images and initial networks.")
-@click.option("--sgd-rate", default=0.05, show_default=True, help="Learning rate of SGD.")
+@click.option("--sgd-rate", default=0.1, show_default=True, help="Learning rate of SGD.")
 @click.option("--adam-rate", default=3e-3, show_default=True, help="Learning rate of Adam.")
 @click.option("--backend", default="numpy", show_default=True,
               help="numpy, numba, cupy, torch or jax; see lft doctor.")  # fmt: skip
+@click.option("--device", help=f"Which device of the backend: {DEVICE_HELP}")
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.npz", callback=writable_file,
               help="Write the fine-tuned networks here.")  # fmt: skip
@@ -62,7 +65,7 @@ def command(
 
     _check(options, images)
     params, cell = load_tuner(tuner)
-    backend = usable_backend(options["backend"], options["dtype"])
+    backend = usable_backend(options["backend"], options["dtype"], options["device"])
     found = read(images, _shape(options["size"], options["grey"]))
     if classes is not None:
         found = only(found, [name.strip() for name in classes.split(",")])
@@ -89,6 +92,10 @@ def _check(options: dict[str, Any], images: str) -> None:
     for name, least in (("shots", 1), ("query", 1), ("steps", 1), ("draws", 1), ("seed", 0)):
         if options[name] < least:
             raise UserError(f"--{name} must be at least {least}, found {options[name]}")
+    for name in ("sgd_rate", "adam_rate"):
+        if not 0.0 < options[name] < inf:
+            option = name.replace("_", "-")
+            raise UserError(f"--{option} must be positive and finite, found {options[name]:g}")
     if options["size"] is not None and options["size"] < 4:
         raise UserError(f"--size must be at least 4, found {options['size']}")
     if options["size"] is not None and (images in SOURCES or images.endswith(".npz")):

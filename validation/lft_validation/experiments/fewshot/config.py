@@ -138,8 +138,8 @@ PAPER = {
         testing=("mnist", "cifar10"),
     ),
     "tableA1": Config(
-        table="tableA1", seeds=(0,), methods=(*LEARNED, *HAND), training=("cifar10",),
-        testing=("cifar10",), shots=(1, 3, 5, 10),
+        table="tableA1", seeds=(0,), training=("cifar10",), testing=("cifar10",),
+        shots=(1, 3, 5, 10),
     ),
     "tableA2": Config(
         table="tableA2", seeds=(0,), ways=5,

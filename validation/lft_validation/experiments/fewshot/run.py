@@ -100,25 +100,32 @@ def tested_on(config: Config, key: JobKey) -> list[str]:
 
 def owners(config: Config, key: JobKey) -> Owners:
     """Fingerprints of all that a job's files depend on, data included, and of nothing else."""
-    settings = config.to_json()
-
-    def some(names: Sequence[str], sources: Sequence[str]) -> dict[str, Any]:
-        nets = {network_of(source) for source in sources}
-        more = ["hidden"] * ("mlp" in nets) + ["filters"] * bool(nets - {"mlp"})
-        more += ["rotations"] * ("omniglot" in map(images_of, sources))
-        return {name: settings[name] for name in (*EVERYWHERE, *names, *more)}
-
     sources = [] if key.training == NONE else parts(key.training)
-    names = CELL if key.method in LEARNED else MAML_SETTINGS if key.method in MAML else ()
     checks = [record(name, "train") for name in sources]
-    learned = fingerprint([some(names, sources), key, checks, versions("fewshot")])
+    learned = fingerprint([_of_training(config, key), key, checks, versions("fewshot")])
     names = ("test_tasks", "test_query", *RATES.get(key.method, ()))
     steps = measured_steps(config)
     tests = {
-        source: fingerprint([learned, source, some(names, [source]), steps, record(source, "test")])
+        source: fingerprint(
+            [learned, source, _some(config, names, [source]), steps, record(source, "test")]
+        )
         for source in tested_on(config, key)
     }
     return Owners(learned, tests)
+
+
+def _of_training(config: Config, key: JobKey) -> dict[str, Any]:
+    """The settings that a method's training depends on."""
+    names = CELL if key.method in LEARNED else MAML_SETTINGS if key.method in MAML else ()
+    return _some(config, names, [] if key.training == NONE else parts(key.training))
+
+
+def _some(config: Config, names: Sequence[str], sources: Sequence[str]) -> dict[str, Any]:
+    """Settings of these names, and those of the sources' images and networks."""
+    settings, nets = config.to_json(), {network_of(source) for source in sources}
+    more = ["hidden"] * ("mlp" in nets) + ["filters"] * bool(nets - {"mlp"})
+    more += ["rotations"] * ("omniglot" in map(images_of, sources))
+    return {name: settings[name] for name in (*EVERYWHERE, *names, *more)}
 
 
 @cache
@@ -212,7 +219,9 @@ def _learned(
         (folder / CHECKPOINT).unlink()
     flat = read_arrays(file, LEARNT, owner)["flat"]
     if key.method in LEARNED and not (folder / PHI).exists():
-        save_phi(folder / PHI, owner, flat, setup.tuner, config.lstm_units)
+        used = _of_training(config, key)
+        about = {"experiment": "fewshot", "job": key._asdict(), "config": used}
+        save_phi(folder / PHI, owner, flat, setup.tuner, config.lstm_units, about)
     monitor.report(batches * units)
     return flat
 

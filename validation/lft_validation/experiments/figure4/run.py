@@ -133,7 +133,8 @@ def run_job(config: Config, key: JobKey, jobs: Path, reuse: Path | None, monitor
         flat = _train(config, key, folder, owner, monitor)
         curves = _test(config, key, folder, owner, flat, monitor)
     tuner = make_setup(config, key.setting, key.seed).tuner if key.method in LEARNED else None
-    finish(folder, CURVES, owner, _joined(config, curves), flat, tuner, config.lstm_units)
+    about = {"experiment": "figure4", "job": key._asdict(), "config": config.to_json()}
+    finish(folder, CURVES, owner, _joined(config, curves), flat, tuner, config.lstm_units, about)
 
 
 def _train(config: Config, key: JobKey, folder: Path, owner: str, monitor: Monitor) -> Any:
