@@ -24,14 +24,27 @@ needs_ray = pytest.mark.skipif(
     reason="ray is not installed: pip install 'lft-ref[cluster]'",
 )
 
-# Slices of a quarter of a second: a short run has as many as a long one would.
-COMMAND = (
-    "if __name__ == '__main__':\n"
-    "    from lft_validation import slices\n"
-    "    slices.SECONDS = 0.25\n"
-    "    from lft_validation.cli import main\n"
-    "    main(prog_name='lft')\n"
-)
+# Slices of a quarter of a second: a short run has as many as a long one would. The process says how
+# it shared its work: a run that ignored its options would have the right bits too.
+COMMAND = """
+def counted(module, name):
+    right = getattr(module, name)
+    def call(*arguments):
+        calls.append(name)
+        return right(*arguments)
+    setattr(module, name, call)
+
+if __name__ == '__main__':
+    import atexit, pathlib
+    from lft_validation import jobs, slices
+    slices.SECONDS, calls = 0.25, []
+    counted(jobs, "results")
+    counted(jobs, "_run_in_processes")
+    counted(slices, "run_slices")
+    atexit.register(lambda: pathlib.Path("calls.txt").write_text(" ".join(sorted(set(calls)))))
+    from lft_validation.cli import main
+    main(prog_name='lft')
+"""
 TINY = (
     "--preset", "smoke", "--test-tasks", "6", "--hidden", "5", "--lstm-units", "3", "--steps", "4",
     "--unroll", "2", "--long-steps", "6", "--methods", "LFT,SGD", "--set", "meta_batch=4",
@@ -54,6 +67,11 @@ def finished(process: subprocess.Popen[str], code: int = 0) -> str:
     errors = process.communicate(timeout=300)[1]
     assert process.returncode == code, errors
     return errors
+
+
+def shared(folder: Path) -> str:
+    """How the last process that was started there handed work out; empty if it did not."""
+    return (folder / "calls.txt").read_text()
 
 
 def results(folder: Path, out: str) -> bytes:
@@ -121,8 +139,10 @@ def test_the_smoke_preset_has_the_same_bits_on_1_2_4_workers_and_with_one_killed
     cluster.workers[0].send_signal(signal.SIGKILL)
     assert on_dask.poll() is None, finished(on_dask) or "it ended before a worker was killed"
     finished(on_dask)
+    assert shared(tmp_path) == "run_slices"
     for workers in ("1", "2", "4"):
         finished(start(tmp_path, workers, *smoke, "--workers", workers))
+        assert shared(tmp_path) == ("" if workers == "1" else "_run_in_processes")
         assert results(tmp_path, workers) == results(tmp_path, "dask"), f"{workers} workers"
 
 
@@ -137,16 +157,18 @@ def here(tmp_path_factory) -> bytes:
 def test_a_meta_batch_has_the_same_bits_when_processes_share_it(tmp_path, here):
     finished(start(tmp_path, "two", *TINY, "--executor", "processes:2", "--share", "tasks"))
     assert results(tmp_path, "two") == here
+    assert shared(tmp_path) == "results"
 
 
 @pytest.mark.slow
 @needs_dask
 def test_a_meta_batch_has_the_same_bits_on_a_cluster_that_loses_a_worker(tmp_path, here, cluster):
-    shared = start(tmp_path, "dask", *TINY, "--executor", cluster.executor, "--share", "tasks")
+    tasks = start(tmp_path, "dask", *TINY, "--executor", cluster.executor, "--share", "tasks")
     until((tmp_path / "dask" / "config.json").exists, "the run to start")
     cluster.workers[0].send_signal(signal.SIGKILL)
-    finished(shared)
+    finished(tasks)
     assert results(tmp_path, "dask") == here
+    assert shared(tmp_path) == "results"
 
 
 @pytest.mark.slow
@@ -172,6 +194,7 @@ def test_a_lost_scheduler_ends_in_a_sentence_and_resume_goes_on(tmp_path, here, 
 def test_ray_gives_the_same_bits(tmp_path, here, share):
     finished(start(tmp_path, "ray", *TINY, "--executor", "ray", "--share", share))
     assert results(tmp_path, "ray") == here
+    assert shared(tmp_path) == ("run_slices" if share == "jobs" else "results")
 
 
 def test_a_wrong_executor_is_answered_in_one_sentence(tmp_path):

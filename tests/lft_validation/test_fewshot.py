@@ -11,8 +11,9 @@ from click.testing import CliRunner
 
 pytest.importorskip("sklearn")  # the digits
 
+from lft_validation import jobs
 from lft_validation.cli import main
-from lft_validation.experiments.fewshot import needs
+from lft_validation.experiments.fewshot import methods, needs
 from lft_validation.experiments.fewshot import run as run_module
 from lft_validation.experiments.fewshot.config import METHODS, TABLES, make_config
 from lft_validation.experiments.fewshot.methods import learner, make_setup
@@ -111,8 +112,9 @@ def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_p
 @pytest.mark.no_cover
 @pytest.mark.parametrize("workers", ["2", "4"])
 def test_incongruous_meta_training_gives_the_same_bits_on_more_processes(
-    finished, tmp_path, workers
+    finished, tmp_path, monkeypatch, workers
 ):
+    monkeypatch.setattr("lft_validation.jobs._run_here", _nothing_is_computed_here)
     more = [*TINY, "--methods", "LFT,L2O,Adam", "--out", str(tmp_path / "r")]
     more[more.index("--workers") + 1] = workers
     assert lft("table2", *more).exit_code == 0
@@ -121,13 +123,20 @@ def test_incongruous_meta_training_gives_the_same_bits_on_more_processes(
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_a_meta_batch_has_the_same_bits_when_processes_share_it(tmp_path):
+def _nothing_is_computed_here(*_):
+    raise AssertionError("in this process")
+
+
+def test_a_meta_batch_has_the_same_bits_when_processes_share_it(tmp_path, monkeypatch):
     four = [*TINY, "--meta-tasks", "4", "--methods", "LFT,MAML,Adam"]
     four += ["--set", "meta_batch=4", "--set", "chunk=1"]
     alone, shared = (tmp_path / way / "r" for way in ("alone", "shared"))
     assert lft("table2", *four, "--out", str(alone)).exit_code == 0
     four[four.index("--workers") + 1] = "2"
+    sent, results = [], jobs.results
+    monkeypatch.setattr(jobs, "results", lambda *a: (sent.append(a), results(*a))[1])
     assert lft("table2", *four, "--share", "tasks", "--out", str(shared)).exit_code == 0
+    assert len(sent) >= 4, "unrolls and tests of the meta-batch's parts went to the processes"
     for file in ("results.json", f"jobs/{LEARNT}/phi.npz"):
         assert (shared / file).read_bytes() == (alone / file).read_bytes()
 
@@ -244,13 +253,21 @@ def test_where_memory_is_short_the_unroll_is_computed_again_in_segments(monkeypa
     assert needs.memory_bytes(cut) < needs.memory_bytes(config)
 
 
-def test_segments_change_no_bit_of_what_is_learned():
+def test_segments_change_no_bit_of_what_is_learned(monkeypatch):
     config = make_config("table2", "smoke", {"dtype": "float64"})
-    flats = []
+    flats, cut = [], []
+    engine = methods.ENGINE
+
+    def spied(*arguments, segment, **more):
+        cut.append(segment)
+        return engine(*arguments, segment=segment, **more)
+
+    monkeypatch.setattr(methods, "ENGINE", spied)
     for segment in (None, 2):
         method = learner(make_setup(config, BOTH, 5, 0, segment), "LFT")
         flats.append(method.update(method.init(), 0)[0].flat)
     np.testing.assert_array_equal(*flats)
+    assert set(cut) == {None, 2}
 
 
 def test_the_memory_of_an_unroll_grows_with_its_length_the_batch_and_the_network():
