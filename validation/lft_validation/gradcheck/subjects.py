@@ -21,14 +21,18 @@ from lft_ref import (
     Network,
     NetworkLoss,
     Pool2d,
+    cifar_cnn,
     digits_network,
     lenet5,
     mlp_from_draws,
+    mnist_mlp,
+    omniglot_cnn,
 )
 from lft_ref.layers import Layer
+from lft_validation.victims import network as victim
 
 EXAMPLES = 2
-KAPPA, L1 = 3.0, 0.02  # of (12), as Table 1 has them
+KAPPA, L1 = 3.0, 0.02  # of (12): a margin that an untrained victim reaches on neither side
 BOX = (-0.5, 0.5)
 STEP = 40  # of Stage.CASE: the others belong to the meta-gradients
 
@@ -108,7 +112,12 @@ ALL: tuple[Draw, ...] = (
     partial(_network, "LeNet-5, 3x32x32, ReLU, max", lenet5(CIFAR10), CIFAR10),
     partial(_network, "LeNet-5, 3x32x32, tanh, mean", lenet5(CIFAR10, "tanh", "average"), CIFAR10),
     partial(_network, "digits' network, ReLU, max", digits_network(), DIGITS),
+    partial(_network, "digits' network, tanh, mean", digits_network("tanh", "average"), DIGITS),
+    partial(_network, "perceptron, a victim", victim("mlp", MNIST), MNIST),
     partial(_of_weights, "cross-entropy of LeNet-5", lenet5(MNIST, "tanh"), MNIST),
+    partial(_of_weights, "Table 2: MLP of MNIST", mnist_mlp(), MNIST),
+    partial(_of_weights, "Table 2: CNN of CIFAR-10", cifar_cnn(filters=16), CIFAR10),
+    partial(_of_weights, "Table A2: CNN of Omniglot", omniglot_cnn(10, filters=16), MNIST),
     partial(_of_perturbation, "attack on ReLU, clip", lenet5(MNIST), MNIST, True),
     partial(_of_perturbation, "attack on ReLU, no clip", lenet5(CIFAR10), CIFAR10, False),
     partial(_of_perturbation, "attack on tanh, clip", lenet5(MNIST, "tanh"), MNIST, True),

@@ -84,7 +84,7 @@ class Config:
     directions: int = 20  # q
     mu: float = 1e-2
 
-    # MAML from its publication's settings, and tuned with the same budget as the others
+    # MAML from its publication's settings, and with searched ones (docs/deviations.md)
     maml: MAMLConfig = PUBLISHED
     maml_tuned: MAMLConfig = TUNED
 
