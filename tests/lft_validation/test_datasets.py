@@ -99,6 +99,18 @@ def test_folders_are_searched_in_order(tmp_path, monkeypatch):
     assert load("mnist", "train", tmp_path / "empty").images.number == 6
 
 
+def test_a_command_that_starts_others_looks_into_its_folder_first_and_only_while_it_runs(tmp_path):
+    write_mnist(tmp_path / "given" / "mnist", train=5)
+    write_mnist(tmp_path / "cache" / "lft-ref" / "mnist", train=7)
+    with datasets.searched_first(tmp_path / "given"):
+        assert load("mnist", "train").images.number == 5
+    assert load("mnist", "train").images.number == 7
+    none = tmp_path / "none"
+    with pytest.raises(UserError, match="which is no folder"), datasets.searched_first(none):
+        pass
+    assert load("mnist", "train").images.number == 7
+
+
 def test_a_split_comes_from_the_first_folder_that_holds_it_whole(tmp_path, monkeypatch):
     for place, count in (("variable", 6), ("cache/lft-ref", 7)):
         write_mnist(tmp_path / place / "mnist", train=count, test=count)

@@ -8,9 +8,10 @@ packed again) is read all the same, and is recorded as such.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +58,7 @@ __all__ = [
     "source",
 ]
 VARIABLE = "LFT_DATA"
+FIRST = "LFT_DATA_DIR"  # what --data-dir says, for processes that a command starts
 
 
 class Dataset(NamedTuple):
@@ -117,12 +119,29 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("lft-ref"))
 
 
+@contextlib.contextmanager
+def searched_first(data_dir: Path | None) -> Iterator[None]:
+    """Look under a folder first, in this process and those that it starts; None changes nothing."""
+    before = os.environ.get(FIRST)
+    if data_dir is not None:
+        os.environ[FIRST] = str(data_dir.absolute())
+    try:
+        places()
+        yield
+    finally:
+        os.environ.pop(FIRST, None)
+        if before is not None:
+            os.environ[FIRST] = before
+
+
 def places(data_dir: Path | None = None) -> dict[str, Path]:
     """Return the folders that are searched, in order, by what names them.
 
     Raises:
         UserError: if ``--data-dir`` or ``LFT_DATA`` names something that is no folder.
     """
+    if data_dir is None and FIRST in os.environ:
+        data_dir = Path(os.environ[FIRST])
     found = {"--data-dir": data_dir} if data_dir is not None else {}
     if os.environ.get(VARIABLE):
         found[VARIABLE] = Path(os.environ[VARIABLE])
@@ -166,8 +185,8 @@ def locate(wanted: Source, data_dir: Path | None = None, split: Split | None = N
         )
         fetch = f"download it with lft data fetch {wanted.name}, or " if wanted.mirrors else ""
         raise UserError(
-            f"no {wanted.name} in {where}; {fetch}set {VARIABLE} (or --data-dir, where a command "
-            f"has it) to the folder that holds {wanted.folder}/"
+            f"no {wanted.name} in {where}; {fetch}set {VARIABLE} or --data-dir to the folder that "
+            f"holds {wanted.folder}/"
         )
     return found[1]
 

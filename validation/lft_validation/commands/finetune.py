@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lft_validation.commands.backend_options import DEVICE_HELP
+from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import writable_file
 from lft_validation.errors import UserError
@@ -39,6 +40,7 @@ STEPS = (1, 2, 5, 10, 20, 50, 100)  # shown, up to the last one
               help="numpy, numba, cupy, torch or jax; see lft doctor.")  # fmt: skip
 @click.option("--device", help=f"Which device of the backend: {DEVICE_HELP}")
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@data_dir_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.npz", callback=writable_file,
               help="Write the fine-tuned networks here.")  # fmt: skip
 @json_option
@@ -58,6 +60,7 @@ def command(
 
     Exit codes: 0 done, 2 wrong usage or bad input.
     """
+    from lft_validation.datasets import searched_first
     from lft_validation.experiments.usable import usable_backend
     from lft_validation.finetuning import draw, fine_tune_all, initial_networks, only, rules
     from lft_validation.finetuning import read_images as read
@@ -66,7 +69,8 @@ def command(
     _check(options, images)
     params, cell = load_tuner(tuner)
     backend = usable_backend(options["backend"], options["dtype"], options["device"])
-    found = read(images, _shape(options["size"], options["grey"]))
+    with searched_first(options.pop("data_dir")):
+        found = read(images, _shape(options["size"], options["grey"]))
     if classes is not None:
         found = only(found, [name.strip() for name in classes.split(",")])
     chosen = _network(network, found)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from lft_validation.commands.backend_options import DEVICE_HELP
+from lft_validation.commands.data import data_dir_option
 from lft_validation.errors import UserError
 
 MOST_SEEDS = 1000
@@ -38,6 +39,7 @@ EXPERIMENTS |= dict.fromkeys(
 @click.option("--backend", help="numpy, numba, cupy, torch or jax; see lft doctor.")
 @click.option("--device", help=f"Which device of the backend: {DEVICE_HELP}")
 @click.option("--dtype", help="float32 or float64.")
+@data_dir_option
 @click.option("--workers", type=int, help="Processes [default: number of cores].")
 @click.option(
     "--executor",
@@ -86,6 +88,7 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
         )
     if resume and out is None:
         raise UserError("--resume needs --out, the folder of the run to go on with")
+    from lft_validation.datasets import searched_first
     from lft_validation.runs import default_folder
 
     reuse = options.pop("reuse")
@@ -98,8 +101,12 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
     seeds = presets[preset].seeds if preset in presets else ()
     main = importlib.import_module(f"{room}.main")
     run = getattr(main, "BY_NAME", {}).get(experiment) or main.reproduce
+    data_dir = options.pop("data_dir")
+    if data_dir is not None and not hasattr(settings, "testing"):
+        raise UserError(f"--data-dir does not apply to {experiment}; leave it out")
     _check_given(options, settings, experiment)
-    run(preset, _changes(options, seeds), folder, resume, plan, reuse)
+    with searched_first(data_dir):
+        run(preset, _changes(options, seeds), folder, resume, plan, reuse)
 
 
 def _check_given(options: dict[str, Any], settings: Any, experiment: str) -> None:
