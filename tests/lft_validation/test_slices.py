@@ -8,13 +8,14 @@ import threading
 from concurrent.futures import Future
 
 import pytest
+from threadpoolctl import threadpool_info
 
 from lft_backends.executors import Choice, Executor, Lost
 from lft_validation import slices
 from lft_validation.errors import JobFailed, UserError
 from lft_validation.files import write_bytes
 from lft_validation.jobs import Job, Plan, Stopped, run_jobs
-from lft_validation.slices import advance
+from lft_validation.slices import advance, on_worker
 
 CLUSTER = Plan(Choice("dask", address="node1:8786"))
 
@@ -129,6 +130,15 @@ def test_a_request_to_stop_leaves_the_last_slice(tmp_path, monkeypatch):
             [counter(tmp_path / "jobs")], here(before=before), [0.0], stop, lambda: None
         )
     assert (tmp_path / "jobs" / "counter" / "count.txt").read_text() == "2"
+
+
+def test_a_part_of_a_meta_batch_is_computed_with_these_versions_on_one_thread():
+    def threads(more):
+        return more + max(pool["num_threads"] for pool in threadpool_info())
+
+    assert on_worker(slices.installed(), threads, 10) == 11
+    with pytest.raises(UserError, match="a worker of --executor has numpy"):
+        on_worker(slices.installed() | {"numpy": "1.0"}, threads, 10)
 
 
 def test_a_worker_with_other_versions_is_refused(tmp_path):

@@ -69,6 +69,18 @@ def advance(job: Job, files: dict[str, bytes], versions: dict[str, str], seconds
         return Slice(_read(moved / job.name), clock.done, finished, error)
 
 
+def on_worker(versions: dict[str, str], function: Callable[..., Any], *item: Any) -> Any:
+    """Call a function on a cluster's worker: on one BLAS thread, with this machine's versions.
+
+    Raises:
+        UserError: if the worker has others.
+    """
+    if installed() != versions:
+        raise _other_versions(versions)
+    with one_thread():
+        return function(*item)
+
+
 def run_slices(
     jobs: Sequence[Job], executor: Executor, done: Any, stop: Any, tick: Callable[[], None]
 ) -> None:
