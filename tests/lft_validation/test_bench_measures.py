@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lft_validation.bench.bars import bars
-from lft_validation.bench.contestant import FUSED, PLAIN
+from lft_validation.bench.contestant import FUSED, ON_GPU, PLAIN
 from lft_validation.bench.growth import MAKE, fit, growth
 from lft_validation.bench.machine import Limits, floor_seconds, limits
 from lft_validation.bench.memory import memory, peak
@@ -116,6 +116,23 @@ def test_bars_are_those_that_the_project_set_itself(case, d, dtype, peer, plain,
     result = case_result(case, d, dtype, **{FUSED: 1.0, PLAIN: plain, "JAX": peer, "slow": 9.0})
     judged = bars(Bench({}, {}, [result], [], [], []))
     assert [bar.holds for bar in judged] == holds
+
+
+@pytest.mark.parametrize(
+    ("d", "peer", "floor", "holds"),
+    [
+        (20_000, 9.0, 1e-9, []),
+        (200_000, 2.1, 1e-9, [True]),
+        (200_000, 1.9, 1e-9, [False]),
+        (10_000_000, 2.1, 0.6e-9, [True, True]),
+        (10_000_000, 2.1, 0.4e-9, [True, False]),
+    ],
+)
+def test_bars_of_a_gpu_ask_for_twice_any_peer_and_half_of_the_roofline(d, peer, floor, holds):
+    result = case_result("quadratic", d, "float32", **{ON_GPU: 1.0, "JAX": peer})
+    rows = [row._replace(ns=1.0) for row in result.rows]
+    result = result._replace(base=ON_GPU, rows=rows, floor=(floor, 0.0))
+    assert [bar.holds for bar in bars(Bench({}, {}, [result], [], [], []))] == holds
 
 
 def test_bars_of_growth_memory_and_start_up():

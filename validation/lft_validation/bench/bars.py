@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lft_validation.bench.contestant import FUSED, OURS, PLAIN
+from lft_validation.bench.cases import HUGE
+from lft_validation.bench.contestant import FUSED, ON_GPU, OURS, PLAIN
 from lft_validation.bench.run import Bench, CaseResult, Row
 
 LARGE = 14_000  # coordinates from which on the bars are higher
 FUSED_LARGE = {"float32": 2.5, "float64": 2.0}
 TRAINING = 3.0
+GPU, GPU_LARGE, ROOFLINE = 2.0, 100_000, 0.5
 EXPONENT = 0.1
 KEPT = 0.05  # of a step's θ, h and c; growth like √K, from 64 to 256 steps, would be 0.083
 COMPILED_WITHIN = 20.0  # seconds
@@ -51,6 +53,8 @@ def bars(bench: Bench) -> list[Bar]:
 def _case_bars(case: CaseResult) -> list[Bar]:
     rows = {row.name: row for row in case.rows if row.ratio is not None}
     peers = [row for row in rows.values() if row.family != OURS]
+    if peers and case.base == ON_GPU:
+        return _gpu_bars(case, rows[ON_GPU], min(peers, key=_ratio))
     if not peers or FUSED not in rows or case.base != FUSED:
         return []
     fastest = min(peers, key=_ratio)
@@ -69,6 +73,19 @@ def _case_bars(case: CaseResult) -> list[Bar]:
         times = _ratio(rows[PLAIN]) / _ratio(fastest)
         text = f"×{times:.2f} of {fastest.name}"
         found.append(Bar(f"plain, {where}", f"≤ ×{slack:g} of any peer", text, times <= slack))
+    return found
+
+
+def _gpu_bars(case: CaseResult, ours: Row, fastest: Row) -> list[Bar]:
+    """From 10⁵ coordinates on twice as fast as any peer; at 10⁷ half of what the card could do."""
+    if case.case != "quadratic" or case.d < GPU_LARGE:
+        return []
+    where = f"{case.title}, {case.dtype}"
+    found = [_bar(f"CuPy, {where}", GPU, fastest)]
+    if case.d >= HUGE and ours.ns is not None:
+        share = max(case.floor) * 1e9 / ours.ns
+        text = f"{100 * share:.0f} %"
+        found.append(Bar(f"roofline, {where}", "≥ 50 %", text, share >= ROOFLINE))
     return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 OURS = "lft_ref"
 FUSED = "lft_ref, Numba"
 PLAIN = "lft_ref, NumPy"
+ON_GPU = "lft_ref, CuPy"
 
 
 class Result(NamedTuple):

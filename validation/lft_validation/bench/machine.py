@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import lft_ref
+from lft_backends.backend import get_backend
 from lft_backends.threads import VARIABLES
 from lft_validation.resources import cores
 
 PACKAGES = ("numpy", "numba", "scipy", "jax", "jaxlib", "torch", "cupy-cuda12x", "cupy-cuda13x")
-SIDE = 1024  # of the square matrices that are multiplied
-COPIED = 2**26  # bytes, more than a cache holds
+SIDE = 1024  # of the square matrices that are multiplied; eight times that on a GPU
+COPIED = 2**26  # bytes, more than a cache holds; sixteen times that on a GPU
 STEP_WORDS = 12  # numbers a coordinate and step reads or writes beside its state: θ, g, bars, data
 
 
@@ -55,15 +56,27 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def limits(dtype: str, seconds: float = 1.0) -> Limits:
-    """Multiply matrices and copy memory for about so many seconds each."""
-    a, b = (np.full((SIDE, SIDE), x, dtype) for x in (0.5, 0.25))
-    c = np.empty_like(a)
-    source = np.ones(COPIED // 8)
-    target = np.empty_like(source)
-    product = _best(lambda: np.matmul(a, b, out=c), seconds)
-    copy = _best(lambda: np.copyto(target, source), seconds)
-    return Limits(2.0 * SIDE**3 / product, 2.0 * COPIED / copy)
+def limits(dtype: str, seconds: float = 1.0, device: str = "cpu") -> Limits:
+    """Multiply matrices and copy memory for about so many seconds each, where all compute.
+
+    Raises:
+        BackendUnavailable: if there is no GPU to do it on.
+    """
+    backend = get_backend("numpy" if device == "cpu" else "cupy", dtype)
+    side, copied = (SIDE, COPIED) if device == "cpu" else (8 * SIDE, 16 * COPIED)
+    a, b = (backend.asarray(np.full((side, side), x)) for x in (0.5, 0.25))
+    c, source = backend.xp.empty_like(a), backend.xp.ones(copied // a.itemsize, dtype=a.dtype)
+    target = backend.xp.empty_like(source)
+
+    def multiply() -> None:
+        backend.xp.matmul(a, b, out=c)
+        backend.synchronize()
+
+    def move() -> None:
+        target[...] = source
+        backend.synchronize()
+
+    return Limits(2.0 * side**3 / _best(multiply, seconds), 2.0 * copied / _best(move, seconds))
 
 
 def _best(run: Callable[[], object], seconds: float) -> float:

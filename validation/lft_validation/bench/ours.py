@@ -27,6 +27,7 @@ from lft_ref.meta import Engine, descend
 from lft_ref.optimizers import AdamState
 from lft_validation.bench.contestant import (
     FUSED,
+    ON_GPU,
     OURS,
     PLAIN,
     Contestant,
@@ -39,7 +40,7 @@ from lft_validation.bench.contestant import (
 from lft_validation.bench.problems import CLIP, LEARNING_RATE, Problem, send
 
 ENGINES: dict[str, Engine] = {"adjoint": adjoint, "forward": forward_mode}
-NAMES = {"numpy": PLAIN, "numba": FUSED, "cupy": f"{OURS}, CuPy"}
+NAMES = {"numpy": PLAIN, "numba": FUSED, "cupy": ON_GPU}
 
 
 def contestants(problem: Problem, dtype: str, measure: str, device: str = "cpu") -> Field:

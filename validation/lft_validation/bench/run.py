@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lft_backends.backend import BackendUnavailable
 from lft_validation.bench import cases, compare, training
 from lft_validation.bench.cases import Case, Options
 from lft_validation.bench.contestant import FUSED, Contestant, Missing
@@ -52,6 +53,9 @@ class CaseResult(NamedTuple):
     floor: tuple[float, float]  # seconds of a coordinate and step at the machine's limits
 
 
+UNKNOWN = Limits(float("inf"), float("inf"))  # nothing is known to take any time
+
+
 class Bench(NamedTuple):
     """Everything that was measured."""
 
@@ -69,9 +73,9 @@ def run(options: Options, say: Callable[[str], None]) -> Bench:
         chosen, found = cases.timed_cases(options), dict[str, Limits]()
         if chosen:
             say("measuring the machine's limits")
-            found = {dtype: limits(dtype) for dtype in options.dtypes}
+            found = _limits(options)
         results = [
-            run_case(case, dtype, options, found[dtype], say)
+            run_case(case, dtype, options, found.get(dtype, UNKNOWN), say)
             for case in chosen
             for dtype in options.dtypes
         ]
@@ -83,6 +87,14 @@ def run(options: Options, say: Callable[[str], None]) -> Bench:
         peaks = memory() if "memory" in options.cases else []
         starts = startup(dtype) if "startup" in options.cases else []
     return Bench(facts(options.threads), found, results, grown, peaks, starts)
+
+
+def _limits(options: Options) -> dict[str, Limits]:
+    """The device's, by precision; none where there is no device, as each case will say."""
+    try:
+        return {dtype: limits(dtype, device=options.device) for dtype in options.dtypes}
+    except BackendUnavailable:
+        return {}
 
 
 def run_case(
