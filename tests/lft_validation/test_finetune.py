@@ -153,3 +153,12 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_pat
     result = lft(*arguments)
     assert result.exit_code == 2, result.output
     assert message in " ".join(result.output.split())
+
+
+def test_networks_that_do_not_fit_into_memory_are_refused_before_they_are_drawn(monkeypatch):
+    monkeypatch.setattr("lft_validation.experiments.usable.free_memory", lambda: 2**20)
+    result = CliRunner().invoke(main, ["finetune", "digits", "--draws", "9"])
+    assert result.exit_code == 2
+    sentence = " ".join(result.output.split())
+    assert "9 networks of 3466 parameters need about 0.0 GiB, and" in sentence
+    assert sentence.endswith("use a smaller --size or --network, or fewer --draws")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 STEPS = (1, 2, 5, 10, 20, 50, 100)  # shown, up to the last one
 
 
+ARRAYS = 8  # of θ's size that live at once in a step, beside the cell's state
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("images", metavar="IMAGES")
 @click.option("--tuner", default="digits-classes", show_default=True, help="Name, or phi.npz.")
@@ -74,6 +77,7 @@ def command(
     if classes is not None:
         found = only(found, [name.strip() for name in classes.split(",")])
     chosen = _network(network, found)
+    _check_memory(chosen.size, params.n, options)
     sets = draw(found, options["shots"], options["query"], options["draws"], options["seed"])
     theta = initial_networks(chosen, options["draws"], options["seed"])
     methods = rules(params, cell, backend, options["sgd_rate"], options["adam_rate"])
@@ -108,6 +112,21 @@ def _check(options: dict[str, Any], images: str) -> None:
         )
     if options["grey"] and options["size"] is None:
         raise UserError("--grey needs --size, the pixels that pictures are resized to")
+
+
+def _check_memory(d: int, n: int, options: dict[str, Any]) -> None:
+    """θ, its gradient and moments, and h and c before and after a step, of all draws at once."""
+    from lft_validation.experiments.usable import GIB, fits
+    from lft_validation.resources import free_memory
+
+    itemsize = 8 if options["dtype"] == "float64" else 4
+    needed = options["draws"] * d * (4 * n + ARRAYS) * itemsize
+    if options["backend"] in ("numpy", "numba") and not fits(needed, 1):
+        raise UserError(
+            f"{options['draws']} networks of {d} parameters need about {needed / GIB:.1f} GiB, and "
+            f"{free_memory() / GIB:.1f} GiB are free; use a smaller --size or --network, or fewer "
+            "--draws"
+        )
 
 
 def _shape(size: int | None, grey: bool) -> tuple[int, int, int] | None:
