@@ -13,7 +13,7 @@ from lft_backends.backend import get_backend
 from lft_ref import FineTuner, adjoint, flatten, forward_mode, sum_over_tasks
 from lft_validation.bench import cases, compare, ours, run, training
 from lft_validation.bench.cases import Options
-from lft_validation.bench.contestant import FUSED, PLAIN, Contestant, Missing, Result
+from lft_validation.bench.contestant import FUSED, OURS, PLAIN, Contestant, Missing, Result
 from lft_validation.bench.machine import Limits
 from lft_validation.bench.problems import attack, cnn_task, quadratic, send, sine
 
@@ -222,6 +222,13 @@ def test_a_contestant_that_breaks_when_it_computes_is_a_line_and_the_others_go_o
     monkeypatch.setattr(cases, "contestants", lambda *a: [late, *fields(*a)])
     result = run.run_case(case, "float64", SMALL, Limits(1e9, 1e9), **QUIET)
     assert result.missing[0].reason == "JAX does not run here (RuntimeError: out of memory)"
+    ours = late._replace(name=PLAIN, family=OURS)
+    monkeypatch.setattr(cases, "contestants", lambda *_: [ours])
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run.run_case(case, "float64", SMALL, Limits(1e9, 1e9), **QUIET)
+    monkeypatch.undo()
+    monkeypatch.setattr(cases, "contestants", lambda *a: [late, *fields(*a)])
+    result = run.run_case(case, "float64", SMALL, Limits(1e9, 1e9), **QUIET)
     assert all(row.right for row in result.rows)
     assert {row.name for row in result.rows} >= {PLAIN}
 

@@ -108,3 +108,5 @@ def load_peer(name: str) -> Any:
         return importlib.import_module(MODULES[name])
     except Unavailable as error:
         return Missing(PEERS[name], str(error))
+    except Exception as error:  # noqa: BLE001 - a part of a broken library may raise anything
+        return does_not_run(PEERS[name], error)
