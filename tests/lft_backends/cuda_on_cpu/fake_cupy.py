@@ -54,7 +54,7 @@ class Kernel:
         letters = ctypes.create_string_buffer(64)
         assert library.shim_signature(name.encode(), letters), f"no kernel {name}"
         self.signature = letters.value.decode()
-        self.library, self.name, self.log, self.backwards = library, name, log, backwards
+        self.shim, self.name, self.log, self.backwards = library, name, log, backwards
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple) -> None:
         grid, block = (*grid, 1)[:2], (*block, 1)[:2]
@@ -66,7 +66,7 @@ class Kernel:
         pointers = (ctypes.c_void_p * len(args))(*(v.ctypes.data for v in values))
         sizes = (ctypes.c_uint * 2)(*grid), (ctypes.c_uint * 2)(*block)
         self.log.append(self.name)
-        self.library.shim_launch(self.name.encode(), pointers, *sizes, self.backwards)
+        self.shim.shim_launch(self.name.encode(), pointers, *sizes, self.backwards)
 
     def _value(self, a: Any, letter: str) -> np.ndarray:
         if isinstance(a, np.ndarray):
@@ -99,17 +99,17 @@ class RawModule:
         self.log = self.made.log
         library = ctypes.CDLL(str(compile_with_gxx(self.made.folder, code, options)))
         library.shim_constant.restype = ctypes.c_void_p
-        self.library = library
+        self.shim = library
         self.made.libraries.append(library)
 
     made: types.SimpleNamespace
 
     def get_function(self, name: str) -> Kernel:
-        return Kernel(self.library, name, self.log, self.made.backwards)
+        return Kernel(self.shim, name, self.log, self.made.backwards)
 
     def get_global(self, name: str) -> ConstantMemory:
         assert name == "lft_phi"
-        return ConstantMemory(self.library)
+        return ConstantMemory(self.shim)
 
 
 class Stream:
