@@ -184,7 +184,12 @@ def run_jobs(
     done, stop = context.Array("d", len(jobs), lock=False), _Flag(context)
     with _stop_on_signal(stop):
         if executor is not None and plan.share == "tasks":
-            _run_here(jobs, done, stop, tick, _sharing(executor, plan.choice.is_cluster))
+            share: Map = functools.partial(results, executor)
+            if plan.choice.is_cluster:
+                from lft_validation.slices import checked
+
+                share = functools.partial(checked, results, executor)
+            _run_here(jobs, done, stop, tick, share)
         elif executor is not None:
             from lft_validation.slices import run_slices
 
@@ -193,21 +198,6 @@ def run_jobs(
             _run_in_processes(jobs, plan.choice.workers, done, stop, lambda: tick(list(done)))
         else:
             _run_here(jobs, done, stop, tick, map_here)
-
-
-def _sharing(executor: Executor, is_cluster: bool) -> Map:
-    """What hands the parts of a meta-batch out."""
-    if not is_cluster:
-        return functools.partial(results, executor)
-    from lft_validation.runs import installed
-    from lft_validation.slices import on_worker
-
-    versions = installed()
-
-    def share(function: Callable[..., Any], items: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-        return results(executor, functools.partial(on_worker, versions, function), items)
-
-    return share
 
 
 def _run_in_processes(

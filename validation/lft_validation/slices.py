@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,6 +80,16 @@ def on_worker(versions: dict[str, str], function: Callable[..., Any], *item: Any
         raise _other_versions(versions)
     with one_thread():
         return function(*item)
+
+
+def checked(
+    results: Callable[..., Iterator[Any]],
+    executor: Executor,
+    function: Callable[..., Any],
+    items: Sequence[tuple[Any, ...]],
+) -> Iterator[Any]:
+    """Hand the parts of a meta-batch out to a cluster, each by :func:`on_worker`."""
+    return results(executor, partial(on_worker, installed(), function), items)
 
 
 def run_slices(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lft_validation.commands.backend_options import DEVICE_HELP
+from lft_validation.commands.backend_options import backend_options
 from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import writable_file
@@ -39,9 +39,7 @@ ARRAYS = 8  # of θ's size that live at once in a step, beside the cell's state
 @click.option("--seed", default=0, show_default=True, help="Of images and initial networks.")
 @click.option("--sgd-rate", default=0.1, show_default=True, help="Learning rate of SGD.")
 @click.option("--adam-rate", default=3e-3, show_default=True, help="Learning rate of Adam.")
-@click.option("--backend", default="numpy", show_default=True,
-              help="numpy, numba, cupy, torch or jax; see lft doctor.")  # fmt: skip
-@click.option("--device", help=f"Which device of the backend: {DEVICE_HELP}")
+@backend_options
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
 @data_dir_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.npz", callback=writable_file,
