@@ -24,7 +24,7 @@ def import_library(module: str, remedy: str, oldest: str = "") -> Any:
     Raises:
         Unavailable: if it is missing, does not import, or is too old.
     """
-    if not _is_there(module):
+    if not is_there(module):
         raise Unavailable(f"{module} is not installed; install it with: {remedy}")
     try:
         library = importlib.import_module(module)
@@ -49,7 +49,8 @@ def check_version(module: str, found: str, oldest: str, remedy: str) -> None:
         )
 
 
-def _is_there(module: str) -> bool:
+def is_there(module: str) -> bool:
+    """Say whether a library is installed, whole or not, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):  # half-removed packages

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from lft_backends.libraries import is_there
 from lft_validation.datasets import DIGITS, Source, Split, are_official, find, load, source
 from lft_validation.errors import UserError
 
@@ -54,8 +54,7 @@ def _report(wanted: Source, split: Split, data_dir: Path | None, thorough: bool)
     name = wanted.name
     found: tuple[str, Path] | None = find(wanted, data_dir, split)
     if wanted is DIGITS:
-        there = importlib.util.find_spec("sklearn") is not None
-        found = ("the package", Path("scikit-learn")) if there else None
+        found = ("the package", Path("scikit-learn")) if is_there("sklearn") else None
     if found is None:
         return Report(name, split, "", "", None, None)
     place, folder = found
