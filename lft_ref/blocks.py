@@ -16,9 +16,9 @@ from lft_ref.lstm import Cell, LSTMState
 from lft_ref.ops import REFERENCE, Ops
 from lft_ref.params import LSTMParams, shapes
 
-BLOCK = (
-    2048  # coordinates: the gates of fewer take less time than the calls, of more leave the cache
-)
+# Coordinates. The gates of fewer take less time than the calls. Those of more leave the cache, and
+# their products have more than 10^6 multiply-adds (n = 10), for which OpenBLAS copies arguments.
+BLOCK = 1920
 FEW = 512  # coordinates up to which tasks of one batch are worked on together
 
 
@@ -27,7 +27,7 @@ def blockwise(ops: Ops, block: int | None = None) -> Ops:
 
     Args:
         ops: whose functions are called for each block.
-        block: coordinates of a block. If None, 2048 for NumPy's arrays of more than 512 coordinates
+        block: coordinates of a block. If None, 1920 for NumPy's arrays of more than 512 coordinates
             a task, and otherwise all: other libraries run operations side by side.
 
     Blocks depend on d alone, so no task's result depends on the tasks beside it.

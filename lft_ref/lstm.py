@@ -146,8 +146,8 @@ def vjp(
     h = o * tanh_c
     c_bar = h * tanh_c
     c_bar -= o
-    c_bar *= -h_bar
-    c_bar += state_bar.c.mT  # c̄ + h̄ o (1 − tanh² c)
+    c_bar *= h_bar
+    c_bar = state_bar.c.mT - c_bar  # c̄ + h̄ o (1 − tanh² c)
     c_old_bar = c_bar * f
     z_i = c_bar * i
     z_bar = xp.concat(

@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
-from lft_validation import resources
+from lft_validation import cli, resources
 
 GLIBC = pytest.mark.skipif(
     not (sys.platform == "linux" and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")),
@@ -54,3 +55,10 @@ def test_freed_memory_is_used_again_without_asking_the_system():
 def test_where_there_is_no_glibc_nothing_happens(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert resources.keep_freed_memory() is False
+
+
+def test_every_command_keeps_freed_memory(monkeypatch):
+    asked = []
+    monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append(True))
+    assert CliRunner().invoke(cli.main, ["data", "list"]).exit_code == 0
+    assert asked == [True]

@@ -7,6 +7,7 @@ import importlib
 import click
 
 import lft_ref
+from lft_validation.resources import keep_freed_memory
 
 COMMANDS = {
     "attack": ("lft_validation.commands.attack", "Fool a victim with one perturbation."),
@@ -60,3 +61,4 @@ def main() -> None:
 
     Exit codes: 0 done and true, 1 a check failed, 2 wrong usage or bad input.
     """
+    keep_freed_memory()
