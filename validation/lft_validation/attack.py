@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ from lft_validation.errors import UserError
 from lft_validation.experiments.uap.config import Config
 from lft_validation.experiments.uap.metrics import NAMES, make_meter
 from lft_validation.experiments.uap.pgd import pgd
-from lft_validation.victims import Victim
+from lft_validation.victims import Attacked
 
 METHODS = ("lft", "adam", "sgd", "pgd")
 RATES = {"adam": "adam_rate", "sgd": "sgd_rate", "pgd": "pgd_rate"}
@@ -94,7 +95,7 @@ def how_trained(about: dict[str, Any], steps: int, zeroth: bool, seed: int) -> H
 
 def attempt(
     method: str,
-    victim: Victim,
+    victim: Attacked,
     images: AttackImages,
     how: How,
     tuner: tuple[LSTMParams, Cell],
@@ -112,7 +113,8 @@ def attempt(
         backend: where to compute.
         tick: called after every step.
     """
-    shape, d = victim.about["shape"], int(np.prod(victim.about["shape"]))
+    shape = images.given.x.shape[1:]
+    d = prod(shape)
     loss = backend.fuse_attack(
         AttackLoss(
             victim.network, backend.asarray(victim.weights), how.kappa, how.l1, clip=how.clip

@@ -18,7 +18,7 @@ from lft_ref import AttackLoss, Data
 from lft_validation.datasets import SPLITS, Dataset, Split, load
 from lft_validation.errors import UserError
 from lft_validation.experiments.uap.config import Config
-from lft_validation.victims import Victim, load_victim, logits
+from lft_validation.victims import Attacked, Victim, load_victim, logits
 
 # A task's number and its source make one key; a new source goes to the end.
 KEYS = ("mnist", "cifar10", "fashion-mnist", "svhn", "digits")
@@ -90,7 +90,7 @@ class AttackProblem(NamedTuple):
 
 def of_class(
     source: Pool,
-    victim: Victim | None,
+    victim: Attacked | None,
     rng: np.random.Generator,
     wanted: int,
     shots: int,
