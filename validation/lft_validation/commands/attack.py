@@ -73,6 +73,7 @@ def command(**options: Any) -> None:
     backend = chosen_backend(options["backend"], options["device"], "float32")
     victim, images, name = _what(options, backend)
     how = _how(options, name)
+    _check_memory(victim, images, how, name)
     folder = _folder(options["out"])
     attempts = list["Attempt"]()
     for method in track(methods, len(methods), "Attacking"):
@@ -183,6 +184,21 @@ def _how(options: dict[str, Any], tuner: str) -> How:
         raise UserError(f"--rate must be positive and finite, found {rate}")
     given = {name: options[name] for name in ("kappa", "l1", "rate") if options[name] is not None}
     return how._replace(**given)
+
+
+def _check_memory(victim: Attacked, images: AttackImages, how: How, tuner: str) -> None:
+    from lft_validation.attack import memory_bytes
+    from lft_validation.experiments.usable import GIB, fits
+    from lft_validation.resources import free_memory
+    from lft_validation.tuners import load_tuner
+
+    needed = memory_bytes(victim, images, how, load_tuner(tuner)[0].n)
+    if not fits(needed, 1):
+        raise UserError(
+            f"the attack needs about {needed / GIB:.1f} GiB for {len(images.given.y)} given and "
+            f"{len(images.unseen.y)} unseen images, and {free_memory() / GIB:.1f} GiB are free; "
+            "use fewer --shots or --unseen"
+        )
 
 
 def _folder(out: Path | None) -> Path:
