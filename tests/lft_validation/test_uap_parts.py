@@ -9,11 +9,12 @@ pytest.importorskip("sklearn")  # the digits
 
 from lft_backends.backend import get_backend
 from lft_backends.draws import Stage
-from lft_ref import Data, unflatten
+from lft_ref import AttackLoss, Data, unflatten
 from lft_validation.errors import UserError
 from lft_validation.experiments.uap import methods as methods_module
+from lft_validation.experiments.uap import run
 from lft_validation.experiments.uap import tasks as tasks_module
-from lft_validation.experiments.uap.config import FIRST, make_config
+from lft_validation.experiments.uap.config import FIRST, ZEROTH, make_config
 from lft_validation.experiments.uap.methods import (
     learner,
     make_setup,
@@ -201,6 +202,32 @@ def test_l2o_is_judged_on_what_it_is_fine_tuned_on():
     assert [t.train.x.shape[1] for t in (lft, l2o, only)] == [4, 8, 4]
     np.testing.assert_array_equal(l2o.train.x, l2o.val.x)
     np.testing.assert_array_equal(only.val.x, lft.train.x)
+
+
+def test_zeroth_order_fine_tuning_sees_values_alone_and_meta_training_gradients(monkeypatch):
+    """As docs/deviations.md says: ∇f on D_val, and on D_tr inside ∂g/∂θ of (6)."""
+    changes = {"settings": (ZEROTH,), "shots": 3, "val_shots": 1}
+    setup = make_setup(make_config("smoke", changes), ZEROTH, 0, "digits")
+    asked, grad = [], AttackLoss.grad
+
+    def spied(self, theta, data):
+        asked.append((theta.shape[0], data.y.shape[-1]))
+        return grad(self, theta, data)
+
+    monkeypatch.setattr(AttackLoss, "grad", spied)
+    trained, config = learner(setup, "LFT"), setup.config
+    state, _ = trained.update(trained.init(), 0)
+    q, images = config.directions, config.classes * config.shots
+    steps, unrolls = config.steps, config.steps // config.unroll
+    on_val = [batch for batch, number in asked if number == config.classes]
+    assert len(on_val) == unrolls  # of the step that w_k weighs
+    assert len(asked) - len(on_val) == 2 * steps  # at θ, and at all θ + μ u_j
+    assert {batch for batch, number in asked if number == images} == {1, q}
+    asked.clear()
+    for method, flat in (("LFT", state.flat), ("Adam", None)):
+        curves = run.test_curves(setup, method, flat, "digits", range(2))
+        assert np.isfinite(curves).all()
+    assert not asked
 
 
 def test_a_unions_tasks_are_as_many_of_each_source():
