@@ -16,7 +16,7 @@ from lft_validation.experiments.uap import beyond
 from lft_validation.experiments.uap.config import make_config
 from lft_validation.experiments.uap.run import JobKey, job_key
 from lft_validation.experiments.uap.tasks import KEYS, victim_of
-from lft_validation.victims import load_victim, shipped
+from lft_validation.victims import load_victim, save_victim, shipped
 from lft_validation.victims_training import RECIPES
 from tests.lft_validation import image_files
 from tests.lft_validation.image_files import images, write_idx
@@ -140,6 +140,14 @@ def test_wrong_usage_is_refused(tmp_path, what, arguments, sentence):
 def test_a_victim_of_another_source_is_refused(place):
     config = make_config("smoke", {"victims": (f"svhn={place / 'victims' / 'fashion-mnist.npz'}",)})
     with pytest.raises(UserError, match="was trained on fashion-mnist; train one with: lft vict"):
+        victim_of(config, "svhn")
+
+
+def test_a_victim_that_guesses_is_refused(place, tmp_path):
+    victim = load_victim(place / "victims" / "svhn.npz")
+    save_victim(tmp_path / "bad.npz", victim._replace(about=victim.about | {"accuracy": 0.11}))
+    config = make_config("smoke", {"victims": (f"svhn={tmp_path / 'bad.npz'}",)})
+    with pytest.raises(UserError, match="is right on 11% of the test images, little better than"):
         victim_of(config, "svhn")
 
 

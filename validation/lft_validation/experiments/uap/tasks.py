@@ -21,6 +21,8 @@ from lft_validation.errors import UserError
 from lft_validation.experiments.uap.config import KEYS, OTHER, Config
 from lft_validation.victims import Attacked, Victim, load_victim, logits
 
+LEAST_ACCURACY = 0.2  # of a victim of one's own; guessing has 0.1
+
 
 class Pool(NamedTuple):
     """The images of one split, and where those of each class are."""
@@ -140,7 +142,7 @@ def victim_of(config: Config, name: str) -> Victim:
     """Return the victim of that name, of the user's own training if there is one.
 
     Raises:
-        UserError: if its file cannot be used, or it was trained on another source.
+        UserError: if its file cannot be used, it was trained on another source, or guesses.
     """
     return _victim(name, config.victim_files.get(name))
 
@@ -155,6 +157,11 @@ def _victim(name: str, file: str | None) -> Victim:
         raise UserError(
             f"--victim {name}={file} was trained on {victim.about['source']}; train one with: "
             f"lft victims train {source}"
+        )
+    if victim.about["accuracy"] < LEAST_ACCURACY:
+        raise UserError(
+            f"--victim {name}={file} is right on {victim.about['accuracy']:.0%} of the test "
+            "images, little better than guessing, so there is nothing to fool; train it longer"
         )
     return victim
 
