@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 from lft_backends.backend import get_backend
 from lft_ref import Data
 from lft_validation import attack_images
-from lft_validation.attack import attempt, how_trained
+from lft_validation.attack import attempt, how_trained, memory_bytes
 from lft_validation.attack_images import AttackImages, Wanted, from_files, from_source
 from lft_validation.cli import main
 from lft_validation.commands.attack import _tuner_for
@@ -323,6 +325,33 @@ def test_bad_input_is_told_in_one_sentence(tmp_path, arguments, sentence):
     assert sentence in " ".join(result.output.split())
     assert "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_an_attack_that_does_not_fit_into_memory_says_so_before_it_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr("lft_validation.experiments.usable.free_memory", lambda: 2**15)
+    result = lft("--out", tmp_path / "out")
+    assert result.exit_code == 2
+    message = " ".join(result.output.split())
+    assert "for 4 given and 8 unseen images, and" in message
+    assert "GiB are free; use fewer --shots or --unseen" in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "shots", "unseen", "zeroth"),
+    [("digits", 30, 2, False), ("digits", 2, 28, False), ("digits", 10, 2, True)],
+)
+def test_the_memory_of_an_attack_is_about_what_was_estimated(source, shots, unseen, zeroth):
+    victim, tuner = load_victim(source), load_tuner("digits")
+    images = from_source(source, victim, Wanted((3, 8), shots, unseen, 0))
+    how = how_trained({}, 3, zeroth, 0)
+    run = partial(attempt, "lft", victim, images, how, tuner, get_backend("numpy", "float32"))
+    run()
+    tracemalloc.start()
+    run()
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.6 < found / memory_bytes(victim, images, how, tuner[0].n) < 1.3
 
 
 def test_a_folder_with_something_in_it_is_not_written_to(tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -11,12 +9,12 @@ pytest.importorskip("sklearn")  # the digits
 
 from lft_backends.backend import get_backend
 from lft_backends.draws import Stage
-from lft_ref import Data, unflatten
+from lft_ref import AttackLoss, Data, unflatten
 from lft_validation.errors import UserError
 from lft_validation.experiments.uap import methods as methods_module
+from lft_validation.experiments.uap import run
 from lft_validation.experiments.uap import tasks as tasks_module
-from lft_validation.experiments.uap.claims import claims
-from lft_validation.experiments.uap.config import FIRST, applicable, make_config
+from lft_validation.experiments.uap.config import FIRST, ZEROTH, make_config
 from lft_validation.experiments.uap.methods import (
     learner,
     make_setup,
@@ -33,16 +31,13 @@ from lft_validation.experiments.uap.metrics import (
     share,
 )
 from lft_validation.experiments.uap.pgd import pgd
-from lft_validation.experiments.uap.plot import draw
-from lft_validation.experiments.uap.report import Cell, summarise
-from lft_validation.experiments.uap.tables import markdown
 from lft_validation.experiments.uap.tasks import make_problem, pool
-from lft_validation.experiments.unions import NONE, union
-from lft_validation.report import read_paper
+from lft_validation.experiments.unions import union
 from lft_validation.victims import load_victim, shipped
 
 NUMPY = get_backend("numpy", "float64")
 CONFIG = make_config("smoke", {"dtype": "float64"})
+BOTH = "mnist+cifar10"
 
 
 def problem(**changes):
@@ -209,92 +204,30 @@ def test_l2o_is_judged_on_what_it_is_fine_tuned_on():
     np.testing.assert_array_equal(only.val.x, lft.train.x)
 
 
-def test_claims_are_judged_in_the_direction_that_is_better():
-    config = make_config("smoke", {"methods": ("LFT", "SGD", "MAML"), "settings": (FIRST,)})
-    rng = np.random.default_rng(0)
-    good = rng.uniform(0.9, 1.0, (6, 20, config.steps + 1))
-    bad = rng.uniform(0.0, 0.2, (6, 20, config.steps + 1))
-    good[1, :, 5], good[4] = 1.0, 0.1 + 0.01 * rng.uniform(size=good[4].shape)
-    bad[4] += 1.0
-    results = {
-        (FIRST, "digits", "LFT", "digits"): [good],
-        (FIRST, NONE, "SGD", "digits"): [bad],
-        (FIRST, "digits", "MAML", "digits"): [bad],
-    }
-    judged = claims(config, results)
-    assert [c["verdict"] for c in judged] == ["holds"] * 6
-    assert [c["of_the_paper"] for c in judged] == [False] * 3 + [True] * 3
-    reverse = {key: [bad if c[0] is good else good] for key, c in results.items()}
-    assert [c["verdict"] for c in claims(config, reverse)] == ["fails"] * 6
+def test_zeroth_order_fine_tuning_sees_values_alone_and_meta_training_gradients(monkeypatch):
+    """As docs/deviations.md says: ∇f on D_val, and on D_tr inside ∂g/∂θ of (6)."""
+    changes = {"settings": (ZEROTH,), "shots": 3, "val_shots": 1}
+    setup = make_setup(make_config("smoke", changes), ZEROTH, 0, "digits")
+    asked, grad = [], AttackLoss.grad
 
+    def spied(self, theta, data):
+        asked.append((theta.shape[0], data.y.shape[-1]))
+        return grad(self, theta, data)
 
-def test_tasks_without_an_image_that_counts_are_left_out_of_both_sides():
-    config = make_config("smoke", {"methods": ("LFT", "SGD"), "settings": (FIRST,)})
-    rng = np.random.default_rng(0)
-    a, b = rng.uniform(size=(2, 6, 10, config.steps + 1))
-    a[:2, 3], b[:2, 3] = np.nan, np.nan
-    keys = ((FIRST, "digits", "LFT", "digits"), (FIRST, NONE, "SGD", "digits"))
-    success = claims(config, dict(zip(keys, ([a], [b]), strict=True)))[0]
-    kept = np.arange(10) != 3
-    expected = (a - b)[1, kept, config.table_step].mean()
-    assert success["difference"]["mean"] == pytest.approx(expected)
-
-
-def test_the_papers_table_is_as_printed_but_for_the_misprint():
-    paper = read_paper("table1")
-    rows = {(r["training"], r["method"], r["testing"]): r for r in paper["rows"]}
-    assert len(rows) == len(paper["rows"]) == 13
-    both = "mnist+cifar10"
-    assert rows["mnist", "LFT", "mnist"]["step"] == 55
-    assert rows[both, "LFT", both]["strength"] == 0.089
-    assert rows[both, "LFT", both]["printed"] == 0.89
-    assert "step" not in rows["mnist", "MAML", "mnist"]
-
-
-def made_up(config, seed: int = 0) -> dict[Cell, list[np.ndarray]]:
-    """Results of every cell that applies: success grows, LFT's faster."""
-    rng, results = np.random.default_rng(seed), {}
-    steps = np.arange(config.steps + 1) / config.steps
-    for method in config.methods:
-        speed = 3.0 if method == "LFT" else 1.0
-        for training in (NONE,) if method == "PGD" else config.training:
-            for testing in config.testing:
-                if applicable(training, method, testing):
-                    shape = (6, config.test_tasks, config.steps + 1)
-                    noise = 0.1 * rng.uniform(size=shape)
-                    curves = np.minimum(speed * steps + noise, 1.0)
-                    results[Cell(FIRST, training, method, testing)] = [curves]
-    return results
-
-
-def test_the_table_has_the_paper_beside_ours_and_says_where_a_method_does_not_apply(tmp_path):
-    config = make_config(
-        "paper",
-        {"methods": ("LFT", "MAML", "PGD"), "seeds": (0,), "steps": 20, "table_step": 10,
-         "test_tasks": 8},
-    )  # fmt: skip
-    results = made_up(config)
-    summary = summarise(config, results)
-    assert len(summary["rows"]) == 6 + 1 + 3
-    by_cell = {(r["training"], r["method"], r["testing"]): r for r in summary["rows"]}
-    ours = by_cell["mnist", "LFT", "cifar10"]
-    assert ours["paper"]["success"] == 0.25
-    assert ours["at"]["10"]["val"] == pytest.approx(1.0)
-    assert 6 <= ours["first_step"] <= 7
-    assert by_cell[NONE, "PGD", "mnist"]["paper"] is None
-    assert len(summary["not_applicable"]) == 5  # MAML fits (mnist, mnist) alone
-    text = markdown(config, summary)
-    assert "| any | mnist | cifar10 | MAML | n/a |" in text
-    assert "| first order | mnist | mnist | LFT | 100 % | 100 % ± 0 % | 0.104 |" in text
-    assert "not the counts of the paper" in text
-    assert "LFT of mnist+cifar10 vs of mnist" in text
-    names = ("figure2", "figureA1", "figureA2", "figureA3")
-    assert {p.name for p in draw(config, results, tmp_path, names)} == {
-        f"{name}.{kind}" for name in names for kind in ("png", "svg")
-    }
-    shown = (tmp_path / "figureA3.svg").read_text()
-    assert shown.count("mnist → cifar10") == 2  # LFT against PGD on what LFT has not seen
-    assert not draw(replace(config, methods=("LFT",)), results, tmp_path, ("figureA3",))
+    monkeypatch.setattr(AttackLoss, "grad", spied)
+    trained, config = learner(setup, "LFT"), setup.config
+    state, _ = trained.update(trained.init(), 0)
+    q, images = config.directions, config.classes * config.shots
+    steps, unrolls = config.steps, config.steps // config.unroll
+    on_val = [batch for batch, number in asked if number == config.classes]
+    assert len(on_val) == unrolls  # of the step that w_k weighs
+    assert len(asked) - len(on_val) == 2 * steps  # at θ, and at all θ + μ u_j
+    assert {batch for batch, number in asked if number == images} == {1, q}
+    asked.clear()
+    for method, flat in (("LFT", state.flat), ("Adam", None)):
+        curves = run.test_curves(setup, method, flat, "digits", range(2))
+        assert np.isfinite(curves).all()
+    assert not asked
 
 
 def test_a_unions_tasks_are_as_many_of_each_source():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from lft_ref import NetworkLoss
 from lft_validation import victims_training
 from lft_validation.cli import main
 from lft_validation.datasets import Dataset, load
@@ -82,6 +83,80 @@ def test_images_are_moved_and_mirrored_whole():
     assert where == {(i, j) for i in (2, 3, 4) for j in (1, 2, 3, 4, 5, 6)}
     still = moved(pixels, Recipe("x"), np.random.default_rng(0))
     np.testing.assert_array_equal(still, pixels)
+
+
+def weights_of(path):
+    *_, last = path
+    return last
+
+
+def after(number, monkeypatch):
+    """Press Ctrl-C in the gradient of a minibatch."""
+    seen, grad = [], NetworkLoss.grad
+
+    def interrupted(self, *arguments):
+        seen.append(None)
+        if len(seen) == number:
+            raise KeyboardInterrupt
+        return grad(self, *arguments)
+
+    monkeypatch.setattr(NetworkLoss, "grad", interrupted)
+
+
+@pytest.mark.parametrize("stops", [(2,), (4, 1, 3)])
+def test_a_training_that_is_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch, stops):
+    """Three minibatches in each of three epochs, images moved and mirrored."""
+    recipe = dataclasses.replace(SMALL, epochs=3, shift=1, flip=True)
+    data, file = load("digits", "train"), tmp_path / "checkpoint"
+    whole = list(train(recipe, data))
+    assert len(whole) == 9
+    for number in stops:
+        with monkeypatch.context() as patch:
+            after(number, patch)
+            with pytest.raises(KeyboardInterrupt):
+                list(train(recipe, data, checkpoint=file))
+    found = list(train(recipe, data, checkpoint=file))
+    assert len(found) == 9
+    np.testing.assert_array_equal(found[-1], whole[-1])
+    with pytest.raises(UserError, match="belongs to another run"):
+        next(train(dataclasses.replace(recipe, seed=9), data, checkpoint=file))
+
+
+def test_a_training_that_is_left_or_killed_has_a_checkpoint(tmp_path, monkeypatch):
+    data, file = load("digits", "train"), tmp_path / "checkpoint"
+    path = train(SMALL, data, checkpoint=file)
+    next(path)
+    assert not file.exists()
+    path.close()
+    at_the_end = train(SMALL, data, checkpoint=file)
+    rest = list(at_the_end)
+    np.testing.assert_array_equal(rest[-1], weights_of(train(SMALL, data)))
+    file.unlink()
+    monkeypatch.setattr(victims_training, "CHECKPOINT_SECONDS", -1.0)
+    path = train(SMALL, data, checkpoint=file)
+    next(path)
+    assert file.exists()  # whatever comes next
+
+
+def test_the_command_stops_and_resumes(tmp_path, monkeypatch):
+    arguments = ("train", "digits", "--epochs", 2, "--out", tmp_path / "mine.npz")
+    assert lft(*arguments[:-1], tmp_path / "whole.npz").exit_code == 0
+    assert lft(*arguments, "--resume").exit_code == 2
+    with monkeypatch.context() as patch:
+        after(30, patch)
+        stopped = lft(*arguments)
+    assert stopped.exit_code == 130
+    assert "stopped; go on with the same command and --resume" in stopped.output
+    assert not (tmp_path / "mine.npz").exists()
+    again = lft(*arguments)
+    assert again.exit_code == 2
+    assert "is of a training that was stopped; add --resume" in again.output
+    other = lft(*arguments, "--resume", "--seed", 7)
+    assert other.exit_code == 2
+    assert "belongs to another run" in other.output
+    assert lft(*arguments, "--resume").exit_code == 0
+    assert (tmp_path / "mine.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.npz", "whole.npz"}
 
 
 def test_training_that_diverges_says_so(monkeypatch):

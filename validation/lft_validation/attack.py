@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +26,14 @@ from lft_ref import (
 )
 from lft_validation.attack_images import AttackImages
 from lft_validation.errors import UserError
+from lft_validation.experiments.fewshot.tasks import numbers_per_image
 from lft_validation.experiments.uap.config import Config
 from lft_validation.experiments.uap.metrics import NAMES, make_meter
+from lft_validation.experiments.uap.needs import STEP
 from lft_validation.experiments.uap.pgd import pgd
-from lft_validation.victims import Victim
+from lft_validation.victims import Attacked
 
+ITEM = 4  # bytes of a float32, in which all is computed
 METHODS = ("lft", "adam", "sgd", "pgd")
 RATES = {"adam": "adam_rate", "sgd": "sgd_rate", "pgd": "pgd_rate"}
 ZEROTH_RATES = {**RATES, "adam": "adam_zo_rate", "sgd": "sgd_zo_rate"}
@@ -92,9 +96,24 @@ def how_trained(about: dict[str, Any], steps: int, zeroth: bool, seed: int) -> H
     )
 
 
+def memory_bytes(victim: Attacked, images: AttackImages, how: How, n: int) -> int:
+    """Estimate the peak memory of an attempt with a cell of n units: the images, or a step.
+
+    What a victim of the user's own code makes of the images is not known, and not counted.
+    """
+    d = int(prod(images.given.x.shape[1:]))
+    own = not hasattr(victim.network, "layers")
+    one = 0 if own else numbers_per_image(victim.network, victim.about["shape"])
+    points = how.directions if how.zeroth else 1
+    shown = max(points * len(images.given.y), len(images.unseen.y))
+    drawn = d * how.directions if how.zeroth else 0
+    sets = d * (len(images.given.y) + len(images.unseen.y))
+    return ITEM * (sets + max(shown * (2 * d + one), STEP * n * d) + 4 * n * d + 2 * drawn)
+
+
 def attempt(
     method: str,
-    victim: Victim,
+    victim: Attacked,
     images: AttackImages,
     how: How,
     tuner: tuple[LSTMParams, Cell],
@@ -112,7 +131,8 @@ def attempt(
         backend: where to compute.
         tick: called after every step.
     """
-    shape, d = victim.about["shape"], int(np.prod(victim.about["shape"]))
+    shape = images.given.x.shape[1:]
+    d = prod(shape)
     loss = backend.fuse_attack(
         AttackLoss(
             victim.network, backend.asarray(victim.weights), how.kappa, how.l1, clip=how.clip

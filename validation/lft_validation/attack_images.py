@@ -17,9 +17,10 @@ from lft_validation.datasets_pictures import picture
 from lft_validation.errors import UserError
 from lft_validation.experiments.uap.tasks import make_pool, of_class
 from lft_validation.files import DAMAGED, LARGEST
-from lft_validation.victims import Victim
+from lft_validation.victims import Attacked, logits
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+GREY = ("1", "L")  # Pillow's names of modes without colours
 NUMBER = 10_000  # images of one's own that are read at most
 
 
@@ -41,7 +42,7 @@ class Wanted(NamedTuple):
 
 
 def from_source(
-    name: str, victim: Victim, wanted: Wanted, data_dir: Path | None = None
+    name: str, victim: Attacked, wanted: Wanted, data_dir: Path | None = None
 ) -> AttackImages:
     """Draw images that the victim classifies correctly: D_tr from training images, D_val from test.
 
@@ -63,7 +64,7 @@ def from_source(
     return AttackImages(sets[0], sets[1], about)
 
 
-def from_files(path: Path, victim: Victim, wanted: Wanted) -> AttackImages:
+def from_files(path: Path, victim: Attacked, wanted: Wanted) -> AttackImages:
     """Read one's own images and cut them into D_tr and D_val, in random order.
 
     Args:
@@ -80,10 +81,13 @@ def from_files(path: Path, victim: Victim, wanted: Wanted) -> AttackImages:
     else:
         x, y = _npz(path)
     _check_shape(x.shape[1:], victim, str(path))
-    if y.min() < 0 or y.max() > 9:
-        raise UserError(f"{path}: classes must be from 0 to 9, found {y.min()} to {y.max()}")
+    number = logits(victim.network, victim.weights, x[:1]).shape[-1]
+    if y.min() < 0 or y.max() >= number:
+        raise UserError(
+            f"{path}: classes must be from 0 to {number - 1}, found {y.min()} to {y.max()}"
+        )
     classes = wanted.classes or tuple(int(c) for c in np.unique(y))
-    _check_classes(classes, 10, str(path))
+    _check_classes(classes, number, str(path))
     rng, given, unseen = stream(wanted.seed, Stage.ATTACK_IMAGES), list[int](), list[int]()
     for c in classes:
         numbers = rng.permutation(np.flatnonzero(y == c))
@@ -98,9 +102,9 @@ def from_files(path: Path, victim: Victim, wanted: Wanted) -> AttackImages:
     return AttackImages(Data(x[given], y[given]), Data(x[unseen], y[unseen]), about)
 
 
-def _check_shape(found: tuple[int, ...], victim: Victim, name: str) -> None:
-    shape = tuple(victim.about["shape"])
-    if tuple(found) != shape:
+def _check_shape(found: tuple[int, ...], victim: Attacked, name: str) -> None:
+    shape = victim.about["shape"]
+    if shape is not None and tuple(found) != tuple(shape):
         raise UserError(
             f"{name} has images of {_times(found)}, but the victim {victim.name} takes "
             f"{_times(shape)}; choose another --victim, or give images of that size"
@@ -167,7 +171,7 @@ def _scaled(path: Path, x: np.ndarray) -> np.ndarray:
     return (x - 0.5).astype(np.float32)
 
 
-def _folder(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[np.ndarray, np.ndarray]:
     """Read every image under ``path``/CLASS/."""
     folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     named = [p for p in folders if p.name.isdecimal()]
@@ -183,8 +187,18 @@ def _folder(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.nda
         raise UserError(
             f"--images {path} has {len(files)} image files, expected 1 to {NUMBER}, such as 3/a.png"
         )
-    pixels = np.stack([_picture(f, shape) for f, _ in files])
+    size = shape or _shape_of(files[0][0])
+    pixels = np.stack([_picture(f, size) for f, _ in files])
     return _scaled(path, pixels), np.asarray([c for _, c in files], np.int64)
+
+
+def _shape_of(file: Path) -> tuple[int, int, int]:
+    """What a victim gets that takes any size: the first picture's, with its colours if any."""
+    picture(content(file), str(file), (1, 1, 1))  # says what is wrong with it, or is missing
+    from PIL import Image
+
+    with Image.open(file) as image:
+        return (1 if image.mode in GREY else 3, image.height, image.width)
 
 
 def _picture(file: Path, shape: tuple[int, int, int]) -> np.ndarray:

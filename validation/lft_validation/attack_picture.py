@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lft_validation.experiments.figures import save
+from lft_validation.victims import Attacked, logits
+
+if TYPE_CHECKING:
+    from lft_validation.attack import Attempt
+    from lft_validation.attack_images import AttackImages
 
 TOP = 1.0  # of a panel, said so that it is not searched for in hundreds of them
+LABELS = {"lft": "LFT", "adam": "Adam", "sgd": "SGD", "pgd": "PGD"}
+SHOWN = (4, 8)  # given and unseen images in the picture, at most
 FOOLED, RIGHT = "#c1121f", "#2b6a4d"
 CIFAR10 = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -31,6 +38,30 @@ class Sheet(NamedTuple):
     strips: list[Strip]
     names: tuple[str, ...] = tuple("0123456789")
     title: str = ""
+
+
+def attack_sheet(victim: Attacked, images: AttackImages, attempts: list[Attempt]) -> Sheet:
+    """Return the first images of both sets, as they are and with each perturbation."""
+    given, unseen = (
+        _spread(s.y, n) for s, n in zip((images.given, images.unseen), SHOWN, strict=True)
+    )
+    x = np.concatenate([images.given.x[given], images.unseen.x[unseen]])
+    y = np.concatenate([images.given.y[given], images.unseen.y[unseen]])
+    plain = np.argmax(logits(victim.network, victim.weights, x), axis=-1)
+    strips = [Strip("as they are", None, plain)]
+    for a in attempts:
+        said = np.concatenate([a.predicted[0][given], a.predicted[1][unseen]])
+        label = f"{LABELS[a.method]}, |θ| ≤ {abs(a.theta).max():.2f}"
+        strips.append(Strip(label, a.theta, said))
+    number = max(10, 1 + int(max(y.max(), plain.max(), *(s.predicted.max() for s in strips))))
+    cifar10 = "cifar10" in (victim.about["source"], images.about["source"])
+    names = CIFAR10 if cifar10 else tuple(map(str, range(number)))
+    return Sheet(x, y, len(given), strips, names)
+
+
+def _spread(y: np.ndarray, most: int) -> np.ndarray:
+    """Numbers of at most so many images, spread evenly over all: every class has some."""
+    return np.unique(np.linspace(0, len(y) - 1, min(most, len(y))).round().astype(int))
 
 
 def draw(sheets: list[Sheet], path: Path, kinds: tuple[str, ...] = ("png",)) -> list[Path]:

@@ -31,8 +31,8 @@ ALSO = {
 }
 # What shows numbers, and makes none.
 PRESENTATION = (
-    "main.py", "needs.py", "plot.py", "pictures.py", "report.py", "claims.py", "tables.py",
-    "beyond_report.py",
+    "main.py", "needs.py", "plot.py", "pictures.py", "report.py", "claims.py", "said.py",
+    "tables.py", "beyond_report.py",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import json
 from importlib.resources import files
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,6 +20,26 @@ TEXTS = ("network", "source", "activation", "pooling", "train_sha256", "test_sha
 # Hidden units of a victim of another architecture, for weights of less than 400 KB.
 MLP_HIDDEN: dict[tuple[int, ...], int] = {(1, 8, 8): 32, (1, 28, 28): 64, (3, 32, 32): 28}
 NUMBERS = ("seed", "accuracy", "train_images", "test_images", "official")
+
+
+class Attacked(Protocol):
+    """What an attack asks of a victim: a trained one of ours, or one of the user's own code."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def network(self) -> Any:
+        """An :class:`lft_ref.attack.Victim`, as far as first derivatives by the image go."""
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The network's weights."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What reports say of it; ``shape`` is None where any size of image may fit."""
 
 
 class Victim(NamedTuple):
@@ -60,7 +80,7 @@ def network(
     )
 
 
-def logits(victim: Network, weights: np.ndarray, images: np.ndarray) -> np.ndarray:
+def logits(victim: Any, weights: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Return the logits of images (N, C, H, W), a few hundred at a time: patches take memory."""
     parts = [
         victim.activations(weights, images[i : i + 500])[-1] for i in range(0, len(images), 500)

@@ -7,18 +7,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lft_backends.backend import Backend, get_backend
 from lft_backends.draws import Stage, stream
-from lft_ref import CrossEntropy, Data, NetworkLoss, adam, mlp_from_draws
+from lft_ref import CrossEntropy, Data, Network, NetworkLoss, Optimizer, adam, mlp_from_draws
 from lft_validation.datasets import Dataset
 from lft_validation.errors import CheckFailed, UserError
-from lft_validation.experiments.training import decaying
+from lft_validation.experiments.training import (
+    CHECKPOINT_SECONDS,
+    LearnerState,
+    decaying,
+    read_checkpoint,
+    save_checkpoint,
+)
+from lft_validation.files import fingerprint
+from lft_validation.runs import installed
 from lft_validation.victims import Victim, accuracy, network
 
 START, ORDER, AUGMENT = 0, 1, 2  # steps of Stage.VICTIM
@@ -67,38 +78,83 @@ RECIPES = {
 }
 
 
-def train(recipe: Recipe, data: Dataset, backend: Backend | None = None) -> Iterator[Any]:
+def train(
+    recipe: Recipe, data: Dataset, backend: Backend | None = None, checkpoint: Path | None = None
+) -> Generator[Any, None, None]:
     """Yield the weights after every minibatch, the last ones being the result.
 
     Args:
         recipe: how to train.
         data: the training images.
         backend: where to compute, in float32, and where the weights are; NumPy if None.
+        checkpoint: a file that is gone on from if it is there (its weights are yielded in the place
+            of those that led there), and written every few seconds and when the loop is left.
 
     Raises:
         CheckFailed: if training diverges.
+        UserError: if the checkpoint is damaged, or of another training.
     """
+    backend = backend or get_backend("numpy", "float32")
+    victim = network(
+        recipe.network, data.images.pixels.shape[1:], recipe.activation, recipe.pooling
+    )
+    loss = NetworkLoss(victim, CrossEntropy("mean"))
+    optimizer = decaying(adam(recipe.learning_rate), recipe.epochs * steps_per_epoch(recipe, data))
+    state, key = _start(recipe, victim, optimizer, backend), _key(recipe, data, backend)
+    if checkpoint is not None and checkpoint.exists():
+        state, _ = read_checkpoint(checkpoint, key, backend, state, 0)
+    yield from [state.flat] * state.adam.updates
+    saved = time.monotonic()
+    try:
+        for batch in _remaining(recipe, data, state.adam.updates):
+            state = _step(loss, optimizer, state, backend.put(batch))
+            _check_finite(recipe, data, state, backend)
+            if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                save_checkpoint(checkpoint, key, state, [], backend)
+                saved = time.monotonic()
+            yield state.flat
+    except (KeyboardInterrupt, GeneratorExit):
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, key, state, [], backend)
+        raise
+
+
+def _start(recipe: Recipe, victim: Network, optimizer: Optimizer, backend: Backend) -> LearnerState:
+    draws = stream(recipe.seed, Stage.VICTIM, 0, START).uniform(-1.0, 1.0, victim.size)
+    weights = backend.asarray(mlp_from_draws(victim, draws))
+    return LearnerState(weights, optimizer.init(weights))
+
+
+def _key(recipe: Recipe, data: Dataset, backend: Backend) -> str:
+    """Fingerprint of all that the weights depend on."""
+    return fingerprint([dataclasses.asdict(recipe), data.checksum, backend.name, installed()])
+
+
+def _remaining(recipe: Recipe, data: Dataset, done: int) -> Iterator[Data]:
+    """The minibatches of all epochs but the first ``done``."""
+    epochs, skipped = divmod(done, steps_per_epoch(recipe, data))
+    for epoch in range(epochs, recipe.epochs):
+        yield from islice(minibatches(recipe, data, epoch), skipped, None)
+        skipped = 0
+
+
+def _step(
+    loss: NetworkLoss, optimizer: Optimizer, state: LearnerState, batch: Data
+) -> LearnerState:
     from threadpoolctl import threadpool_limits
 
-    shape = data.images.pixels.shape[1:]
-    victim = network(recipe.network, shape, recipe.activation, recipe.pooling)
-    loss = NetworkLoss(victim, CrossEntropy("mean"))
-    draws = stream(recipe.seed, Stage.VICTIM, 0, START).uniform(-1.0, 1.0, victim.size)
-    backend = backend or get_backend("numpy", "float32")
-    weights = backend.asarray(mlp_from_draws(victim, draws))
-    optimizer = decaying(adam(recipe.learning_rate), recipe.epochs * steps_per_epoch(recipe, data))
-    state = optimizer.init(weights)
-    for epoch in range(recipe.epochs):
-        for batch in minibatches(recipe, data, epoch):
-            with threadpool_limits(1):
-                delta, state = optimizer.update(loss.grad(weights, backend.put(batch)), state)
-            weights = weights - delta
-            yield weights
-        if not np.isfinite(backend.to_host(weights)).all():
-            raise CheckFailed(
-                f"training diverged in epoch {epoch + 1} of {recipe.epochs}; "
-                "try a smaller --learning-rate"
-            )
+    with threadpool_limits(1):
+        delta, adam_state = optimizer.update(loss.grad(state.flat, batch), state.adam)
+    return LearnerState(state.flat - delta, adam_state)
+
+
+def _check_finite(recipe: Recipe, data: Dataset, state: LearnerState, backend: Backend) -> None:
+    """Look at the weights at the end of an epoch."""
+    epoch, rest = divmod(state.adam.updates, steps_per_epoch(recipe, data))
+    if not rest and not np.isfinite(backend.to_host(state.flat)).all():
+        raise CheckFailed(
+            f"training diverged in epoch {epoch} of {recipe.epochs}; try a smaller --learning-rate"
+        )
 
 
 def steps_per_epoch(recipe: Recipe, data: Dataset) -> int:

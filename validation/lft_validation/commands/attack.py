@@ -14,12 +14,10 @@ from lft_validation.commands.outputs import writable_folder
 from lft_validation.errors import UserError
 
 if TYPE_CHECKING:
+    from lft_backends.backend import Backend
     from lft_validation.attack import Attempt, How
     from lft_validation.attack_images import AttackImages
-    from lft_validation.victims import Victim
-
-LABELS = {"lft": "LFT", "adam": "Adam", "sgd": "SGD", "pgd": "PGD"}
-SHOWN = (4, 8)  # given and unseen images in the picture, at most
+    from lft_validation.victims import Attacked
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,6 +34,8 @@ SHOWN = (4, 8)  # given and unseen images in the picture, at most
     "--unseen", type=int, default=4, show_default=True, help="Unseen images per class to try it on."
 )
 @click.option("--victim", help="Name or .npz of lft victims train [default: the source's].")
+@click.option("--network", metavar="FILE.py:NAME",
+              help="A victim of your own code instead: docs/own_victims.md.")  # fmt: skip
 @click.option("--tuner", help="Φ: a name, or phi.npz of a run [default: one of the source].")
 @click.option("--method", default="lft", show_default=True,
               help="One or more of lft, adam, sgd, pgd; comma-separated.")  # fmt: skip
@@ -71,8 +71,9 @@ def command(**options: Any) -> None:
 
     methods = _methods(options["method"])
     backend = chosen_backend(options["backend"], options["device"], "float32")
-    victim, images, name = _what(options)
+    victim, images, name = _what(options, backend)
     how = _how(options, name)
+    _check_memory(victim, images, how, name)
     folder = _folder(options["out"])
     attempts = list["Attempt"]()
     for method in track(methods, len(methods), "Attacking"):
@@ -100,40 +101,61 @@ def _methods(text: str) -> list[str]:
     return list(methods)
 
 
-def _what(options: dict[str, Any]) -> tuple[Victim, AttackImages, str]:
+def _what(options: dict[str, Any], backend: Backend) -> tuple[Attacked, AttackImages, str]:
     """Find the victim, the images, and the name of the tuner."""
     from lft_validation.attack_images import Wanted, from_files, from_source
-    from lft_validation.datasets import source as source_of
-    from lft_validation.victims import load_victim
-    from lft_validation.victims import shipped as victims
 
     if options["source"] is not None and options["images"] is not None:
         raise UserError("give one of --source and --images, not both")
     for name, least in (("shots", 1), ("unseen", 1), ("steps", 1), ("seed", 0)):
         if options[name] < least:
             raise UserError(f"--{name} must be at least {least}, found {options[name]}")
-    if options["images"] is not None and options["victim"] is None:
-        raise UserError("--images needs --victim: one of lft victims list, or a file of yours")
-    source = options["source"] or "digits"
-    if options["victim"] is None and source_of(source).name not in victims():
-        raise UserError(
-            f"no victim for {source} is in the package; train one with lft victims train {source} "
-            "and give --victim"
-        )
-    victim = load_victim(options["victim"] or source)
+    victim, source = _victim(options, backend), options["source"] or "digits"
     wanted = Wanted(_classes(options["classes"]), options["shots"], options["unseen"],
                     options["seed"])  # fmt: skip
     if options["images"] is not None:
         images = from_files(options["images"], victim, wanted)
     else:
         images = from_source(source, victim, wanted, options["data_dir"])
-    return victim, images, options["tuner"] or _tuner_for(victim.about["source"])
+    return (
+        victim,
+        images,
+        options["tuner"] or _tuner_for(victim.about["source"] or options["source"]),
+    )
 
 
-def _tuner_for(source: str) -> str:
+def _victim(options: dict[str, Any], backend: Backend) -> Attacked:
+    """Load the victim that is named: ours, or the user's own."""
+    from lft_validation.datasets import source as source_of
+    from lft_validation.victims import load_victim, shipped
+    from lft_validation.victims_own import own_victim
+
+    own, ours = options["network"], options["victim"]
+    if own is not None and ours is not None:
+        raise UserError("give one of --victim and --network, not both")
+    if own is not None:
+        if options["images"] is None and options["source"] is None:
+            raise UserError("--network needs --images, or the --source whose images it takes")
+        return own_victim(own, backend, options["order"] == "zeroth")
+    if options["images"] is not None and ours is None:
+        raise UserError(
+            "--images needs --victim: one of lft victims list, or a file of yours; or --network"
+        )
+    source = options["source"] or "digits"
+    if ours is None and source_of(source).name not in shipped():
+        raise UserError(
+            f"no victim for {source} is in the package; train one with lft victims train {source} "
+            "and give --victim"
+        )
+    return load_victim(ours or source)
+
+
+def _tuner_for(source: str | None) -> str:
     """Return the tuner in the package that was trained on a source, or on it and others."""
     from lft_validation.tuners import shipped
 
+    if source is None:  # images of nobody knows where: the one that has seen most
+        return max(shipped(), key=lambda name: name.count("+"))
     known = [name for name in shipped() if source in name.split("+")]
     return min(known, key=len, default="digits")
 
@@ -164,6 +186,21 @@ def _how(options: dict[str, Any], tuner: str) -> How:
     return how._replace(**given)
 
 
+def _check_memory(victim: Attacked, images: AttackImages, how: How, tuner: str) -> None:
+    from lft_validation.attack import memory_bytes
+    from lft_validation.experiments.usable import GIB, fits
+    from lft_validation.resources import free_memory
+    from lft_validation.tuners import load_tuner
+
+    needed = memory_bytes(victim, images, how, load_tuner(tuner)[0].n)
+    if not fits(needed, 1):
+        raise UserError(
+            f"the attack needs about {needed / GIB:.1f} GiB for {len(images.given.y)} given and "
+            f"{len(images.unseen.y)} unseen images, and {free_memory() / GIB:.1f} GiB are free; "
+            "use fewer --shots or --unseen"
+        )
+
+
 def _folder(out: Path | None) -> Path:
     from datetime import UTC, datetime
 
@@ -174,7 +211,7 @@ def _folder(out: Path | None) -> Path:
 
 
 def _report(
-    victim: Victim, images: AttackImages, how: How, attempts: list[Attempt]
+    victim: Attacked, images: AttackImages, how: How, attempts: list[Attempt]
 ) -> dict[str, Any]:
     """Everything that attack.json says."""
     from lft_validation.experiments.uap.metrics import NAMES
@@ -211,50 +248,21 @@ def _number(value: Any) -> float | None:
 
 def _write(
     folder: Path,
-    victim: Victim,
+    victim: Attacked,
     images: AttackImages,
     attempts: list[Attempt],
     report: dict[str, Any],
 ) -> None:
-    from lft_validation.attack_picture import draw
+    from lft_validation.attack_picture import attack_sheet, draw
     from lft_validation.files import write_arrays, write_json
 
     thetas = {a.method: a.theta for a in attempts}
     write_arrays(folder / "perturbation.npz", "lft-perturbation-1", victim.name, thetas)
     write_json(folder / "attack.json", report)
-    draw([_sheet(victim, images, attempts)], folder / "attack.png")
+    draw([attack_sheet(victim, images, attempts)], folder / "attack.png")
 
 
-def _sheet(victim: Victim, images: AttackImages, attempts: list[Attempt]) -> Any:
-    """The first images of both sets, as they are and with each perturbation."""
-    import numpy as np
-
-    from lft_validation.attack_picture import CIFAR10, Sheet, Strip
-    from lft_validation.victims import logits
-
-    given, unseen = (
-        _spread(s.y, n) for s, n in zip((images.given, images.unseen), SHOWN, strict=True)
-    )
-    x = np.concatenate([images.given.x[given], images.unseen.x[unseen]])
-    y = np.concatenate([images.given.y[given], images.unseen.y[unseen]])
-    plain = np.argmax(logits(victim.network, victim.weights, x), axis=-1)
-    strips = [Strip("as they are", None, plain)]
-    for a in attempts:
-        said = np.concatenate([a.predicted[0][given], a.predicted[1][unseen]])
-        label = f"{LABELS[a.method]}, |θ| ≤ {abs(a.theta).max():.2f}"
-        strips.append(Strip(label, a.theta, said))
-    names = CIFAR10 if victim.about["source"] == "cifar10" else tuple("0123456789")
-    return Sheet(x, y, len(given), strips, names)
-
-
-def _spread(y: Any, most: int) -> Any:
-    """Numbers of at most so many images, spread evenly over all: every class has some."""
-    import numpy as np
-
-    return np.unique(np.linspace(0, len(y) - 1, min(most, len(y))).round().astype(int))
-
-
-def _show(victim: Victim, images: AttackImages, how: How, attempts: list[Attempt]) -> None:
+def _show(victim: Attacked, images: AttackImages, how: How, attempts: list[Attempt]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -70,6 +70,12 @@ EXPERIMENTS |= dict.fromkeys(
 @click.option("--mu", type=float, help="μ, smoothing of eq. (6).")
 @click.option("--learning-rate", type=float, help="Learning rate of Adam on Φ.")
 @click.option(
+    "--victim",
+    multiple=True,
+    metavar="SOURCE=FILE",
+    help="A victim of lft victims train, in the place of the package's (again for more).",
+)
+@click.option(
     "--set",
     "assignments",
     multiple=True,
@@ -112,9 +118,9 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
 def _check_given(options: dict[str, Any], settings: Any, experiment: str) -> None:
     """Refuse options that an experiment has no settings for, by the names that they were given."""
     for name, value in options.items():
-        setting = "settings" if name == "order" else name
+        setting = {"order": "settings", "victim": "victims"}.get(name, name)
         general = name in ("seeds", "first_seed", "assignments")
-        if not general and value is not None and not hasattr(settings, setting):
+        if not general and value not in (None, ()) and not hasattr(settings, setting):
             option = name.replace("_", "-")
             raise UserError(f"--{option} does not apply to {experiment}; leave it out")
 
@@ -146,7 +152,7 @@ def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str
     """Translate command-line options into changes of the configuration."""
     seeds, first = options.pop("seeds"), options.pop("first_seed")
     order, methods, hidden = (options.pop(name) for name in ("order", "methods", "hidden"))
-    shots = options.pop("shots")
+    shots, victims = options.pop("shots"), options.pop("victim")
     assignments = options.pop("assignments")
     changes = {name: value for name, value in options.items() if value is not None}
     changes |= dict(_setting(text) for text in assignments)
@@ -165,6 +171,8 @@ def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str
         changes["settings"] = {"first": both[:1], "zeroth": both[1:], "both": both}[order]
     if methods is not None:
         changes["methods"] = tuple(name.strip() for name in methods.split(","))
+    if victims:
+        changes["victims"] = victims
     if hidden is not None:
         changes["hidden"] = _widths(hidden)
     if shots is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,13 @@ from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import check_file
 from lft_validation.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lft_backends.backend import Backend
+    from lft_validation.datasets import Dataset
+    from lft_validation.victims_training import Recipe
 
 
 @click.group()
@@ -30,11 +38,13 @@ def command() -> None:
 @click.option("--learning-rate", type=float, help="Adam's, at the start.")
 @click.option("--activation", type=click.Choice(["relu", "tanh"]), help="[default: relu]")
 @click.option("--pooling", type=click.Choice(["max", "average"]), help="[default: max]")
+@click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
 @backend_options
 def train(
     source: str,
     out: Path | None,
     data_dir: Path | None,
+    resume: bool,
     backend: str,
     device: str | None,
     **changes: Any,
@@ -43,14 +53,12 @@ def train(
 
     LeNet-5, or a small network for the digits, or a perceptron with one hidden layer (mlp), with
     Adam in float32. The same command gives the same bits on the same machine and
-    backend.
+    backend. Ctrl-C leaves FILE.checkpoint, from which --resume goes on to the same bits.
     """
     from lft_validation.datasets import load
     from lft_validation.datasets import source as source_of
-    from lft_validation.progress import track
     from lft_validation.victims import network, save_victim
-    from lft_validation.victims_training import NETWORKS, RECIPES, finish, steps_per_epoch
-    from lft_validation.victims_training import train as train_weights
+    from lft_validation.victims_training import NETWORKS, RECIPES, finish
 
     if source not in RECIPES:
         raise UserError(f"unknown data {source!r}; choose one of {', '.join(RECIPES)}")
@@ -64,23 +72,52 @@ def train(
     data, test = load(source, "train", data_dir), load(source, "test", data_dir)
     out = out or Path(f"{source}.npz")
     check_file("--out", out)
-    if out.exists():
-        raise UserError(f"--out {out} exists; choose another file")
+    checkpoint = _checkpoint(out, resume)
     try:
         network(recipe.network, source_of(source).shape)
     except ValueError as error:
         raise UserError(f"--network: {error}") from error
-    steps = recipe.epochs * steps_per_epoch(recipe, data)
-    *_, weights = track(train_weights(recipe, data, chosen), steps, f"Training on {source}")
-    victim = finish(recipe, chosen.to_host(weights), data, test)
     try:
+        victim = finish(recipe, _weights(recipe, data, chosen, checkpoint), data, test)
         save_victim(out, victim)
+        checkpoint.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write --out {out} ({error.strerror}); choose another") from error
     click.echo(
         f"{victim.about['accuracy']:.2%} of {test.images.number:,} test images right; "
         f"written to {out}"
     )
+
+
+def _weights(recipe: Recipe, data: Dataset, backend: Backend, checkpoint: Path) -> np.ndarray:
+    """Train to the end; Ctrl-C leaves the checkpoint."""
+    from lft_validation.progress import track
+    from lft_validation.victims_training import steps_per_epoch, train
+
+    steps = recipe.epochs * steps_per_epoch(recipe, data)
+    path = train(recipe, data, backend, checkpoint)
+    try:
+        (weights,) = deque(track(path, steps, f"Training on {recipe.source}"), maxlen=1)
+    except KeyboardInterrupt:
+        path.close()  # if it was not there that Ctrl-C arrived, it writes its checkpoint now
+        click.echo("stopped; go on with the same command and --resume", err=True)
+        raise click.exceptions.Exit(130) from None
+    return backend.to_host(weights)
+
+
+def _checkpoint(out: Path, resume: bool) -> Path:
+    """Return the file that a training leaves when it is stopped, beside its result."""
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    if out.exists():
+        raise UserError(f"--out {out} exists; choose another file")
+    if resume and not checkpoint.exists():
+        raise UserError(f"--resume: there is no {checkpoint}; leave --resume out to start anew")
+    if checkpoint.exists() and not resume:
+        raise UserError(
+            f"{checkpoint} is of a training that was stopped; add --resume to go on with it, or "
+            "delete it to start anew"
+        )
+    return checkpoint
 
 
 @command.command(name="list")

@@ -78,17 +78,17 @@ def train(
     file = folder / CHECKPOINT
     state, losses = learner.init(), list[float]()
     if file.exists():
-        state, losses = _resume(file, key, backend, state, batches)
+        state, losses = read_checkpoint(file, key, backend, state, batches)
     saved = time.monotonic()
     for batch in range(len(losses), batches):
         try:
             new, loss = learner.update(state, batch, monitor.map)
         except Lost:
-            _save(file, key, state, losses, backend)
+            save_checkpoint(file, key, state, losses, backend)
             raise
         losses.append(float(backend.to_host(loss)))
         if not (math.isfinite(losses[-1]) and np.isfinite(backend.to_host(new.flat)).all()):
-            _save(file, key, state, losses[:-1], backend)
+            save_checkpoint(file, key, state, losses[:-1], backend)
             raise Diverged(
                 f"training diverged at task batch {batch + 1} of {batches} (loss {losses[-1]}); "
                 f"the last good state is in {file}; try a smaller learning rate or --dtype float64"
@@ -97,15 +97,18 @@ def train(
         monitor.report((batch + 1) * units_per_batch)
         stop = monitor.check()
         if stop or time.monotonic() - saved > CHECKPOINT_SECONDS:
-            _save(file, key, state, losses, backend)
+            save_checkpoint(file, key, state, losses, backend)
             saved = time.monotonic()
         if stop:
             raise Stopped
-    _save(file, key, state, losses, backend)
+    save_checkpoint(file, key, state, losses, backend)
     return backend.to_host(state.flat)
 
 
-def _save(file: Path, key: str, state: LearnerState, losses: list[float], backend: Backend) -> None:
+def save_checkpoint(
+    file: Path, key: str, state: LearnerState, losses: list[float], backend: Backend
+) -> None:
+    """Write what was learned so far, and the losses; see :func:`read_checkpoint`."""
     arrays = {
         "flat": backend.to_host(state.flat),
         "mean": backend.to_host(state.adam.mean),
@@ -116,9 +119,21 @@ def _save(file: Path, key: str, state: LearnerState, losses: list[float], backen
     write_arrays(file, "lft-checkpoint-1", key, arrays)
 
 
-def _resume(
+def read_checkpoint(
     file: Path, key: str, backend: Backend, like: LearnerState, batches: int
 ) -> tuple[LearnerState, list[float]]:
+    """Return what :func:`save_checkpoint` wrote.
+
+    Args:
+        file: the checkpoint.
+        key: the fingerprint that it must carry.
+        backend: where the arrays go.
+        like: a state of the same shape.
+        batches: how many losses there are at most.
+
+    Raises:
+        UserError: if it is damaged, of another run, or does not fit.
+    """
     a = read_arrays(file, "lft-checkpoint-1", key)
     flat = tuple(like.flat.shape)
     losses = a["losses"].shape[:1] if "losses" in a else (0,)

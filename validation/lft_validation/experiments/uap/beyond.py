@@ -8,7 +8,6 @@ perceptron that they have not seen.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -20,12 +19,13 @@ from lft_backends.draws import Stage
 from lft_ref import AttackLoss
 from lft_validation.datasets import SOURCES, find
 from lft_validation.experiments.method_jobs import PARTS, RESULT, longest_first, run_parts
-from lft_validation.experiments.uap.config import HAND, Config, applicable
+from lft_validation.experiments.uap.config import HAND, OTHER, Config, applicable
 from lft_validation.experiments.uap.methods import Setup, make_setup
 from lft_validation.experiments.uap.metrics import make_meter
 from lft_validation.experiments.uap.run import (
     CURVES,
     JobKey,
+    checksum,
     job_key,
     job_units,
     perturbations,
@@ -44,7 +44,6 @@ from lft_validation.victims import shipped
 KIND = "lft-uap-beyond-1"
 FILE = "beyond.npz"
 EVERY = 10  # steps between two measurements
-OTHER = "-mlp"  # the name of a source with it is that of the other victim
 
 
 class Measured(NamedTuple):
@@ -60,9 +59,14 @@ def steps(config: Config) -> range:
 
 
 def present(config: Config) -> list[str]:
-    """Return the sources of the run, and all others whose data and victims are here."""
-    known = [s for s in SOURCES if {s, s + OTHER} <= set(shipped())]
-    here = [s for s in known if s == "digits" or find(SOURCES[s])]
+    """Return the sources of the run, and all others whose data and victims are here.
+
+    A source for which a victim of one's own is given counts as here: its data are then asked for.
+    """
+    victims = {*shipped(), *config.victim_files}
+    known = [s for s in SOURCES if {s, s + OTHER} <= victims]
+    own = {name.removesuffix(OTHER) for name in config.victim_files}
+    here = [s for s in known if s == "digits" or s in own or find(SOURCES[s])]
     return list(dict.fromkeys([*config.sources, *here]))
 
 
@@ -79,8 +83,8 @@ def seen(training: str, source: str) -> bool:
 def beyond_key(config: Config, key: JobKey) -> str:
     """Fingerprint of all that the result of one job depends on."""
     names = followed_on(config, key)
-    others = [hashlib.sha256(victim_of(n + OTHER).weights.tobytes()).hexdigest() for n in names]
-    own = [record(name) for name in names]
+    others = [checksum(victim_of(config, name + OTHER)) for name in names]
+    own = [record(config, name) for name in names]
     return fingerprint([job_key(config, key), config.long_steps, names, own, others,
                         versions("uap")])  # fmt: skip
 
@@ -147,7 +151,7 @@ def follow(setup: Setup, method: str, flat: Any, name: str, tasks: range) -> Mea
 
 def _other_loss(problem: AttackProblem) -> AttackLoss:
     """(12) with the victim of another architecture."""
-    victim, loss = victim_of(problem.name + OTHER), problem.loss
+    victim, loss = victim_of(problem.config, problem.name + OTHER), problem.loss
     weights = problem.backend.asarray(victim.weights)
     return problem.backend.fuse_attack(
         AttackLoss(victim.network, weights, loss.kappa, loss.l1, loss.box, loss.clip)

@@ -21,6 +21,9 @@ from lft_validation.victims import shipped
 
 FIRST, ZEROTH = "first order", "zeroth order"
 MAML = "MAML"
+# A task's number and its source make one key; a new source goes to the end.
+KEYS = ("mnist", "cifar10", "fashion-mnist", "svhn", "digits")
+OTHER = "-mlp"  # the name of a source with it is that of its victim of another architecture
 HAND = ("PGD", "SGD", "Adam")  # nothing is meta-learned
 METHODS = (*LEARNED, MAML, *HAND)
 
@@ -35,6 +38,7 @@ class Config:
     methods: tuple[str, ...] = METHODS
     training: tuple[str, ...] = ("mnist", "mnist+cifar10")
     testing: tuple[str, ...] = ("mnist", "cifar10", "mnist+cifar10")
+    victims: tuple[str, ...] = ()  # NAME=FILE, of one's own training, in the package's place
     backend: str = "numpy"
     device: str | None = None
     dtype: str = "float32"
@@ -92,6 +96,11 @@ class Config:
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
         return as_json(self)
+
+    @property
+    def victim_files(self) -> dict[str, str]:
+        """The files of the victims of one's own, by name."""
+        return dict(text.split("=", 1) for text in self.victims)
 
     @property
     def sources(self) -> list[str]:
@@ -160,9 +169,11 @@ def _check(config: Config) -> None:
             raise UserError(
                 f"{name} must be finite and not negative, found {getattr(config, name)}"
             )
+    _check_victims(config)
+    known = attackable(config)
     for name, values in (("training", config.training), ("testing", config.testing)):
         for union in values:
-            check_words(f"the sources of {name} {union!r}", tuple(parts(str(union))), _sources())
+            check_words(f"the sources of {name} {union!r}", tuple(parts(str(union))), known)
         check_words(name, values, values)
     check_whole("seeds", config.seeds, 0, distinct=True)
     check_words("methods", config.methods, METHODS)
@@ -172,8 +183,24 @@ def _check(config: Config) -> None:
     check_fit(config, HAND, applicable)
 
 
-def _sources() -> tuple[str, ...]:
-    return tuple(name for name in shipped() if name in SOURCES)
+def attackable(config: Config) -> tuple[str, ...]:
+    """Return the sources that have a victim, in the package or of one's own."""
+    return tuple(
+        name for name in dict.fromkeys([*shipped(), *config.victim_files]) if name in SOURCES
+    )
+
+
+def _check_victims(config: Config) -> None:
+    known = (*KEYS, *(name + OTHER for name in KEYS))
+    for text in config.victims:
+        if not all(str(text).partition("=")):
+            raise UserError(
+                f"victims must be NAME=FILE, such as svhn=svhn.npz of lft victims train svhn, "
+                f"found {text!r}"
+            )
+    if config.victims:
+        named = tuple(text.partition("=")[0] for text in config.victims)
+        check_words("the names of victims", named, known)
 
 
 def _check_sizes(config: Config) -> None:

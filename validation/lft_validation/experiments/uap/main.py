@@ -16,7 +16,11 @@ from lft_validation.experiments.running import (
 from lft_validation.experiments.uap import beyond_report
 from lft_validation.experiments.uap.beyond import collect_beyond, make_beyond_jobs, present
 from lft_validation.experiments.uap.config import Config, make_config
-from lft_validation.experiments.uap.needs import check_usable
+from lft_validation.experiments.uap.needs import (
+    check_fits,
+    check_usable,
+    check_usable_beyond,
+)
 from lft_validation.experiments.uap.pictures import picture
 from lft_validation.experiments.uap.plot import draw
 from lft_validation.experiments.uap.report import collect, summarise
@@ -66,12 +70,14 @@ def reproduce(
     source = reused(reuse)
     data = check_usable(config)
     jobs = make_jobs(config, out / "jobs", siblings(out) if source is None else [source])
+    plan = plan.fit(len(jobs))
+    check_fits(config, plan.processes, config.sources)
     run_in_folder(
         "uap",
         preset,
         config.to_json() | {"data": data},
         jobs,
-        plan.fit(len(jobs)),
+        plan,
         out,
         resume,
         lambda console: _finish(config, out, console, what),
@@ -92,15 +98,17 @@ def reproduce_beyond(
     """
     config = make_config(preset, changes)
     source = reused(reuse)
-    data = check_usable(config)
+    data = check_usable_beyond(config)
     jobs = make_jobs(config, out / "jobs", siblings(out) if source is None else [source])
     jobs = make_beyond_jobs(jobs, config)
+    plan = plan.fit(len(jobs))
+    check_fits(config, plan.processes, present(config))
     run_in_folder(
         "uap",
         preset,
         config.to_json() | {"data": data, "what": BEYOND, "followed_on": present(config)},
         jobs,
-        plan.fit(len(jobs)),
+        plan,
         out,
         resume,
         lambda console: _finish_beyond(config, out, console),

@@ -41,6 +41,7 @@ from lft_validation.experiments.unions import NONE, parts
 from lft_validation.files import fingerprint
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
+from lft_validation.victims import Victim
 
 CHUNK = 25  # test tasks fine-tuned at once
 CURVES = "lft-uap-curves-1"
@@ -84,7 +85,8 @@ def job_key(config: Config, key: JobKey) -> str:
     Not of which other jobs run beside it: a job done in one run is known again in another that adds
     seeds, methods or a setting.
     """
-    unused = {"seeds", "settings", "methods", "training", "testing", "table_step", "long_steps"}
+    unused = {"seeds", "settings", "methods", "training", "testing", "victims", "table_step",
+              "long_steps"}  # fmt: skip
     unused.update(FIRST_ONLY if key.setting == ZEROTH else ZEROTH_ONLY)
     unused.update(name for method, names in RATES.items() if method != key.method for name in names)
     if key.method not in LEARNED:
@@ -93,7 +95,7 @@ def job_key(config: Config, key: JobKey) -> str:
         unused.update(("meta_tasks", "clip_norm"))
     used = {name: value for name, value in config.to_json().items() if name not in unused}
     sources = dict.fromkeys((*_trained_on(key), *tested_on(config, key)))
-    checks = [record(name) for name in sources]
+    checks = [record(config, name) for name in sources]
     return fingerprint([used, key, tested_on(config, key), checks, versions("uap")])
 
 
@@ -101,13 +103,22 @@ def _trained_on(key: JobKey) -> list[str]:
     return [] if key.training == NONE else parts(key.training)
 
 
-@cache
-def record(name: str) -> dict[str, Any]:
+def record(config: Config, name: str) -> dict[str, Any]:
     """Return what config.json says of a source and its victim."""
-    victim = victim_of(name)
-    data: dict[str, Any] = {split: pool(name, split).dataset.record() for split in SPLITS}
-    weights = hashlib.sha256(victim.weights.tobytes()).hexdigest()
-    return {**data, "victim_sha256": weights, "victim_accuracy": victim.about["accuracy"]}
+    victim = victim_of(config, name)
+    accuracy = victim.about["accuracy"]
+    return {**_images(name), "victim_sha256": checksum(victim), "victim_accuracy": accuracy}
+
+
+@cache
+def _images(name: str) -> dict[str, Any]:
+    """Look at all images of a source; once in each process."""
+    return {split: pool(name, split).dataset.record() for split in SPLITS}
+
+
+def checksum(victim: Victim) -> str:
+    """Return the hash of a victim's weights."""
+    return hashlib.sha256(victim.weights.tobytes()).hexdigest()
 
 
 def make_jobs(config: Config, folder: Path, others: Sequence[Path] = ()) -> list[Job]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from math import prod
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +18,10 @@ from lft_backends.draws import Stage, directions, stream
 from lft_ref import AttackLoss, Data
 from lft_validation.datasets import SPLITS, Dataset, Split, load
 from lft_validation.errors import UserError
-from lft_validation.experiments.uap.config import Config
-from lft_validation.victims import Victim, load_victim, logits
+from lft_validation.experiments.uap.config import KEYS, OTHER, Config
+from lft_validation.victims import Attacked, Victim, load_victim, logits
 
-# A task's number and its source make one key; a new source goes to the end.
-KEYS = ("mnist", "cifar10", "fashion-mnist", "svhn", "digits")
+LEAST_ACCURACY = 0.2  # of a victim of one's own; guessing has 0.1
 
 
 class Pool(NamedTuple):
@@ -90,7 +90,7 @@ class AttackProblem(NamedTuple):
 
 def of_class(
     source: Pool,
-    victim: Victim | None,
+    victim: Attacked | None,
     rng: np.random.Generator,
     wanted: int,
     shots: int,
@@ -138,15 +138,37 @@ def pool(name: str, split: Split) -> Pool:
     return make_pool(load(name, split))
 
 
+def victim_of(config: Config, name: str) -> Victim:
+    """Return the victim of that name, of the user's own training if there is one.
+
+    Raises:
+        UserError: if its file cannot be used, it was trained on another source, or guesses.
+    """
+    return _victim(name, config.victim_files.get(name))
+
+
 @cache
-def victim_of(name: str) -> Victim:
-    """Return the victim of that name; it is read once in each process."""
-    return load_victim(name)
+def _victim(name: str, file: str | None) -> Victim:
+    """Read a victim; once in each process."""
+    if file is None:
+        return load_victim(name)
+    victim, source = load_victim(Path(file)), name.removesuffix(OTHER)
+    if victim.about["source"] != source:
+        raise UserError(
+            f"--victim {name}={file} was trained on {victim.about['source']}; train one with: "
+            f"lft victims train {source}"
+        )
+    if victim.about["accuracy"] < LEAST_ACCURACY:
+        raise UserError(
+            f"--victim {name}={file} is right on {victim.about['accuracy']:.0%} of the test "
+            "images, little better than guessing, so there is nothing to fool; train it longer"
+        )
+    return victim
 
 
 def make_problem(config: Config, backend: Backend, name: str) -> AttackProblem:
     """Return the tasks of one source."""
-    victim = victim_of(name)
+    victim = victim_of(config, name)
     weights = backend.asarray(victim.weights)
     loss = AttackLoss(victim.network, weights, config.kappa, config.l1, clip=config.clip_images)
     return AttackProblem(name, backend, config, victim, backend.fuse_attack(loss))
