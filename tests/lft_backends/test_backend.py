@@ -143,6 +143,9 @@ def test_cupy_without_a_gpu_says_so(monkeypatch):
 # PyTorch and JAX ----------------------------------------------------------------------------------
 
 
+JAX = pytest.param("jax", marks=pytest.mark.jax)
+
+
 def usable(name: str, *arguments: str | None) -> Backend:
     try:
         return get_backend(name, *arguments)
@@ -162,7 +165,7 @@ def x64(monkeypatch):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("name", ["numpy", "torch", JAX])
 def test_a_task_goes_there_and_back(name, dtype):
     backend = usable(name, dtype)
     data = Data(np.arange(6.0).reshape(2, 3), np.asarray([1, 0]))
@@ -183,6 +186,7 @@ def test_torch_says_which_devices_it_has():
         get_backend("torch", "float64", "tpu")
 
 
+@pytest.mark.jax
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("device", ["nowhere", "cpu:99", "cpu:one"])
 def test_jax_says_which_devices_it_has(device):
@@ -191,6 +195,7 @@ def test_jax_says_which_devices_it_has(device):
         get_backend("jax", "float64", device)
 
 
+@pytest.mark.jax
 def test_jax_without_64_bits_is_answered_with_the_variable_that_sets_them():
     jax = pytest.importorskip("jax")
     before = jax.config.jax_enable_x64
@@ -221,7 +226,12 @@ def test_a_library_that_is_too_old_is_answered_with_the_update(monkeypatch, name
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("name", "device"),
-    [("numpy", None), ("strict", "device1"), ("torch", "cpu"), ("jax", "cpu:0")],
+    [
+        ("numpy", None),
+        ("strict", "device1"),
+        ("torch", "cpu"),
+        pytest.param("jax", "cpu:0", marks=pytest.mark.jax),
+    ],
 )
 def test_a_backend_is_sent_to_a_worker_by_name(name, device):
     if name == "jax":

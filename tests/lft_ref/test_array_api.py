@@ -255,6 +255,7 @@ def test_objectives_give_numpys_numbers(eager, objective):
 
 
 @pytest.mark.slow
+@pytest.mark.jax
 def test_a_network_with_pooling_and_convolutions_runs_where_arrays_never_change():
     pytest.importorskip("jax")
     jax, task = LIBRARIES["jax"](), random_case(4, "convolution", batch=(2,)).task

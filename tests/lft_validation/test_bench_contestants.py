@@ -96,6 +96,7 @@ def test_pytorch_finds_what_the_reference_finds(kind):
 
 
 # Compiling takes seconds, so each loss, layout and measure has its turn, but not with every other.
+@pytest.mark.jax
 @pytest.mark.parametrize(
     ("kind", "styles"),
     [
@@ -112,12 +113,14 @@ def test_jax_finds_what_the_reference_finds(monkeypatch, kind, styles):
     _all_are_right(field, compare.judge(problem, dtype, "adjoint"))
 
 
+@pytest.mark.jax
 def test_jax_finds_what_the_reference_finds_in_forward_mode(monkeypatch):
     problem = quadratic(6, K=3, n=4)
     field = _jax(monkeypatch, ["PLAIN"], problem, "float64", "forward")
     _all_are_right(field, compare.judge(problem, "float64", "forward"))
 
 
+@pytest.mark.jax
 def test_jax_trains_as_the_reference_does(monkeypatch):
     problem = quadratic(6, K=3, n=4)._replace(updates=3)
     field = _jax(monkeypatch, ["PLAIN", "WIDE"], problem, "float64", "training")
