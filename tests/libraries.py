@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lft_backends.backend import get_backend
+from lft_ref import Ops
+
 
 class Library(NamedTuple):
     """An array library under test: how to send arrays there and back."""
@@ -16,10 +19,19 @@ class Library(NamedTuple):
     put_array: Callable[[np.ndarray], Any]
     get_array: Callable[[Any], np.ndarray]
     module: Any
+    ops: Ops | None = None  # its twins of the cell's functions, where it has some
 
     def put(self, tree: Any) -> Any:
-        """Send every NumPy array in nested tuples, lists and NamedTuples to the library."""
-        return _map(lambda a: self.put_array(np.asarray(a)), tree, (np.ndarray, np.generic))
+        """Send every NumPy array in nested tuples, lists and NamedTuples to the library.
+
+        Twins, where there are some, take the place of the cell's functions.
+        """
+
+        def put_own(a: Any) -> Any:
+            return self.ops if isinstance(a, Ops) else self.put_array(np.asarray(a))
+
+        kinds = (np.ndarray, np.generic) if self.ops is None else (np.ndarray, np.generic, Ops)
+        return _map(put_own, tree, kinds)
 
     def get(self, tree: Any) -> Any:
         """Bring every array back to NumPy; none may be of another library or on another device."""
@@ -70,13 +82,19 @@ def _numpy() -> Library:
     return Library("numpy", np.array, np.asarray, np)
 
 
-def _read_only() -> Library:
-    def put(a: np.ndarray) -> np.ndarray:
-        a = a.copy()
-        a.flags.writeable = False
-        return a
+def _put_read_only(a: np.ndarray) -> np.ndarray:
+    a = a.copy()
+    a.flags.writeable = False
+    return a
 
-    return Library("numpy, read-only", put, np.asarray, np)
+
+def _read_only() -> Library:
+    return Library("numpy, read-only", _put_read_only, np.asarray, np)
+
+
+def _numba(put: Callable[[np.ndarray], np.ndarray]) -> Library:
+    """NumPy's arrays, with Numba's twins of the cell's functions wherever ops are handed in."""
+    return Library("numba", put, np.asarray, np, get_backend("numba").ops)
 
 
 def _strict(device: str) -> Library:
@@ -130,6 +148,8 @@ def _jax() -> Library:
 LIBRARIES: dict[str, Callable[[], Library]] = {
     "numpy": _numpy,
     "numpy-read-only": _read_only,
+    "numba": lambda: _numba(np.array),
+    "numba-read-only": lambda: _numba(_put_read_only),
     "strict": lambda: _strict("CPU_DEVICE"),
     "strict-device1": lambda: _strict("device1"),
     "cupy": _cupy,
