@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
+from lft_backends.backend import BackendUnavailable
 from tests.libraries import LIBRARIES, ON_A_GPU, Library
 from tests.no_skips import (  # noqa: F401 - pytest finds hooks and options here
     pytest_addoption,
@@ -43,7 +44,7 @@ def _each(names: list[str]) -> list[object]:
 def _library(name: str) -> Library:
     try:
         return LIBRARIES[name]()
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, BackendUnavailable, ValueError) as error:  # no library, no device
         pytest.skip(f"{name} cannot be used here: {error}")
 
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
-from lft_backends.backend import get_backend
+from lft_backends.backend import OLDEST, Backend, BackendUnavailable, get_backend
+from lft_backends.libraries import import_library
 from lft_ref import Ops
 
 
@@ -112,19 +114,15 @@ def _strict(device: str) -> Library:
 
 
 def _cupy() -> Library:
+    get_backend("cupy")  # says what is missing
     import cupy
 
-    if not cupy.cuda.is_available():
-        raise RuntimeError("CuPy finds no CUDA device")
     return Library("cupy", cupy.asarray, cupy.asnumpy, cupy)
 
 
 def _torch(device: str) -> Library:
+    there = get_backend("torch", device=device).device
     import torch
-
-    if device != "cpu" and not torch.cuda.is_available():
-        raise RuntimeError("PyTorch finds no CUDA device")
-    there = torch.device(device)
 
     def get(a: Any) -> np.ndarray:
         assert a.device.type == there.type, f"a result lies on {a.device}, not on {there}"
@@ -136,7 +134,7 @@ def _torch(device: str) -> Library:
 def _jax() -> Library:
     # Compile quickly rather than well.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    import jax
+    jax = import_library("jax", "pip install 'lft-ref[jax]'", OLDEST["jax"])
 
     def get(a: Any) -> np.ndarray:
         return np.asarray(a)
@@ -158,3 +156,11 @@ LIBRARIES: dict[str, Callable[[], Library]] = {
     "jax": _jax,
 }
 ON_A_GPU = ("cupy", "torch-cuda")
+
+
+def usable(name: str, *arguments: str | None) -> Backend:
+    """Return a backend; skip the test, for the reason that the probe gives, where it has none."""
+    try:
+        return get_backend(name, *arguments)
+    except BackendUnavailable as error:
+        pytest.skip(str(error))

@@ -11,10 +11,11 @@ import pytest
 
 from lft_backends import backend as module
 from lft_backends import libraries
-from lft_backends.backend import Backend, BackendUnavailable, get_backend
+from lft_backends.backend import BackendUnavailable, get_backend
 from lft_ref import CrossEntropy, Data, NetworkLoss, Task, mlp
 from tests.lft_backends.cuda_on_cpu.fake_cupy import fake_cupy
 from tests.lft_backends.cuda_on_cpu.parity import load_backend
+from tests.libraries import usable
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -144,13 +145,6 @@ def test_cupy_without_a_gpu_says_so(monkeypatch):
 
 
 JAX = pytest.param("jax", marks=pytest.mark.jax)
-
-
-def usable(name: str, *arguments: str | None) -> Backend:
-    try:
-        return get_backend(name, *arguments)
-    except BackendUnavailable as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
