@@ -1,7 +1,13 @@
 """The few functions that a backend may replace by a fused twin of the same name and signature.
 
-Everything else in ``lft_ref`` calls the cell through an :class:`Ops`, and nothing but this file
-knows that there can be another one than the plain reference.
+Everything else in ``lft_ref`` calls the cell through an :class:`Ops` that it is handed, and cannot
+tell which. Two files know that there are several: this one, and ``blocks``, whose ``BLOCKWISE``,
+the default, calls the reference on one block of coordinates after another.
+
+Preprocessing (``Cell.preprocess``) is no field of :class:`Ops`: it is a part of the three
+functions, and a twin fuses it with the rest of ``step`` and ``vjp``. Nor do the twins of a network
+that is tuned and of an attack's loss come through here: a backend's ``fuse_optimizee`` and
+``fuse_attack`` put them into a task's objective, in the place of the plain ones.
 """
 
 from __future__ import annotations

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
+from lft_backends.backend import BackendUnavailable
 from tests.libraries import LIBRARIES, ON_A_GPU, Library
+from tests.no_skips import (  # noqa: F401 - pytest finds hooks and options here
+    pytest_addoption,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+)
 
 # ``ci`` draws the same examples every time; ``--hypothesis-profile=explore`` draws new ones, and
 # more of them: tests state their counts through ``tests.helpers.examples``.
@@ -28,8 +34,9 @@ MEASURED = ("numpy", "strict")
 
 def _each(names: list[str]) -> list[object]:
     def marks(name: str) -> list[pytest.MarkDecorator]:
-        gpu = [pytest.mark.gpu] if name in ON_A_GPU else []
-        return gpu if name in MEASURED else [*gpu, pytest.mark.no_cover]
+        needs = [pytest.mark.gpu] if name in ON_A_GPU else []
+        needs += [pytest.mark.jax] if name == "jax" else []
+        return needs if name in MEASURED else [*needs, pytest.mark.no_cover]
 
     return [pytest.param(name, marks=marks(name)) for name in names]
 
@@ -37,7 +44,7 @@ def _each(names: list[str]) -> list[object]:
 def _library(name: str) -> Library:
     try:
         return LIBRARIES[name]()
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, BackendUnavailable, ValueError) as error:  # no library, no device
         pytest.skip(f"{name} cannot be used here: {error}")
 
 

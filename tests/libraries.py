@@ -7,6 +7,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
+
+from lft_backends.backend import OLDEST, Backend, BackendUnavailable, get_backend
+from lft_backends.libraries import import_library
+from lft_ref import Ops
 
 
 class Library(NamedTuple):
@@ -16,10 +21,19 @@ class Library(NamedTuple):
     put_array: Callable[[np.ndarray], Any]
     get_array: Callable[[Any], np.ndarray]
     module: Any
+    ops: Ops | None = None  # its twins of the cell's functions, where it has some
 
     def put(self, tree: Any) -> Any:
-        """Send every NumPy array in nested tuples, lists and NamedTuples to the library."""
-        return _map(lambda a: self.put_array(np.asarray(a)), tree, (np.ndarray, np.generic))
+        """Send every NumPy array in nested tuples, lists and NamedTuples to the library.
+
+        Twins, where there are some, take the place of the cell's functions.
+        """
+
+        def put_own(a: Any) -> Any:
+            return self.ops if isinstance(a, Ops) else self.put_array(np.asarray(a))
+
+        kinds = (np.ndarray, np.generic) if self.ops is None else (np.ndarray, np.generic, Ops)
+        return _map(put_own, tree, kinds)
 
     def get(self, tree: Any) -> Any:
         """Bring every array back to NumPy; none may be of another library or on another device."""
@@ -70,13 +84,19 @@ def _numpy() -> Library:
     return Library("numpy", np.array, np.asarray, np)
 
 
-def _read_only() -> Library:
-    def put(a: np.ndarray) -> np.ndarray:
-        a = a.copy()
-        a.flags.writeable = False
-        return a
+def _put_read_only(a: np.ndarray) -> np.ndarray:
+    a = a.copy()
+    a.flags.writeable = False
+    return a
 
-    return Library("numpy, read-only", put, np.asarray, np)
+
+def _read_only() -> Library:
+    return Library("numpy, read-only", _put_read_only, np.asarray, np)
+
+
+def _numba(put: Callable[[np.ndarray], np.ndarray]) -> Library:
+    """NumPy's arrays, with Numba's twins of the cell's functions wherever ops are handed in."""
+    return Library("numba", put, np.asarray, np, get_backend("numba").ops)
 
 
 def _strict(device: str) -> Library:
@@ -94,19 +114,15 @@ def _strict(device: str) -> Library:
 
 
 def _cupy() -> Library:
+    get_backend("cupy")  # says what is missing
     import cupy
 
-    if not cupy.cuda.is_available():
-        raise RuntimeError("CuPy finds no CUDA device")
     return Library("cupy", cupy.asarray, cupy.asnumpy, cupy)
 
 
 def _torch(device: str) -> Library:
+    there = get_backend("torch", device=device).device
     import torch
-
-    if device != "cpu" and not torch.cuda.is_available():
-        raise RuntimeError("PyTorch finds no CUDA device")
-    there = torch.device(device)
 
     def get(a: Any) -> np.ndarray:
         assert a.device.type == there.type, f"a result lies on {a.device}, not on {there}"
@@ -118,7 +134,7 @@ def _torch(device: str) -> Library:
 def _jax() -> Library:
     # Compile quickly rather than well.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    import jax
+    jax = import_library("jax", "pip install 'lft-ref[jax]'", OLDEST["jax"])
 
     def get(a: Any) -> np.ndarray:
         return np.asarray(a)
@@ -130,6 +146,8 @@ def _jax() -> Library:
 LIBRARIES: dict[str, Callable[[], Library]] = {
     "numpy": _numpy,
     "numpy-read-only": _read_only,
+    "numba": lambda: _numba(np.array),
+    "numba-read-only": lambda: _numba(_put_read_only),
     "strict": lambda: _strict("CPU_DEVICE"),
     "strict-device1": lambda: _strict("device1"),
     "cupy": _cupy,
@@ -138,3 +156,11 @@ LIBRARIES: dict[str, Callable[[], Library]] = {
     "jax": _jax,
 }
 ON_A_GPU = ("cupy", "torch-cuda")
+
+
+def usable(name: str, *arguments: str | None) -> Backend:
+    """Return a backend; skip the test, for the reason that the probe gives, where it has none."""
+    try:
+        return get_backend(name, *arguments)
+    except BackendUnavailable as error:
+        pytest.skip(str(error))

@@ -11,10 +11,11 @@ import pytest
 
 from lft_backends import backend as module
 from lft_backends import libraries
-from lft_backends.backend import Backend, BackendUnavailable, get_backend
+from lft_backends.backend import BackendUnavailable, get_backend
 from lft_ref import CrossEntropy, Data, NetworkLoss, Task, mlp
 from tests.lft_backends.cuda_on_cpu.fake_cupy import fake_cupy
 from tests.lft_backends.cuda_on_cpu.parity import load_backend
+from tests.libraries import usable
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -143,11 +144,7 @@ def test_cupy_without_a_gpu_says_so(monkeypatch):
 # PyTorch and JAX ----------------------------------------------------------------------------------
 
 
-def usable(name: str, *arguments: str | None) -> Backend:
-    try:
-        return get_backend(name, *arguments)
-    except BackendUnavailable as error:
-        pytest.skip(str(error))
+JAX = pytest.param("jax", marks=pytest.mark.jax)
 
 
 @pytest.fixture
@@ -162,7 +159,7 @@ def x64(monkeypatch):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("name", ["numpy", "torch", JAX])
 def test_a_task_goes_there_and_back(name, dtype):
     backend = usable(name, dtype)
     data = Data(np.arange(6.0).reshape(2, 3), np.asarray([1, 0]))
@@ -183,6 +180,7 @@ def test_torch_says_which_devices_it_has():
         get_backend("torch", "float64", "tpu")
 
 
+@pytest.mark.jax
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("device", ["nowhere", "cpu:99", "cpu:one"])
 def test_jax_says_which_devices_it_has(device):
@@ -191,6 +189,7 @@ def test_jax_says_which_devices_it_has(device):
         get_backend("jax", "float64", device)
 
 
+@pytest.mark.jax
 def test_jax_without_64_bits_is_answered_with_the_variable_that_sets_them():
     jax = pytest.importorskip("jax")
     before = jax.config.jax_enable_x64
@@ -221,7 +220,12 @@ def test_a_library_that_is_too_old_is_answered_with_the_update(monkeypatch, name
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("name", "device"),
-    [("numpy", None), ("strict", "device1"), ("torch", "cpu"), ("jax", "cpu:0")],
+    [
+        ("numpy", None),
+        ("strict", "device1"),
+        ("torch", "cpu"),
+        pytest.param("jax", "cpu:0", marks=pytest.mark.jax),
+    ],
 )
 def test_a_backend_is_sent_to_a_worker_by_name(name, device):
     if name == "jax":

@@ -14,6 +14,7 @@ import pytest
 from tests.lft_backends.cuda_on_cpu.fake_cupy import fake_cupy
 from tests.lft_backends.cuda_on_cpu.parity import load_backend
 
+pytestmark = pytest.mark.nvrtc
 INSTALL = "pip install nvidia-cuda-nvrtc-cu12"  # 90 MB, so no extra asks for it
 KERNELS = {"lft_pack", "lft_step", "lft_vjp", "lft_sum", "lft_forward"}
 INPUT = {1: 1, 2: 2, 4: 0}  # m -> LFT_INPUT

@@ -20,6 +20,7 @@ from tests.lft_backends.cuda_on_cpu.parity import (
     forward_errors,
     load_backend,
 )
+from tests.libraries import usable
 
 DTYPES = ["float64", "float32"]
 SIZES = [(1, 1), (1, 4), (3, 2), (10, 2), (20, 2), (64, 1), (64, 4)]
@@ -34,9 +35,8 @@ def folder(tmp_path_factory):
 def twins(request, folder):
     """lstm.cu behind the shim with threads in both orders, and the real thing."""
     if request.param == "gpu":
-        cupy = pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
-        if not cupy.cuda.is_available():
-            pytest.skip("CuPy finds no CUDA device")
+        usable("cupy")
+        cupy = importlib.import_module("cupy")
         module = importlib.import_module("lft_backends.cupy_backend")
         return Twins(module.OPS, cupy.asarray, cupy.asnumpy, module, cupy)
     if GXX is None:

@@ -13,6 +13,7 @@ import lft_ref
 from lft_ref import (
     REFERENCE,
     Data,
+    Ops,
     accuracy,
     adam,
     adjoint,
@@ -102,6 +103,7 @@ def arguments():
         "draws": rng.uniform(-1, 1, 17),
         "train": Data(rng.normal(size=(4, 2)), rng.normal(size=4)),
         "val": Data(rng.normal(size=(3, 2)), rng.normal(size=3)),
+        "ops": REFERENCE,  # a library with twins has its own there
     }
 
 
@@ -116,7 +118,7 @@ def _forward_step(a):
 
 
 def _blockwise(a):
-    ops = blockwise(REFERENCE, block=2)
+    ops = blockwise(a["ops"], block=2)
     return _cell_call(ops.step, a), _cell_call(ops.vjp, a, a["delta_bar"], a["state"])
 
 
@@ -133,7 +135,9 @@ def _train_on(a):
 
 
 def _fine_tune(a):
-    return fine_tune(learned(a["params"], a["case"].tuner.cell), lambda x: 2.0 * x, a["g"], 3)
+    tuner = a["case"].tuner
+    rule = learned(a["params"], tuner.cell, tuner.ops)
+    return fine_tune(rule, lambda x: 2.0 * x, a["g"], 3)
 
 
 def _optimizer(optimizer, a):
@@ -219,6 +223,28 @@ def test_a_public_function_gives_numpys_numbers_and_keeps_the_dtype(xp, name, dt
         np.testing.assert_array_equal(before, after)  # nothing is written to its arguments
 
 
+USE_THE_CELL = (
+    "adjoint", "blockwise", "fine_tune", "forward_mode", "forward_step", "learned", "meta_update",
+    "sum_over_tasks", "train_on", "unroll",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", USE_THE_CELL)
+def test_a_library_with_twins_computes_with_them_alone(monkeypatch, name):
+    numba_backend = pytest.importorskip("lft_backends.numba_backend", exc_type=ImportError)
+    there = LIBRARIES["numba"]().put(arguments())
+    assert there["case"].tuner.ops == numba_backend.OPS == there["ops"]
+
+    def plain(*_):
+        raise AssertionError("the reference was called")
+
+    monkeypatch.setattr(numba_backend, "REFERENCE", Ops(plain, plain, plain))
+    CALLS[name](there)
+    monkeypatch.setattr(numba_backend, "_fit", lambda *_: False)
+    with pytest.raises(AssertionError, match="the reference was called"):
+        CALLS[name](there)
+
+
 @functools.cache
 def numpys(objective: str, estimator: str, m: int) -> tuple[Case, list[list[np.ndarray]]]:
     """A case, and what NumPy finds for it with both engines: every library is judged by it."""
@@ -255,6 +281,7 @@ def test_objectives_give_numpys_numbers(eager, objective):
 
 
 @pytest.mark.slow
+@pytest.mark.jax
 def test_a_network_with_pooling_and_convolutions_runs_where_arrays_never_change():
     pytest.importorskip("jax")
     jax, task = LIBRARIES["jax"](), random_case(4, "convolution", batch=(2,)).task

@@ -10,7 +10,6 @@ from click.testing import CliRunner
 
 from lft_validation.cli import main
 from lft_validation.victims import load_victim
-from tests.helpers import assert_close
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None,
@@ -110,31 +109,3 @@ def test_a_wrong_backend_is_answered_in_one_sentence(vectors, arguments, message
     result = lft(*arguments, *files)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
-
-
-@pytest.mark.slow
-@needs_torch
-@pytest.mark.parametrize(
-    ("experiment", "options"),
-    [
-        ("figure4", ("--hidden", "5", "--long-steps", "6", "--methods", "LFT,MAML,Adam")),
-        ("table1", ("--set", "table_step=4", "--methods", "LFT,MAML,PGD")),
-    ],
-)
-def test_an_experiment_gives_numpys_numbers_on_another_backend(tmp_path, experiment, options):
-    tiny = (
-        "--preset", "smoke", "--test-tasks", "4", "--steps", "4", "--unroll", "2",
-        "--lstm-units", "3", "--dtype", "float64", "--executor", "local", *options,
-    )  # fmt: skip
-    for backend in ("numpy", "torch"):
-        out = ("--backend", backend, "--out", tmp_path / backend)
-        result = lft("reproduce", experiment, *tiny, *out)
-        assert result.exit_code == 0, result.output
-    files = sorted((tmp_path / "numpy" / "jobs").glob("*/result.npz"))
-    assert len(files) >= 4
-    for file in files:
-        other = tmp_path / "torch" / file.relative_to(tmp_path / "numpy")
-        with np.load(file) as ours, np.load(other) as theirs:
-            for name in ours.files:
-                if ours[name].dtype.kind == "f":
-                    assert_close(theirs[name], ours[name], 1e-11)

@@ -96,6 +96,7 @@ def test_pytorch_finds_what_the_reference_finds(kind):
 
 
 # Compiling takes seconds, so each loss, layout and measure has its turn, but not with every other.
+@pytest.mark.jax
 @pytest.mark.parametrize(
     ("kind", "styles"),
     [
@@ -112,12 +113,14 @@ def test_jax_finds_what_the_reference_finds(monkeypatch, kind, styles):
     _all_are_right(field, compare.judge(problem, dtype, "adjoint"))
 
 
+@pytest.mark.jax
 def test_jax_finds_what_the_reference_finds_in_forward_mode(monkeypatch):
     problem = quadratic(6, K=3, n=4)
     field = _jax(monkeypatch, ["PLAIN"], problem, "float64", "forward")
     _all_are_right(field, compare.judge(problem, "float64", "forward"))
 
 
+@pytest.mark.jax
 def test_jax_trains_as_the_reference_does(monkeypatch):
     problem = quadratic(6, K=3, n=4)._replace(updates=3)
     field = _jax(monkeypatch, ["PLAIN", "WIDE"], problem, "float64", "training")
@@ -142,13 +145,50 @@ def _all_are_right(field, judge):
         assert judge.error(contestant) <= judge.bound, contestant.name
 
 
-def test_the_compiler_of_a_peer_may_be_late_or_broken(monkeypatch):
+def test_the_compiler_of_a_peer_takes_part_in_the_cases_of_the_cell(monkeypatch):
+    asked = {}
+
+    def contestants(problem, *_, **extra):
+        asked[problem.kind] = extra
+        return []
+
+    peer = types.SimpleNamespace(contestants=contestants)
+    monkeypatch.setattr(cases, "load_peer", lambda _: peer)
+    options = Options(peers=("torch",), compile_seconds=7.0)
+    for kind, (make, dtype) in ADJOINT.items():
+        cases.contestants(cases.Case(kind, kind, "adjoint", make), make(), dtype, options)
+    limit = {"compile_seconds": 7.0}
+    assert asked == {"quadratic": limit, "sine": limit, "cnn": {}, "attack": {}}
+
+
+COMPILED_KINDS = pytest.mark.parametrize("kind", cases.COMPILED)
+
+
+@COMPILED_KINDS
+def test_the_compiled_contestant_is_right_if_the_compiler_is(monkeypatch, kind):
+    torch = pytest.importorskip("torch", reason="the extra 'bench' is not installed")
+    make, dtype = ADJOINT[kind]
+    problem, compiled = make(), []
+
+    def compiler(cell, **_):  # compiling takes a minute
+        compiled.append(cell)
+        return cell
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    field = cases.load_peer("torch").contestants(problem, dtype, "adjoint", compile_seconds=60.0)
+    assert len(field) == 3
+    assert len(compiled) == 1
+    _all_are_right(field, compare.judge(problem, dtype, "adjoint"))
+
+
+@COMPILED_KINDS
+def test_the_compiler_of_a_peer_may_be_late_or_broken(monkeypatch, kind):
     torch = pytest.importorskip("torch", reason="the extra 'bench' is not installed")
     import time
 
     from lft_validation.bench import peers_torch
 
-    problem = quadratic(6, K=2)
+    problem = ADJOINT[kind][0]()
     monkeypatch.setattr(torch, "compile", lambda *_, **__: lambda *_: time.sleep(5.0))
     late = peers_torch._compiled(problem, "float32", "cpu", 0.2)
     assert "--compile-seconds" in late.reason

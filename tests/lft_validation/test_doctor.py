@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lft_backends import backend as backends
-from lft_backends import libraries
+from lft_backends import libraries, nvidia
 from lft_validation import doctor
 from lft_validation.cli import main
 from lft_validation.doctor import Finding
@@ -129,11 +129,31 @@ def test_a_backend_that_adds_wrongly_does_not_work(monkeypatch: pytest.MonkeyPat
     assert (found.works, found.detail) == (False, "says that 0.5 + 1.5 = 3.0")
 
 
-def test_no_cupy_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("cuda", "driver", "remedy"),
+    [
+        (None, "no NVIDIA driver answers", "install the driver on a machine with an NVIDIA GPU"),
+        ((11, 4), "the NVIDIA driver serves CUDA 11.4", "update the NVIDIA driver to one for CUDA"),
+        ((12, 4), "the NVIDIA driver serves CUDA 12.4", "pip install 'lft-ref[cuda12]'"),
+        ((13, 0), "the NVIDIA driver serves CUDA 13.0", "pip install 'lft-ref[cuda13]'"),
+    ],
+)
+def test_no_cupy_says_how_to_install_the_one_that_fits_the_driver(
+    monkeypatch: pytest.MonkeyPatch, cuda: tuple[int, int] | None, driver: str, remedy: str
+) -> None:
     monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(nvidia, "driver_cuda", lambda: cuda)
     found = doctor.backend("cupy")
-    assert found.detail == "cupy is not installed"
-    assert found.remedy.startswith("pip install 'lft-ref[cuda12]'")
+    assert found.detail == f"cupy is not installed; {driver}"
+    assert found.remedy.startswith(remedy)
+
+
+def test_the_driver_is_not_asked_where_the_remedy_names_no_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nvidia, "driver_cuda", lambda: pytest.fail("nobody needs to know"))
+    broken = Finding("cupy", False, "cupy is installed but does not import", "pip install x")
+    assert doctor._for_this_driver(broken) == broken
 
 
 INSUFFICIENT = "cudaErrorInsufficientDriver: CUDA driver version is insufficient"
@@ -177,6 +197,7 @@ def test_reasons_for_no_gpu_are_told_apart(
 def test_a_cupy_that_finds_a_gpu_may_still_be_of_no_use(
     monkeypatch: pytest.MonkeyPatch, version: str, words: str, remedy: str
 ) -> None:
+    monkeypatch.setattr(nvidia, "driver_cuda", lambda: (12, 4))
     fake_cupy(monkeypatch, 12040, 12040, "", 1)
     cupy: Any = sys.modules["cupy"]
     cupy.__version__ = version

@@ -189,6 +189,7 @@ def test_a_lost_scheduler_ends_in_a_sentence_and_resume_goes_on(tmp_path, here, 
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @needs_ray
 @pytest.mark.parametrize("share", ["jobs", "tasks"])
 def test_ray_gives_the_same_bits(tmp_path, here, share):

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +56,7 @@ __all__ = [
     "locate",
     "md5",
     "places",
+    "read_once",
     "source",
 ]
 VARIABLE = "LFT_DATA"
@@ -215,6 +217,12 @@ def load(name: str, split: Split, data_dir: Path | None = None) -> Dataset:
     images = wanted.read(paths, wanted.classes)
     official = are_official(wanted, split, paths)
     return Dataset(name, split, images, wanted.largest, str(folder), official)
+
+
+@cache
+def read_once(name: str, split: Split) -> Dataset:
+    """Return :func:`load`'s data set, read once in each process."""
+    return load(name, split)
 
 
 def are_official(wanted: Source, split: Split, paths: Sequence[Path]) -> bool:

@@ -158,7 +158,7 @@ def _cupy_finding(finding: Finding) -> Finding:
     """Tell apart no CuPy, no driver, a driver too old, no device and no compiler."""
     text = finding.detail
     if any(words in text for words in ("not installed", "does not import", "too old", "compile")):
-        return finding  # the backend's own remedy is the right one
+        return _for_this_driver(finding)  # the backend's own remedy is the right one
     driver, runtime = _cuda_versions()
     if driver == 0:
         return Finding(
@@ -188,6 +188,21 @@ def _cupy_finding(finding: Finding) -> Finding:
     if "nvrtc" in text.lower():
         return finding._replace(remedy="pip install 'cupy-cuda12x[ctk]' (13x for CUDA 13)")
     return finding._replace(remedy="look at nvidia-smi, or use numpy or numba")
+
+
+def _for_this_driver(finding: Finding) -> Finding:
+    """Choose between CuPy's wheels where a remedy names both, and say what the choice rests on."""
+    from lft_backends.nvidia import cupy_remedy, driver_cuda
+
+    if "cuda13" not in finding.remedy:
+        return finding
+    cuda = driver_cuda()
+    driver = "no NVIDIA driver answers"
+    if cuda is not None:
+        driver = f"the NVIDIA driver serves CUDA {cuda[0]}.{cuda[1]}"
+    return finding._replace(
+        detail=f"{finding.detail}; {driver}", remedy=cupy_remedy(finding.remedy, cuda)
+    )
 
 
 def _cuda_versions() -> tuple[int, int]:

@@ -17,7 +17,7 @@ import numpy as np
 from lft_backends.backend import Backend
 from lft_backends.draws import Stage, stream
 from lft_ref import Data, Network, mlp_from_draws
-from lft_validation.datasets import Dataset, Split, load
+from lft_validation.datasets import Dataset, Split, read_once
 from lft_validation.errors import UserError
 
 # A source's place is part of the key of its tasks' draws; a new source goes to the end.
@@ -58,7 +58,7 @@ def pool(source: str, split: Split) -> Pool:
     Raises:
         UserError: if there is no such source, its files are not found, or one is damaged.
     """
-    return make_pool(load(source, split))
+    return make_pool(read_once(source, split))
 
 
 def make_pool(dataset: Dataset) -> Pool:

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import click
 
 from lft_backends.executors import Executor, check, one_thread
-from lft_validation.errors import JobFailed, UserError
+from lft_validation.errors import JobFailed
 from lft_validation.files import write_bytes
+from lft_validation.in_common import InCommon, Sums, check_worker
 from lft_validation.jobs import Job, Monitor, Stopped
 from lft_validation.runs import installed
 
@@ -49,10 +50,12 @@ class _Clock(Monitor):
         return time.monotonic() > self._end
 
 
-def advance(job: Job, files: dict[str, bytes], versions: dict[str, str], seconds: float) -> Slice:
+def advance(job: Job, files: dict[str, bytes], wanted: InCommon, seconds: float) -> Slice:
     """Go on with a job for some seconds, at least from one checkpoint to the next."""
-    if installed() != versions:
-        return Slice(files, 0.0, False, _other_versions(versions))
+    try:
+        check_worker(wanted)
+    except click.ClickException as other:
+        return Slice(files, 0.0, False, other)
     home = _folder(job)
     with tempfile.TemporaryDirectory() as temporary, one_thread():
         clock, moved = _Clock(seconds), Path(temporary)
@@ -70,14 +73,13 @@ def advance(job: Job, files: dict[str, bytes], versions: dict[str, str], seconds
         return Slice(_read(moved / job.name), clock.done, finished, error)
 
 
-def on_worker(versions: dict[str, str], function: Callable[..., Any], *item: Any) -> Any:
-    """Call a function on a cluster's worker: on one BLAS thread, with this machine's versions.
+def on_worker(wanted: InCommon, function: Callable[..., Any], *item: Any) -> Any:
+    """Call a function on a cluster's worker: on one BLAS thread, with versions and images as here.
 
     Raises:
         UserError: if the worker has others.
     """
-    if installed() != versions:
-        raise _other_versions(versions)
+    check_worker(wanted)
     with one_thread():
         return function(*item)
 
@@ -85,27 +87,34 @@ def on_worker(versions: dict[str, str], function: Callable[..., Any], *item: Any
 def checked(
     results: Callable[..., Iterator[Any]],
     executor: Executor,
+    images: Sums,
     function: Callable[..., Any],
     items: Sequence[tuple[Any, ...]],
 ) -> Iterator[Any]:
     """Hand the parts of a meta-batch out to a cluster, each by :func:`on_worker`."""
-    return results(executor, partial(on_worker, installed(), function), items)
+    wanted = InCommon(installed(), dict(images))
+    return results(executor, partial(on_worker, wanted, function), items)
 
 
 def run_slices(
-    jobs: Sequence[Job], executor: Executor, done: Any, stop: Any, tick: Callable[[], None]
+    jobs: Sequence[Job],
+    executor: Executor,
+    images: Sums,
+    done: Any,
+    stop: Any,
+    tick: Callable[[], None],
 ) -> None:
-    """Run all jobs in slices, and write what each leaves.
+    """Run all jobs in slices, and write what each leaves; workers must have these ``images``.
 
     Raises:
         Stopped: after Ctrl-C or SIGTERM; what finished slices left is there.
         Lost: if the scheduler is gone; the same holds.
         click.ClickException: what a job raised; of a JobFailed when all others are finished.
     """
-    versions = installed()
+    wanted = InCommon(installed(), dict(images))
 
     def send(index: int) -> Future[Slice]:
-        return executor.submit(advance, jobs[index], _read(_home(jobs[index])), versions, SECONDS)
+        return executor.submit(advance, jobs[index], _read(_home(jobs[index])), wanted, SECONDS)
 
     pending, failed = {send(index): index for index in range(len(jobs))}, list[JobFailed]()
     try:
@@ -139,15 +148,6 @@ def _outcome(future: Future[Slice], executor: Executor) -> Slice:
     except BaseException as error:
         check(executor, error)
         raise
-
-
-def _other_versions(wanted: dict[str, str]) -> UserError:
-    here = installed()
-    name = next(n for n in sorted(wanted | here) if wanted.get(n) != here.get(n))
-    return UserError(
-        f"a worker of --executor has {name} {here.get(name, 'missing')}, this machine "
-        f"{wanted.get(name, 'missing')}; install the same on all, or results would differ"
-    )
 
 
 def _folder(job: Job) -> Path:

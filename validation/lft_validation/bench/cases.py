@@ -26,6 +26,7 @@ MODULES = {name: f"lft_validation.bench.peers_{name}" for name in PEERS}
 INSTALL = "pip install 'lft-ref[bench]'"
 BIG, HUGE = (784, 20_000, 200_000), 10_000_000
 TIMED = ("quadratic", "sine", "cnn", "attack", "training", "forward")
+COMPILED = ("quadratic", "sine")  # where torch.compile takes part: it takes a minute each time
 MEASURED = ("growth", "memory", "startup")
 
 
@@ -86,7 +87,7 @@ def contestants(case: Case, problem: Problem, dtype: str, options: Options) -> F
             field.append(module)
             continue
         extra: dict[str, Any] = {}
-        if name == "torch" and case.name == "quadratic":
+        if name == "torch" and case.name in COMPILED:
             extra["compile_seconds"] = options.compile_seconds
         try:
             field += module.contestants(problem, dtype, case.measure, options.device, **extra)

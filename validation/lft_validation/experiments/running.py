@@ -14,6 +14,7 @@ from lft_backends.executors import RETRIES, Executor, Lost
 from lft_backends.libraries import Unavailable
 from lft_validation.errors import CheckFailed, UserError
 from lft_validation.files import write_bytes, write_json
+from lft_validation.in_common import Sums, recorded
 from lft_validation.jobs import Job, Plan, Stopped, opened, run_jobs
 from lft_validation.runs import log, opened_run
 
@@ -48,7 +49,7 @@ def run_in_folder(
                 about = f"jobs {len(jobs)}, {plan.describe()}{workers}"
                 console.print(f"{experiment}, preset {preset}: {about} → {out}")
                 log(out, f"start: {about}, resume {resume}")
-                _run(jobs, plan, executor, console)
+                _run(jobs, plan, executor, recorded(config), console)
             finish(console)
             log(out, "finished")
     except Stopped:
@@ -107,7 +108,9 @@ def say_written(out: Path, figures: Sequence[Path], console: Any) -> None:
     console.print(f"written to {out}: results.json, table.md, {names}")
 
 
-def _run(jobs: Sequence[Job], plan: Plan, executor: Executor | None, console: Any) -> None:
+def _run(
+    jobs: Sequence[Job], plan: Plan, executor: Executor | None, images: Sums, console: Any
+) -> None:
     from rich.progress import (
         BarColumn,
         Progress,
@@ -130,4 +133,4 @@ def _run(jobs: Sequence[Job], plan: Plan, executor: Executor | None, console: An
             finished = sum(d >= job.units * 0.999 for d, job in zip(done, jobs, strict=True))
             progress.update(bar, completed=sum(done), description=f"{finished} of {len(jobs)} jobs")
 
-        run_jobs(jobs, plan, tick, executor)
+        run_jobs(jobs, plan, tick, executor, images)

@@ -16,7 +16,7 @@ import numpy as np
 from lft_backends.backend import Backend
 from lft_backends.draws import Stage, directions, stream
 from lft_ref import AttackLoss, Data
-from lft_validation.datasets import SPLITS, Dataset, Split, load
+from lft_validation.datasets import SPLITS, Dataset, Split, read_once
 from lft_validation.errors import UserError
 from lft_validation.experiments.uap.config import KEYS, OTHER, Config
 from lft_validation.victims import Attacked, Victim, load_victim, logits
@@ -135,7 +135,7 @@ def make_pool(dataset: Dataset) -> Pool:
 @cache
 def pool(name: str, split: Split) -> Pool:
     """Return a split of a source; it is read once in each process."""
-    return make_pool(load(name, split))
+    return make_pool(read_once(name, split))
 
 
 def victim_of(config: Config, name: str) -> Victim:
