@@ -20,6 +20,7 @@ from lft_validation.experiments.fewshot.methods import learner, make_setup
 from lft_validation.experiments.fewshot.run import JobKey, owners
 from lft_validation.experiments.unions import NONE
 from lft_validation.tuners import load_tuner
+from tests.lft_validation.run_folders import told_divergence
 
 BOTH = "digits+digits:cnn2"
 TINY = (
@@ -315,4 +316,5 @@ def test_training_that_diverges_ends_with_exit_code_1(tmp_path):
     wild = ["--methods", "LFT", "--learning-rate", "1e38"]
     result = lft("table2", *TINY, *wild, "--out", str(tmp_path / "r"))
     assert result.exit_code == 1
-    assert "diverged" in result.output
+    told = told_divergence(result, tmp_path)
+    assert "at task batch 1 of 2: the loss of fine-tuning step 3 of 4 (update 2 of 2" in told

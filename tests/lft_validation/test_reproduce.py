@@ -23,6 +23,7 @@ from lft_validation.experiments.figure4.config import (
 )
 from lft_validation.experiments.figure4.methods import make_setup, meta_task, training_batches
 from lft_validation.experiments.figure4.run import JobKey, chunks, job_key
+from tests.lft_validation.run_folders import told_divergence
 
 TINY = (
     "--preset", "smoke", "--workers", "1", "--meta-tasks", "4", "--test-tasks", "6",
@@ -188,8 +189,15 @@ def test_training_that_diverges_ends_with_exit_code_1(tmp_path):
     wild = ["--methods", "LFT", "--order", "first", "--learning-rate", "1e30"]
     result = lft("figure4", *TINY, *wild, "--out", str(tmp_path / "r"))
     assert result.exit_code == 1
-    assert "diverged" in result.output
-    assert (tmp_path / "r" / "jobs" / "first-order-lft-seed0" / "checkpoint.npz").exists()
+    told = told_divergence(result, tmp_path)
+    assert "at task batch 1 of 4: the loss of fine-tuning step 3 of 4 (update 2 of 2" in told
+
+
+def test_maml_that_diverges_names_the_inner_step(tmp_path):
+    wild = ["--methods", "MAML", "--order", "first", "--set", "maml.alpha=1e30"]
+    result = lft("figure4", *TINY, *wild, "--out", str(tmp_path / "r"))
+    assert result.exit_code == 1
+    assert "at task batch 1 of 1: the loss of inner step" in told_divergence(result, tmp_path)
 
 
 def test_job_keys_depend_on_what_the_job_depends_on_and_nothing_else():
