@@ -152,7 +152,7 @@ def test_finished_jobs_of_another_run_are_taken_over_and_others_computed(
         (["--set", "training=[3]"], "the sources of training 3 must be some of"),
         (["--set", "l1=-1"], "l1 must be finite and not negative, found -1.0"),
         (["--set", "kappa=NaN"], "kappa must be finite and not negative"),
-        (["--set", "clip_images=3"], "clip_images must be of type bool"),
+        (["--set", "clip_images=3"], "clip_images must be true or false, found 3"),
         (["--set", "images=some"], "images must be one of correct, all"),
         (["--set", "classes=11"], "classes must be at most 10, found 11"),
         (["--set", "classes=0"], "classes must be positive"),

@@ -200,6 +200,10 @@ def make_config(table: str, preset: str, changes: dict[str, Any]) -> Config:
         if isinstance(lists.get(name), str | int):
             lists[name] = (lists[name],)
     config: Config = from_preset(PRESETS[table], preset, lists)
+    if config.table != table:
+        raise UserError(
+            f"table is chosen by its name: lft reproduce {table}; leave --set table out"
+        )
     _check(config)
     return config
 

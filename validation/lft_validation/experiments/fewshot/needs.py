@@ -77,10 +77,12 @@ def fitting_segment(config: Config, workers: int) -> int | None:
     K = config.unroll
     least: int = ceil(K**0.5)
     segments: tuple[int | None, ...] = (None, *range(K - 1, least, -1))
+    remedy = "smaller --lstm-units, --set query or --set filters"
+    for source in config.sources:  # the estimate below makes one of each network
+        check_memory(make_network(config, source).size * 8, workers, remedy)
     for segment in segments:
         if fits(memory_bytes(config, segment), workers):
             return segment
-    remedy = "smaller --lstm-units, --set query or --set filters"
     check_memory(memory_bytes(config, least), workers, remedy)
     return least
 
