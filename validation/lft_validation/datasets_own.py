@@ -19,6 +19,7 @@ from lft_validation.files import DAMAGED
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 IMAGES, CLASSES = ("x", "images"), ("y", "labels")  # names of arrays
+KINDS = {IMAGES: "uint8", CLASSES: "int64"}
 
 
 def own_images(path: Path, shape: tuple[int, int, int] | None = None) -> tuple[Dataset, list[str]]:
@@ -79,10 +80,13 @@ def _npz(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[s
         if size > LARGEST:
             raise UserError(f"{path} unpacks to {size} bytes; use fewer or smaller images")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            x, y = (first_of(arrays, names) for names in (IMAGES, CLASSES))
+            x, y = (_array(path, arrays, names) for names in (IMAGES, CLASSES))
     except (OSError, AttributeError, *DAMAGED) as error:
         reason = " ".join(str(error).split())[:100]
-        raise UserError(f"{path} is no folder and no readable .npz file ({reason})") from error
+        raise UserError(
+            f"{path} is no folder and no readable .npz file ({reason}); write one with "
+            "np.savez(file, x=images, y=labels)"
+        ) from error
     if x is None or y is None:
         raise UserError(
             f"{path} must hold the arrays x (images) and y (their classes), or images and labels"
@@ -99,6 +103,19 @@ def _npz(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[s
     if len(names) < 2:
         raise UserError(f"{path} has {len(names)} classes, and at least two are needed")
     return Images(x, labels.astype(np.int64)), [str(name) for name in names]
+
+
+def _array(path: Path, arrays: Any, names: tuple[str, ...]) -> np.ndarray | None:
+    try:
+        return first_of(arrays, names)
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise
+        name, kind = next(n for n in names if n in arrays.files), KINDS[names]
+        raise UserError(
+            f"{path}: {name} holds Python objects, which are never unpickled; save it as "
+            f"np.asarray({name}, dtype={kind!r})"
+        ) from error
 
 
 def first_of(arrays: Any, names: tuple[str, ...]) -> np.ndarray | None:
