@@ -19,7 +19,7 @@ from lft_validation.files import DAMAGED
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 IMAGES, CLASSES = ("x", "images"), ("y", "labels")  # names of arrays
-KINDS = {IMAGES: "uint8", CLASSES: "int64"}
+KINDS: dict[tuple[str, ...], str] = {IMAGES: "uint8", CLASSES: "int64"}
 
 
 def own_images(path: Path, shape: tuple[int, int, int] | None = None) -> tuple[Dataset, list[str]]:
