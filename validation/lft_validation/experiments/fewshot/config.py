@@ -16,7 +16,14 @@ from lft_validation.experiments.settings import (
     check_words,
     from_preset,
 )
-from lft_validation.experiments.unions import NONE, check_counts, check_fit, parts, sources_of
+from lft_validation.experiments.unions import (
+    NONE,
+    check_counts,
+    check_fit,
+    not_applicable,
+    parts,
+    sources_of,
+)
 
 TABLES = ("table2", "figure3", "tableA1", "tableA2")
 MAML = ("MAML", "FOMAML")
@@ -123,6 +130,16 @@ def applicable(training: str, method: str, testing: str) -> bool:
     if method in MAML:
         return training == testing and len(parts(training)) == 1
     return training != NONE
+
+
+def without(config: Config) -> list[dict[str, str]]:
+    """Return the cells where a method does not apply: of those that are run, and in Figure 3 MAML.
+
+    That figure is of incongruous meta-training, so MAML is not among its methods; it says so.
+    """
+    named = MAML if config.table == "figure3" else ()
+    methods = tuple(dict.fromkeys((*config.methods, *named)))
+    return not_applicable(replace(config, methods=methods), HAND, applicable)
 
 
 def measured_steps(config: Config) -> list[int]:
