@@ -15,6 +15,7 @@ from lft_validation.commands.outputs import writable_file
 from lft_validation.errors import UserError
 
 if TYPE_CHECKING:
+    from lft_backends.backend import Backend
     from lft_ref import Network
     from lft_validation.finetuning import Curves, Images
 
@@ -75,7 +76,7 @@ def command(
     if classes is not None:
         found = only(found, [name.strip() for name in classes.split(",")])
     chosen = _network(network, found)
-    _check_memory(chosen.size, params.n, options)
+    _check_memory(chosen.size, params.n, options, backend)
     sets = draw(found, options["shots"], options["query"], options["draws"], options["seed"])
     theta = initial_networks(chosen, options["draws"], options["seed"])
     methods = rules(params, cell, backend, options["sgd_rate"], options["adam_rate"])
@@ -112,18 +113,16 @@ def _check(options: dict[str, Any], images: str) -> None:
         raise UserError("--grey needs --size, the pixels that pictures are resized to")
 
 
-def _check_memory(d: int, n: int, options: dict[str, Any]) -> None:
+def _check_memory(d: int, n: int, options: dict[str, Any], backend: Backend) -> None:
     """θ, its gradient and moments, and h and c before and after a step, of all draws at once."""
-    from lft_validation.experiments.usable import GIB, fits
-    from lft_validation.resources import free_memory
+    from lft_validation.experiments.usable import GIB, fits, free_words
 
     itemsize = 8 if options["dtype"] == "float64" else 4
     needed = options["draws"] * d * (4 * n + ARRAYS) * itemsize
-    if options["backend"] in ("numpy", "numba") and not fits(needed, 1):
+    if not fits(needed, 1, backend):
         raise UserError(
             f"{options['draws']} networks of {d} parameters need about {needed / GIB:.1f} GiB, and "
-            f"{free_memory() / GIB:.1f} GiB are free; use a smaller --size or --network, or fewer "
-            "--draws"
+            f"{free_words(backend)}; use a smaller --size or --network, or fewer --draws"
         )
 
 
