@@ -80,9 +80,13 @@ BAD_NPZ = {
     "too few labels": ({"x": X, "y": [0, 1]}, "for each of 4 images", "(2,)"),
     "one class": ({"x": X, "y": [1, 1, 1, 1]}, "has 1 classes"),
     "no labels": ({"x": X}, "must hold the arrays x (images) and y"),
-    "numbers that are no bytes": ({"x": X / 255.0, "y": [0, 1, 0, 1]}, "bytes", "float64"),
+    "numbers that are no bytes": (
+        {"x": X / 255.0, "y": [0, 1, 0, 1]},
+        "bytes",
+        "float64 of shape (4, 8, 8); numbers from 0 to 1",
+    ),
     "no images": ({"x": X[:, 0], "y": [0, 1, 0, 1]}, "found uint8 of shape (4, 8)"),
-    "nothing": ({"x": X[:0], "y": np.zeros(0, int)}, "of shape (0, 1, 8, 8)"),
+    "nothing": ({"x": X[:0], "y": np.zeros(0, int)}, "of shape (0, 8, 8)"),
 }
 
 
@@ -125,7 +129,7 @@ def test_an_npz_bomb_is_not_unpacked(tmp_path, monkeypatch):
 def test_bad_folders_get_one_sentence(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "pets")
     monkeypatch.setattr(datasets_own, "LARGEST", 2000)
-    refused(lambda: own_images(folder), "has 6 pictures, more than 5 of this size")
+    refused(lambda: own_images(folder), "6 pictures, more than 5 of this size (10 x 12 pixels)")
     monkeypatch.undo()
     (folder / "dog" / "1.png").write_bytes(b"hello")
     refused(lambda: own_images(folder), "1.png is no readable PNG or JPEG picture")
@@ -136,4 +140,8 @@ def test_bad_folders_get_one_sentence(tmp_path, monkeypatch):
     (folder / "dog" / "1.png").rmdir()
     (folder / "emu").mkdir()
     refused(lambda: own_images(folder), "emu holds no picture (.png, .jpg, .jpeg); add some")
-    refused(lambda: own_images(folder / "dog"), "has 0 subfolders")
+    refused(
+        lambda: own_images(folder / "dog"),
+        "must hold a subfolder of pictures for each class",
+        "found 0",
+    )

@@ -236,7 +236,11 @@ def test_split_files_that_are_no_text_get_one_sentence(tmp_path):
 BAD_PICTURES = {
     "no picture": (b"x" * 50, "no readable PNG or JPEG", BY_HAND),
     "truncated": (png((60, 60), "RGB")[:-40], "no readable PNG or JPEG"),
-    "too deep": (png((60, 60), "I;16"), "mode I;16, expected 1 or L or P or RGB or CMYK"),
+    "too deep": (
+        png((60, 60), "I;16"),
+        "mode I;16, expected 1 or L or P or RGB or CMYK",
+        "; convert it to 8-bit grey or colour without transparency",
+    ),
     "see-through": (png((60, 60), "RGBA"), "mode RGBA"),
     "another format": (png((60, 60), "RGB", kind="BMP"), "no readable PNG or JPEG"),
 }

@@ -208,8 +208,10 @@ def _check_kind(
         wanted = "{} x {}".format(*size) if size is not None else f"at most {PIXELS} pixels"
         raise UserError(f"{where} has {width} x {height} pixels, expected {wanted}; resize it")
     if image.mode not in modes:
+        to = " to 8-bit grey or colour without transparency" if modes is MODES else ""
         raise UserError(
-            f"{where} is a picture of mode {image.mode}, expected {' or '.join(modes)}; convert it"
+            f"{where} is a picture of mode {image.mode}, expected {' or '.join(modes)}; "
+            f"convert it{to}"
         )
 
 
