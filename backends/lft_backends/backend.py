@@ -33,6 +33,8 @@ class Backend(NamedTuple):
     # Faster twins, where there are some: of an attack's loss, and of a network that is tuned.
     fuse_attack: Callable[[AttackLoss], AttackLoss] = lambda loss: loss
     fuse_optimizee: Callable[[Network], Optimizee] = lambda network: network
+    # Bytes that arrays on the device can have; None where they lie in the host's memory.
+    free_memory: Callable[[], int] | None = None
 
     def asarray(self, host: np.ndarray) -> Any:
         """Send a host array to the device; floating-point numbers are cast to ``dtype``."""
@@ -144,7 +146,15 @@ def _cupy(dtype: str, device: str | None) -> Backend:
         cupy.asnumpy,
         lambda: cupy.cuda.get_current_stream().synchronize(),
         OPS,
+        free_memory=lambda: _free_on_gpu(cupy, number),
     )
+
+
+def _free_on_gpu(cupy: Any, number: int) -> int:
+    """Bytes that the GPU has free, and those that CuPy's pool keeps for its next arrays."""
+    with cupy.cuda.Device(number):
+        pooled = cupy.get_default_memory_pool().free_bytes()
+    return int(cupy.cuda.Device(number).mem_info[0] + pooled)
 
 
 def _compile_something(cupy: Any) -> None:

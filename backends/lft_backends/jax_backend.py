@@ -6,6 +6,7 @@ minutes: wrap what is called often in ``jax.jit``, such as a meta-gradient.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -29,7 +30,9 @@ def make(dtype: str, device: str | None) -> Backend:
             "environment variable JAX_ENABLE_X64=1"
         )
     chosen = jax.devices()[0] if device is None else _device(device)
-    return Backend("jax", jax.numpy, chosen, dtype, to_host, lambda: _synchronize(chosen))
+    free = None if chosen.memory_stats() is None else partial(_free_on_device, chosen)
+    wait = partial(_synchronize, chosen)
+    return Backend("jax", jax.numpy, chosen, dtype, to_host, wait, free_memory=free)
 
 
 def to_host(a: Any) -> np.ndarray:
@@ -50,3 +53,9 @@ def _device(name: str) -> Any:
 def _synchronize(device: Any) -> None:
     """Wait for what was sent to the device before: work is done in order."""
     jax.device_put(0.0, device).block_until_ready()
+
+
+def _free_on_device(device: Any) -> int:
+    """Bytes that JAX may still take on the device; a CPU keeps no account of them."""
+    stats = device.memory_stats()
+    return int(stats["bytes_limit"] - stats["bytes_in_use"])

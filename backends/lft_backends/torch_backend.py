@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ def make(dtype: str, device: str | None) -> Backend:
     import array_api_compat.torch as xp
 
     chosen = torch.device("cpu") if device is None else _device(device)
-    return Backend("torch", xp, chosen, dtype, to_host, lambda: _synchronize(chosen))
+    free = partial(_free_on_gpu, chosen) if chosen.type == "cuda" else None
+    wait = partial(_synchronize, chosen)
+    return Backend("torch", xp, chosen, dtype, to_host, wait, free_memory=free)
 
 
 def to_host(a: Any) -> np.ndarray:
@@ -39,3 +42,9 @@ def _device(name: str) -> torch.device:
 def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _free_on_gpu(device: torch.device) -> int:
+    """Bytes that the GPU has free, and those that PyTorch keeps for its next tensors."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0] + kept)

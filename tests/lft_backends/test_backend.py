@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import types
+from functools import partial
 
 import numpy as np
 import pytest
@@ -98,13 +99,31 @@ def test_a_gpu_number_out_of_range_names_the_range(monkeypatch, device):
         get_backend("cupy", device=device)
 
 
+class _Device:
+    """Stands in for ``cupy.cuda.Device``: within ``with`` it is the current one."""
+
+    def __init__(self, cupy, number):
+        self.id, self.mem_info = number, ((100, 2000)[number], 8000)
+        self.use = lambda: cupy.used.append(number)
+        self.current = cupy.current
+
+    def __enter__(self):
+        self.current.append(self.id)
+
+    def __exit__(self, *_):
+        self.current.pop()
+
+
 def _working_cupy(monkeypatch, folder, version="14.2.0"):
     """A CuPy with two GPUs, of which the twins can be made."""
     cupy = fake_cupy(folder)
     cupy.__version__ = version
     cupy.used = []
     cupy.zeros, cupy.asnumpy = np.zeros, np.asarray
-    cupy.cuda.Device = lambda k: types.SimpleNamespace(use=lambda: cupy.used.append(k), id=k)
+    cupy.current, cupy.cuda.Device = [0], partial(_Device, cupy)
+    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(
+        free_bytes=lambda: (3, 40)[cupy.current[-1]]  # of the current device
+    )
     cupy.cuda.runtime.getDeviceCount = lambda: 2
     cupy.cuda.runtime.CUDARuntimeError = _Error
     monkeypatch.setattr(module, "import_library", lambda *_: cupy)
@@ -118,6 +137,18 @@ def test_cupy_comes_with_the_cuda_twins_on_the_gpu_asked_for(monkeypatch, tmp_pa
     backend = get_backend("cupy", "float32", "1")
     assert {f.__module__ for f in backend.ops} == {"lft_backends.cupy_backend"}
     assert (cupy.used, backend.device.id) == ([1], 1)
+
+
+@pytest.mark.parametrize(("device", "free"), [("0", 103), ("1", 2040)])
+def test_cupy_says_what_is_free_on_its_gpu_and_in_its_pool(monkeypatch, tmp_path, device, free):
+    cupy = _working_cupy(monkeypatch, tmp_path)
+    assert get_backend("cupy", device=device).free_memory() == free
+    assert cupy.current == [0]
+
+
+def test_backends_on_the_host_leave_memory_to_the_host():
+    assert get_backend("numpy").free_memory is None
+    assert get_backend("strict").free_memory is None
 
 
 def test_a_cupy_that_is_too_old_is_answered_with_the_update(monkeypatch, tmp_path):
@@ -145,6 +176,26 @@ def test_cupy_without_a_gpu_says_so(monkeypatch):
 
 
 JAX = pytest.param("jax", marks=pytest.mark.jax)
+
+
+def test_torch_says_what_is_free_on_a_gpu_and_in_its_cache(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from lft_backends.torch_backend import _free_on_gpu
+
+    assert usable("torch").free_memory is None  # a CPU's is the host's
+    sizes = {"memory_reserved": 70, "memory_allocated": 30, "mem_get_info": (500, 8000)}
+    for name, size in sizes.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, size=size: size)
+    assert _free_on_gpu(torch.device("cuda:1")) == 540
+
+
+def test_jax_says_what_is_free_where_it_keeps_account(x64):
+    pytest.importorskip("jax")
+    from lft_backends.jax_backend import _free_on_device
+
+    assert usable("jax", "float64", "cpu").free_memory is None
+    stats = {"bytes_limit": 900, "bytes_in_use": 200}
+    assert _free_on_device(types.SimpleNamespace(memory_stats=lambda: stats)) == 700
 
 
 @pytest.fixture

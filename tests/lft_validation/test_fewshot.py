@@ -20,6 +20,7 @@ from lft_validation.experiments.fewshot.methods import learner, make_setup
 from lft_validation.experiments.fewshot.run import JobKey, owners
 from lft_validation.experiments.unions import NONE
 from lft_validation.tuners import load_tuner
+from tests.lft_validation.run_folders import told_divergence
 
 BOTH = "digits+digits:cnn2"
 TINY = (
@@ -207,6 +208,9 @@ def test_cifar10_stands_in_the_place_of_miniimagenet_and_it_is_said(monkeypatch)
         (["--test-tasks", "1"], "test_tasks must be at least 2 for each source of a union"),
         (["--methods", "LFT,Reptile"], "unknown 'Reptile'"),
         (["--set", "val_shots=3"], "unknown setting 'val_shots'"),
+        (["--set", "table=figure3"], "table is chosen by its name: lft reproduce table2"),
+        (["--set", "filters=1000000000"], "this run needs about"),
+        (["--set", 'training=["digits","digits"]'], "some of digits, each once"),
         (["--reuse", "nowhere"], "--reuse nowhere is not a run folder"),
         (
             ["--methods", "MAML", "--set", "training=digits", "--set", "testing=digits:cnn2"],
@@ -315,4 +319,5 @@ def test_training_that_diverges_ends_with_exit_code_1(tmp_path):
     wild = ["--methods", "LFT", "--learning-rate", "1e38"]
     result = lft("table2", *TINY, *wild, "--out", str(tmp_path / "r"))
     assert result.exit_code == 1
-    assert "diverged" in result.output
+    told = told_divergence(result, tmp_path)
+    assert "at task batch 1 of 2: the loss of fine-tuning step 3 of 4 (update 2 of 2" in told

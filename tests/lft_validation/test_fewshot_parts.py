@@ -17,12 +17,13 @@ from lft_validation.experiments.fewshot.config import (
     make_config,
     measured_steps,
     network_of,
+    without,
 )
 from lft_validation.experiments.fewshot.methods import fine_tuner, learner, make_setup, meta_groups
 from lft_validation.experiments.fewshot.metrics import RAN_AWAY, measure
 from lft_validation.experiments.fewshot.plot import draw
 from lft_validation.experiments.fewshot.report import summarise
-from lft_validation.experiments.fewshot.tables import markdown
+from lft_validation.experiments.fewshot.tables import markdown, show
 from lft_validation.experiments.fewshot.tasks import make_network, make_problem, numbers_per_image
 from lft_validation.experiments.unions import NONE, parts, union
 from lft_validation.report import read_paper
@@ -228,6 +229,25 @@ def test_figure_3_judges_the_early_steps_too():
     steps = [c["step"] for c in judged if c["claim"] == "LFT > L2O" and c["testing"] == "mnist"]
     assert steps == [1, 2, 5, 10, 20, config.table_step]
     assert {c["step"] for c in judged if c["claim"] == "LFT > Adam"} == {config.table_step}
+
+
+def test_figure_3_says_that_maml_does_not_apply(tmp_path, monkeypatch, capsys):
+    config = make_config("figure3", "paper", {"seeds": (0,), "test_tasks": 8})
+    results, drawn = made_up(config), list[str]()
+    assert not {cell.method for cell in results} & {"MAML", "FOMAML"}
+    summary = summarise(config, results, {})
+    text = markdown(config, summary)
+    for method in ("MAML", "FOMAML"):
+        for testing in ("mnist", "cifar10"):
+            assert f"| mnist+cifar10 | {testing} | any | {method} | n/a |" in text
+    assert "do not apply to incongruous tasks" in text
+    show(config, summary)
+    assert "MAML, FOMAML: not applicable across networks" in capsys.readouterr().out
+    monkeypatch.setattr("matplotlib.axes.Axes.text", lambda self, x, y, s, **_: drawn.append(s))
+    draw(config, results, tmp_path)
+    assert drawn == ["MAML, FOMAML: n/a"] * 2
+    alone = {"training": "mnist", "testing": "mnist", "methods": ("LFT", "MAML")}
+    assert without(make_config("figure3", "paper", alone)) == []
 
 
 def test_the_papers_tables_are_as_printed():

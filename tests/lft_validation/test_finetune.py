@@ -55,6 +55,8 @@ def test_pictures_in_a_folder_are_learned_from_few_of_them(folder, tmp_path):
     arrays = read_arrays(out, "lft-finetuned-1")
     assert arrays["classes"].tolist() == ["above", "below"]
     assert arrays["theta_lft"].shape == arrays["theta_adam"].shape
+    seen = " parameters; 9 × 9 pixels, colour; 4 unseen images of each class; mean of 2 draws"
+    assert seen in " ".join(found.output.split())
     assert max(len(line) for line in found.output.splitlines() if "written" not in line) <= 80
 
 
@@ -135,6 +137,8 @@ def test_fine_tuning_all_draws_at_once_is_fine_tuning_each():
         (["digits", "--classes", "3,x"], "found '3, x'"),
         (["digits", "--shots", "0"], "--shots must be at least 1, found 0"),
         (["digits", "--shots", "900"], "900 to fine-tune on and at least one to judge by"),
+        (["few.npz", "--classes", "1,2"], "class '2' has 1 image; 5 to fine-tune on"),
+        (["few.npz", "--classes", "1,2"], "or choose other --classes"),
         (["digits", "--steps", "0"], "--steps must be at least 1"),
         (["digits", "--size", "2"], "--size must be at least 4"),
         (["digits", "--grey"], "--grey needs --size"),
@@ -150,6 +154,7 @@ def test_fine_tuning_all_draws_at_once_is_fine_tuning_each():
 )
 def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    np.savez("few.npz", x=np.zeros((21, 8, 8), np.uint8), y=[1] * 20 + [2])
     result = lft(*arguments)
     assert result.exit_code == 2, result.output
     assert message in " ".join(result.output.split())

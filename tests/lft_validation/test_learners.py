@@ -9,9 +9,9 @@ import pytest
 
 from lft_backends.backend import get_backend
 from lft_ref import Data, FirstOrder, Quadratic, Task
+from lft_validation.experiments.groups import Group
 from lft_validation.experiments.learners import (
     Algorithm1,
-    Group,
     MAMLSettings,
     learned_learner,
     learned_rule,

@@ -29,6 +29,7 @@ def refused(call, *words):
     with pytest.raises(UserError) as caught:
         call()
     assert "\n" not in caught.value.message
+    assert "lft data fetch" not in caught.value.message
     for word in words:
         assert word in caught.value.message, f"{word!r} is not in: {caught.value.message}"
 
@@ -66,13 +67,26 @@ X = np.zeros((4, 8, 8), np.uint8)
 BAD_NPZ = {
     "labels that are no integers": ({"x": X, "y": [0.0, 1.0, 0.5, 1.0]}, "y must be one integer"),
     "words for labels": ({"x": X, "y": ["a", "b", "a", "b"]}, "y must be one integer"),
-    "objects": ({"x": X, "y": np.asarray([0, None, 1, 1], object)}, "no readable .npz"),
+    "labels that are objects": (
+        {"x": X, "y": np.asarray([0, None, 1, 1], object)},
+        "y holds Python objects, which are never unpickled",
+        "save it as np.asarray(y, dtype='int64')",
+    ),
+    "images that are objects": (
+        {"images": np.asarray([X, None], object), "labels": [0, 1]},
+        "images holds Python objects",
+        "np.asarray(images, dtype='uint8')",
+    ),
     "too few labels": ({"x": X, "y": [0, 1]}, "for each of 4 images", "(2,)"),
     "one class": ({"x": X, "y": [1, 1, 1, 1]}, "has 1 classes"),
     "no labels": ({"x": X}, "must hold the arrays x (images) and y"),
-    "numbers that are no bytes": ({"x": X / 255.0, "y": [0, 1, 0, 1]}, "bytes", "float64"),
+    "numbers that are no bytes": (
+        {"x": X / 255.0, "y": [0, 1, 0, 1]},
+        "bytes",
+        "float64 of shape (4, 8, 8); numbers from 0 to 1",
+    ),
     "no images": ({"x": X[:, 0], "y": [0, 1, 0, 1]}, "found uint8 of shape (4, 8)"),
-    "nothing": ({"x": X[:0], "y": np.zeros(0, int)}, "of shape (0, 1, 8, 8)"),
+    "nothing": ({"x": X[:0], "y": np.zeros(0, int)}, "of shape (0, 8, 8)"),
 }
 
 
@@ -94,10 +108,14 @@ def test_an_npz_file_with_a_damaged_byte_gets_one_sentence(tmp_path):
 
 
 def test_what_is_neither_gets_one_sentence(tmp_path):
-    refused(lambda: own_images(tmp_path / "no"), "no is missing")
+    refused(lambda: own_images(tmp_path / "no"), "no is missing; replace it, or leave it out")
     for content in (b"", b"hello", b"PK\x03\x04" + bytes(50)):
         (tmp_path / "a.npz").write_bytes(content)
-        refused(lambda: own_images(tmp_path / "a.npz"), "no folder and no readable .npz file")
+        refused(
+            lambda: own_images(tmp_path / "a.npz"),
+            "no folder and no readable .npz file",
+            "write one with np.savez(file, x=images, y=labels)",
+        )
     np.save(tmp_path / "a.npy", X)
     refused(lambda: own_images(tmp_path / "a.npy"), "no folder and no readable .npz file")
 
@@ -111,10 +129,19 @@ def test_an_npz_bomb_is_not_unpacked(tmp_path, monkeypatch):
 def test_bad_folders_get_one_sentence(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "pets")
     monkeypatch.setattr(datasets_own, "LARGEST", 2000)
-    refused(lambda: own_images(folder), "has 6 pictures, more than 5 of this size")
+    refused(lambda: own_images(folder), "6 pictures, more than 5 of this size (10 x 12 pixels)")
     monkeypatch.undo()
     (folder / "dog" / "1.png").write_bytes(b"hello")
     refused(lambda: own_images(folder), "1.png is no readable PNG or JPEG picture")
+    refused(lambda: own_images(folder), "; replace it, or leave it out")
+    (folder / "dog" / "1.png").unlink()
+    (folder / "dog" / "1.png").mkdir()
+    refused(lambda: own_images(folder), "1.png is not a plain file; replace it, or leave it out")
+    (folder / "dog" / "1.png").rmdir()
     (folder / "emu").mkdir()
     refused(lambda: own_images(folder), "emu holds no picture (.png, .jpg, .jpeg); add some")
-    refused(lambda: own_images(folder / "dog"), "has 0 subfolders")
+    refused(
+        lambda: own_images(folder / "dog"),
+        "must hold a subfolder of pictures for each class",
+        "found 0",
+    )

@@ -134,6 +134,10 @@ def test_bad_archives_get_one_sentence(tmp_path, kind):
     write_omniglot(tmp_path / "omniglot")
     path = tmp_path / "omniglot" / "images_background.zip"
     path.write_bytes(content)
+    resize = ("resize it", "convert it")  # what another kind of picture is told
+    with pytest.raises(UserError) as caught:
+        load("omniglot", "train", tmp_path)
+    assert caught.value.message.endswith(("lft data fetch omniglot", *resize))
     refused(lambda: load("omniglot", "train", tmp_path), str(path), *words)
     assert load("omniglot", "test", tmp_path).images.number > 0
 
@@ -197,16 +201,17 @@ def test_grey_and_palette_pictures_become_colour(tmp_path):
         assert load("miniimagenet", "train", tmp_path).images.pixels.shape == (8, 3, 84, 84)
 
 
+BY_HAND = "; put it there from the published data set, which cannot be downloaded here"
 BAD_SPLITS = {
-    "empty": ("", "begins with 'nothing'"),
+    "empty": ("", "begins with 'nothing'", BY_HAND),
     "another header": ("name,class\na,b\n", "begins with 'name,class'", "filename,label"),
-    "no rows": ("filename,label\n", "names 0 pictures"),
+    "no rows": ("filename,label\n", "names 0 pictures", BY_HAND),
     "a path that climbs out": ("filename,label\n../a.png,b\n", "'../a.png,b'"),
     "an absolute path": ("filename,label\n/etc/passwd,b\n", "'/etc/passwd,b'"),
     "the folder itself": ("filename,label\n..,b\n", "'..,b'"),
     "three columns": ("filename,label\na,b,c\n", "'a,b,c'"),
     "no label": ("filename,label\na.png,\n", "'a.png,'"),
-    "a picture that is missing": ("filename,label\nno.png,b\n", "no.png is missing"),
+    "a picture that is missing": ("filename,label\nno.png,b\n", "no.png is missing", BY_HAND),
     "a class of another split": (
         "filename,label\nval_0_0.jpg,val_0\n",
         "train.csv and val.csv share the class 'val_0'",
@@ -229,9 +234,13 @@ def test_split_files_that_are_no_text_get_one_sentence(tmp_path):
 
 
 BAD_PICTURES = {
-    "no picture": (b"x" * 50, "no readable PNG or JPEG"),
+    "no picture": (b"x" * 50, "no readable PNG or JPEG", BY_HAND),
     "truncated": (png((60, 60), "RGB")[:-40], "no readable PNG or JPEG"),
-    "too deep": (png((60, 60), "I;16"), "mode I;16, expected 1 or L or P or RGB or CMYK"),
+    "too deep": (
+        png((60, 60), "I;16"),
+        "mode I;16, expected 1 or L or P or RGB or CMYK",
+        "; convert it to 8-bit grey or colour without transparency",
+    ),
     "see-through": (png((60, 60), "RGBA"), "mode RGBA"),
     "another format": (png((60, 60), "RGB", kind="BMP"), "no readable PNG or JPEG"),
 }

@@ -23,6 +23,7 @@ from lft_validation.experiments.figure4.config import (
 )
 from lft_validation.experiments.figure4.methods import make_setup, meta_task, training_batches
 from lft_validation.experiments.figure4.run import JobKey, chunks, job_key
+from tests.lft_validation.run_folders import told_divergence
 
 TINY = (
     "--preset", "smoke", "--workers", "1", "--meta-tasks", "4", "--test-tasks", "6",
@@ -154,10 +155,18 @@ def test_finished_jobs_of_another_run_are_taken_over_and_others_computed(
         (["figure4", "--set", "speed=3"], "unknown setting 'speed'; choose one of adam_rate"),
         (["figure4", "--set", "maml=3"], "unknown setting 'maml'"),
         (["figure4", "--set", "maml.speed=3"], "unknown setting 'speed'; choose one of alpha"),
-        (
-            ["figure4", "--set", "maml.passes=many"],
-            "passes must be of type int",
-        ),
+        (["figure4", "--set", "maml.passes=many"], "passes must be a whole number, found"),
+        (["figure4", "--set", "passes=1.5"], "passes must be a whole number, found 1.5"),
+        (["figure4", "--set", "passes=true"], "passes must be a whole number, found true"),
+        (["figure4", "--set", "seeds=3"], "seeds must be a list of whole numbers such as [1,2]"),
+        (["figure4", "--set", "methods=LFT,L2O"], 'a list of words such as ["a","b"], found'),
+        (["figure4", "--set", "mu=small"], 'mu must be a number, found "small"'),
+        (["figure4", "--set", "mu=1" + 400 * "0"], "mu must be at most 1000000000 in size"),
+        (["figure4", "--set", "seeds=[1" + 30 * "0" + "]"], "seeds must be at most 1000000000"),
+        (["figure4", "--set", "long_steps=-1"], "long_steps must be positive and finite, found -1"),
+        (["figure4", "--set", "device=0"], "device must be a word or null, found 0"),
+        (["figure4", "--set", 'device="gpu"'], "has one device, 'cpu', found 'gpu'"),
+        (["figure4", "--set", "backend=null"], "backend must be a word, found null"),
         (["figure4", "--set", "maml_tuned.alpha=-1"], "maml_tuned.alpha must be positive"),
         (["figure4", "--reuse", "nowhere"], "--reuse nowhere is not a run folder"),
     ],
@@ -188,8 +197,15 @@ def test_training_that_diverges_ends_with_exit_code_1(tmp_path):
     wild = ["--methods", "LFT", "--order", "first", "--learning-rate", "1e30"]
     result = lft("figure4", *TINY, *wild, "--out", str(tmp_path / "r"))
     assert result.exit_code == 1
-    assert "diverged" in result.output
-    assert (tmp_path / "r" / "jobs" / "first-order-lft-seed0" / "checkpoint.npz").exists()
+    told = told_divergence(result, tmp_path)
+    assert "at task batch 1 of 4: the loss of fine-tuning step 3 of 4 (update 2 of 2" in told
+
+
+def test_maml_that_diverges_names_the_inner_step(tmp_path):
+    wild = ["--methods", "MAML", "--order", "first", "--set", "maml.alpha=1e30"]
+    result = lft("figure4", *TINY, *wild, "--out", str(tmp_path / "r"))
+    assert result.exit_code == 1
+    assert "at task batch 1 of 1: the loss of inner step" in told_divergence(result, tmp_path)
 
 
 def test_job_keys_depend_on_what_the_job_depends_on_and_nothing_else():

@@ -24,6 +24,7 @@ from lft_validation.experiments.uap.config import (
 from lft_validation.experiments.uap.run import JobKey, job_key
 from lft_validation.experiments.unions import NONE
 from lft_validation.tuners import load_tuner
+from tests.lft_validation.run_folders import told_divergence
 
 TINY = (
     "--preset", "smoke", "--workers", "1", "--meta-tasks", "2", "--test-tasks", "4",
@@ -151,7 +152,7 @@ def test_finished_jobs_of_another_run_are_taken_over_and_others_computed(
         (["--set", "training=[3]"], "the sources of training 3 must be some of"),
         (["--set", "l1=-1"], "l1 must be finite and not negative, found -1.0"),
         (["--set", "kappa=NaN"], "kappa must be finite and not negative"),
-        (["--set", "clip_images=3"], "clip_images must be of type bool"),
+        (["--set", "clip_images=3"], "clip_images must be true or false, found 3"),
         (["--set", "images=some"], "images must be one of correct, all"),
         (["--set", "classes=11"], "classes must be at most 10, found 11"),
         (["--set", "classes=0"], "classes must be positive"),
@@ -231,7 +232,8 @@ def test_training_that_diverges_ends_with_exit_code_1(tmp_path):
     wild = ["--methods", "LFT", "--order", "first", "--learning-rate", "1e38"]
     result = lft("table1", *TINY, *wild, "--out", str(tmp_path / "r"))
     assert result.exit_code == 1
-    assert "diverged" in result.output
+    told = told_divergence(result, tmp_path)
+    assert "at task batch 1 of 2: the loss of fine-tuning step 3 of 4 (update 2 of 2" in told
 
 
 def test_images_may_be_drawn_from_all(tmp_path):

@@ -97,7 +97,9 @@ def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_p
             ["--set", "tasks=99999999", "--set", 'families=["sine"]'],
             "this run needs about",
         ),
-        (["--reuse", "."], "--reuse is for figure4"),
+        (["--reuse", "."], "--reuse does not apply to theorem1"),
+        (["--set", "train_sizes=3"], "train_sizes must be a list of whole numbers such as [1,2]"),
+        (["--set", "device=0"], "unknown setting 'device'"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
@@ -134,6 +136,16 @@ def test_the_command_measures_at_once_and_says_what_holds():
     for text in ("Exponents", "Does it hold?", "(S13)", "closed-form case", "bound"):
         assert text in result.output
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
+
+
+def test_fine_tuning_that_diverges_is_told_in_one_sentence(tmp_path):
+    wild = ["--set", "output_scale=1e300", "--set", 'families=["sine"]', "--workers", "1"]
+    out = ["--out", str(tmp_path / "r")]
+    result = lft("reproduce", "theorem1", "--preset", "smoke", *wild, *out)
+    assert result.exit_code == 1
+    assert "with |D_tr| = 1 not all gradients of seed 0 are finite" in " ".join(
+        result.output.split()
+    )
 
 
 def test_the_command_takes_a_fine_tuner_from_a_file_and_writes_json(finished):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,11 @@ def noisy_learner(bad_batch: int = -1) -> Learner:
         loss = np.asarray(np.nan if batch == bad_batch else float(np.sum(g * g)))
         return LearnerState(state.flat - step, adam_state), loss
 
-    return Learner(init, update)
+    def trace(state: LearnerState, batch: int) -> str:
+        assert np.isfinite(state.flat).all()
+        return f"batch number {batch} is bad"
+
+    return Learner(init, update, trace)
 
 
 @pytest.mark.parametrize("stops", [(1,), (5,), (2, 3, 4), (12,)])
@@ -69,7 +75,11 @@ def test_checkpoints_are_written_while_training(tmp_path, monkeypatch):
 
 
 def test_divergence_names_the_batch_and_keeps_the_last_good_state(tmp_path):
-    with pytest.raises(Diverged, match=r"task batch 5 of 12 \(loss nan\).*checkpoint.npz"):
+    told = (
+        "meta-training diverged at task batch 5 of 12: batch number 4 is bad; the last good "
+        f"checkpoint, from before this batch, is {tmp_path / 'checkpoint.npz'};"
+    )
+    with pytest.raises(Diverged, match=re.escape(told)):
         train(noisy_learner(bad_batch=4), 12, tmp_path, "me", BACKEND, Monitor(), 1.0)
     good = train(noisy_learner(), 4, tmp_path / "good", "me", BACKEND, Monitor(), 1.0)
     np.testing.assert_array_equal(np.load(tmp_path / "checkpoint.npz")["flat"], good)

@@ -22,7 +22,8 @@ from lft_validation.errors import UserError
 
 COMPRESSED = 15  # MATLAB 5's number for an element that zlib packed
 LARGEST = 2**29  # bytes, of a file and of what it unpacks to; SVHN's largest has 2^27.8
-GET_AGAIN = "get the file again, for example with lft data fetch"
+GET_AGAIN = "get the file again, for example with lft data fetch NAME"
+REPLACE = "replace it, or leave it out"
 
 
 class Images(NamedTuple):
@@ -37,19 +38,23 @@ class Images(NamedTuple):
         return len(self.labels)
 
 
-def content(path: Path) -> bytes:
+def content(path: Path, remedy: str = REPLACE) -> bytes:
     """Return a file's bytes.
+
+    Args:
+        path: of the file.
+        remedy: what an error tells the user to do about a file that cannot be used.
 
     Raises:
         UserError: if it is missing, no plain file, unreadable, or larger than any we know.
     """
     if not path.exists():
-        raise UserError(f"{path} is missing; {GET_AGAIN}")
+        raise UserError(f"{path} is missing; {remedy}")
     if not path.is_file():
-        raise UserError(f"{path} is not a plain file; {GET_AGAIN}")
+        raise UserError(f"{path} is not a plain file; {remedy}")
     size = path.stat().st_size
     if size > LARGEST:
-        raise UserError(f"{path} has {size} bytes, more than any file of this kind; {GET_AGAIN}")
+        raise UserError(f"{path} has {size} bytes, more than any file of this kind; {remedy}")
     try:
         return path.read_bytes()
     except OSError as error:
@@ -79,7 +84,7 @@ def idx_shape(path: Path, axes: int) -> tuple[int, ...]:
     Raises:
         UserError: if it is no idx file of bytes with so many axes.
     """
-    return _idx_header(path, io.BytesIO(content(path)), axes)[1]
+    return _idx_header(path, io.BytesIO(content(path, GET_AGAIN)), axes)[1]
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:
@@ -88,7 +93,7 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     Raises:
         UserError: if it is damaged, or of another kind.
     """
-    file, shape = _idx_header(path, io.BytesIO(content(path)), axes)
+    file, shape = _idx_header(path, io.BytesIO(content(path, GET_AGAIN)), axes)
     size = prod(shape)
     data = _unpacked(path, file, size + 1)  # one more shows whether there is more
     if len(data) != size:
@@ -135,7 +140,7 @@ def cifar_images(paths: list[Path], classes: int) -> Images:
     parts = []
     for path in paths:
         cifar_count(path)
-        records = np.frombuffer(content(path), np.uint8).reshape(-1, RECORD)
+        records = np.frombuffer(content(path, GET_AGAIN), np.uint8).reshape(-1, RECORD)
         _labels(path, records[:, 0], classes)
         parts.append(records)
     records = np.concatenate(parts)
@@ -149,7 +154,7 @@ def cifar_count(path: Path) -> int:
     Raises:
         UserError: if it does not consist of whole records.
     """
-    size = len(content(path))
+    size = len(content(path, GET_AGAIN))
     if not size or size % RECORD:
         raise UserError(f"{path} has {size} bytes, expected a multiple of {RECORD}; {GET_AGAIN}")
     return size // RECORD
@@ -201,7 +206,7 @@ def _refuse_bomb(path: Path, shape: tuple[int, ...]) -> None:
 
     What is damaged ends the look; reading it says so.
     """
-    data, at, left = content(path), 128, prod(shape) + 16 * shape[-1] + 2**16
+    data, at, left = content(path, GET_AGAIN), 128, prod(shape) + 16 * shape[-1] + 2**16
     order = ">" if data[126:128] == b"MI" else "<"
     while at + 8 <= len(data):
         kind, size = struct.unpack_from(f"{order}II", data, at)
@@ -220,7 +225,7 @@ def _refuse_bomb(path: Path, shape: tuple[int, ...]) -> None:
 
 
 def _matlab(path: Path, call: Callable[[IO[bytes]], Any]) -> Any:
-    data = content(path)
+    data = content(path, GET_AGAIN)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")

@@ -19,6 +19,7 @@ from lft_validation.files import DAMAGED
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 IMAGES, CLASSES = ("x", "images"), ("y", "labels")  # names of arrays
+KINDS: dict[tuple[str, ...], str] = {IMAGES: "uint8", CLASSES: "int64"}
 
 
 def own_images(path: Path, shape: tuple[int, int, int] | None = None) -> tuple[Dataset, list[str]]:
@@ -44,8 +45,8 @@ def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, lis
     classes = sorted(entry for entry in path.iterdir() if entry.is_dir())
     if len(classes) < 2:
         raise UserError(
-            f"{path} has {len(classes)} subfolders; put the pictures of each class, of which there "
-            "must be at least two, into a subfolder of its own"
+            f"{path} must hold a subfolder of pictures for each class, at least two of them, found "
+            f"{len(classes)}"
         )
     files = [sorted(f for f in c.iterdir() if f.suffix.lower() in ENDINGS) for c in classes]
     for class_, found in zip(classes, files, strict=True):
@@ -55,8 +56,8 @@ def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, lis
     number = sum(map(len, files))
     if number * prod(shape) > LARGEST:
         raise UserError(
-            f"{path} has {number} pictures, more than {LARGEST // prod(shape)} of this size; use "
-            "fewer or smaller ones"
+            f"{path} has {number} pictures, more than {LARGEST // prod(shape)} of this size "
+            f"({shape[1]} x {shape[2]} pixels); use fewer, or a smaller --size"
         )
     pixels = [picture(content(f), str(f), shape) for found in files for f in found]
     labels = np.repeat(np.arange(len(classes)), [len(found) for found in files])
@@ -79,10 +80,13 @@ def _npz(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[s
         if size > LARGEST:
             raise UserError(f"{path} unpacks to {size} bytes; use fewer or smaller images")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            x, y = (first_of(arrays, names) for names in (IMAGES, CLASSES))
+            x, y = (_array(path, arrays, names) for names in (IMAGES, CLASSES))
     except (OSError, AttributeError, *DAMAGED) as error:
         reason = " ".join(str(error).split())[:100]
-        raise UserError(f"{path} is no folder and no readable .npz file ({reason})") from error
+        raise UserError(
+            f"{path} is no folder and no readable .npz file ({reason}); write one with "
+            "np.savez(file, x=images, y=labels)"
+        ) from error
     if x is None or y is None:
         raise UserError(
             f"{path} must hold the arrays x (images) and y (their classes), or images and labels"
@@ -101,6 +105,19 @@ def _npz(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[s
     return Images(x, labels.astype(np.int64)), [str(name) for name in names]
 
 
+def _array(path: Path, arrays: Any, names: tuple[str, ...]) -> np.ndarray | None:
+    try:
+        return first_of(arrays, names)
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise
+        name, kind = next(n for n in names if n in arrays.files), KINDS[names]
+        raise UserError(
+            f"{path}: {name} holds Python objects, which are never unpickled; save it as "
+            f"np.asarray({name}, dtype={kind!r})"
+        ) from error
+
+
 def first_of(arrays: Any, names: tuple[str, ...]) -> np.ndarray | None:
     """Return the first array of these names that an archive holds."""
     return next((np.asarray(arrays[name]) for name in names if name in arrays.files), None)
@@ -108,13 +125,15 @@ def first_of(arrays: Any, names: tuple[str, ...]) -> np.ndarray | None:
 
 def _channels_first(path: Path, x: np.ndarray) -> np.ndarray:
     """Return images (N, C, H, W) of bytes."""
+    found = f"{x.dtype} of shape {x.shape}"
     if x.ndim == 4 and x.shape[-1] == 3 and x.shape[1] not in (1, 3):
         x = np.moveaxis(x, -1, 1)
     if x.ndim == 3:
         x = x[:, None]
     if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1] not in (1, 3) or not x.size:
         raise UserError(
-            f"{path}: x must hold bytes (uint8) of shape (N, H, W), (N, H, W, 3) or (N, C, H, W), "
-            f"found {x.dtype} of shape {x.shape}"
+            f"{path}: x must hold bytes (uint8) of shape (N, H, W), (N, H, W, 3) or (N, C, H, W) "
+            f"with C = 1 or 3, found {found}; numbers from 0 to 1 become bytes with "
+            "np.uint8(255 * x)"
         )
     return np.ascontiguousarray(x)

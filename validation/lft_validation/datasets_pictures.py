@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lft_validation.datasets_formats import GET_AGAIN, LARGEST, Images, content
+from lft_validation.datasets_formats import LARGEST, REPLACE, Images, content
 from lft_validation.errors import UserError
 
 MEMBER = re.compile(r"images_(?:background|evaluation)/([^/]+)/(character\d\d)/\d{4}_\d\d\.png")
@@ -25,6 +25,8 @@ MEMBER_BYTES = 2**16
 OMNIGLOT_SIDE, DRAWN = 28, 105
 MINIIMAGENET_SIDE = 84
 PIXELS = 2**24  # of a picture, at most
+GET_AGAIN = "get the file again, for example with lft data fetch omniglot"
+BY_HAND = "put it there from the published data set, which cannot be downloaded here"
 MODES = ("1", "L", "P", "RGB", "CMYK")  # which turn into grey or colour without loss of range
 
 
@@ -49,7 +51,8 @@ def omniglot_images(path: Path) -> Images:
                     f"{path}: {name} is damaged ({_reason(error)}); {GET_AGAIN}"
                 ) from error
             shape = (1, OMNIGLOT_SIDE, OMNIGLOT_SIDE)
-            pixels[i] = 255 - picture(data, f"{path}: {name}", shape, ("1",), (DRAWN, DRAWN))
+            where, size = f"{path}: {name}", (DRAWN, DRAWN)
+            pixels[i] = 255 - picture(data, where, shape, ("1",), size, GET_AGAIN)
     characters = [name.rpartition("/")[0] for name in names]
     return Images(pixels, np.unique(characters, return_inverse=True)[1].astype(np.int64))
 
@@ -66,7 +69,7 @@ def omniglot_count(path: Path) -> int:
 
 def _archive(path: Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(io.BytesIO(content(path)))
+        return zipfile.ZipFile(io.BytesIO(content(path, GET_AGAIN)))
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise UserError(
             f"{path} is no readable zip archive ({_reason(error)}); {GET_AGAIN}"
@@ -119,7 +122,7 @@ def miniimagenet_images(path: Path) -> Images:
     pixels = np.empty((len(rows), *shape), np.uint8)
     for i, (name, _) in enumerate(rows):
         file = path.parent / "images" / name
-        pixels[i] = picture(content(file), str(file), shape)
+        pixels[i] = picture(content(file, BY_HAND), str(file), shape, remedy=BY_HAND)
     number = {label: i for i, label in enumerate(labels)}
     return Images(pixels, np.asarray([number[label] for _, label in rows], np.int64))
 
@@ -131,15 +134,17 @@ def split_rows(path: Path) -> list[tuple[str, str]]:
         UserError: if it is missing, or no such file.
     """
     try:
-        lines = list(csv.reader(io.StringIO(content(path).decode())))
+        lines = list(csv.reader(io.StringIO(content(path, BY_HAND).decode())))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no readable csv file ({_reason(error)})") from error
+        raise UserError(f"{path} is no readable csv file ({_reason(error)}); {BY_HAND}") from error
     if not lines or lines[0] != ["filename", "label"]:
         found = ",".join(lines[0])[:80] if lines else "nothing"
-        raise UserError(f"{path} begins with {found!r}, expected the header 'filename,label'")
+        raise UserError(
+            f"{path} begins with {found!r}, expected the header 'filename,label'; {BY_HAND}"
+        )
     rows = [row for row in lines[1:] if row]
     if not 0 < len(rows) * 3 * MINIIMAGENET_SIDE**2 <= 2 * LARGEST:
-        raise UserError(f"{path} names {len(rows)} pictures; expected 1 to 50,000")
+        raise UserError(f"{path} names {len(rows)} pictures; expected 1 to 50,000; {BY_HAND}")
     for row in rows:
         if len(row) != 2 or not row[1] or Path(row[0]).name != row[0] or row[0] in ("", ".."):
             raise UserError(
@@ -155,6 +160,7 @@ def picture(
     shape: tuple[int, int, int],
     modes: tuple[str, ...] = MODES,
     size: tuple[int, int] | None = None,
+    remedy: str = REPLACE,
 ) -> np.ndarray:
     """Return a PNG or JPEG picture as uint8 of the given shape (C, H, W), C being 1 or 3.
 
@@ -164,6 +170,7 @@ def picture(
         shape: what the picture is converted and resized to.
         modes: Pillow's names of the modes that are accepted.
         size: the (width, height) that it must have; any if None.
+        remedy: what an error tells the user to do about a damaged picture.
 
     Raises:
         UserError: if Pillow is missing, or the picture is damaged or of another kind.
@@ -186,7 +193,9 @@ def picture(
     except UserError:
         raise
     except Exception as error:  # Pillow raises many kinds on a damaged picture
-        raise UserError(f"{where} is no readable PNG or JPEG picture ({_reason(error)})") from error
+        raise UserError(
+            f"{where} is no readable PNG or JPEG picture ({_reason(error)}); {remedy}"
+        ) from error
     return np.moveaxis(np.reshape(pixels, (height, width, channels)), -1, 0)
 
 
@@ -199,8 +208,10 @@ def _check_kind(
         wanted = "{} x {}".format(*size) if size is not None else f"at most {PIXELS} pixels"
         raise UserError(f"{where} has {width} x {height} pixels, expected {wanted}; resize it")
     if image.mode not in modes:
+        to = " to 8-bit grey or colour without transparency" if modes is MODES else ""
         raise UserError(
-            f"{where} is a picture of mode {image.mode}, expected {' or '.join(modes)}; convert it"
+            f"{where} is a picture of mode {image.mode}, expected {' or '.join(modes)}; "
+            f"convert it{to}"
         )
 
 

@@ -109,8 +109,9 @@ def draw(images: Images, shots: int, query: int, draws: int, seed: int) -> tuple
     if min(sizes) <= shots:
         short = images.names[int(np.argmin(sizes))]
         raise UserError(
-            f"class {short!r} has {min(sizes)} images; {shots} to fine-tune on and at least one to "
-            "judge by are needed: add images, or use fewer --shots"
+            f"class {short!r} has {min(sizes)} image{'s' * (min(sizes) != 1)}; {shots} to "
+            "fine-tune on and at least one to judge by are needed: add images, use fewer --shots, "
+            "or choose other --classes"
         )
     query, x = min(query, min(sizes) - shots), images.dataset.scaled()
     train, val = list[np.ndarray](), list[np.ndarray]()

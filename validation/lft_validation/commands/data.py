@@ -17,7 +17,7 @@ data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where to look first [then: LFT_DATA, then the user's cache].",
+    help="Where to look for images first [then: LFT_DATA, then the user's cache].",
 )
 
 
@@ -61,7 +61,7 @@ def verify(names: tuple[str, ...], data_dir: Path | None, json_file: str | None)
         raise CheckFailed("\n".join(damaged))
 
 
-@command.command(short_help="Download data, with their checksums.")
+@command.command(short_help="Download data and compare their checksums.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--data-dir",
@@ -70,7 +70,7 @@ def verify(names: tuple[str, ...], data_dir: Path | None, json_file: str | None)
     help="Where to write [default: the user's cache].",
 )
 def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
-    """Download data, with their checksums: mnist and cifar10 unless others are named.
+    """Download data and compare their checksums: mnist and cifar10 unless others are named.
 
     Run it again to continue a download that was interrupted.
     """

@@ -15,6 +15,7 @@ from lft_validation.commands.outputs import writable_file
 from lft_validation.errors import UserError
 
 if TYPE_CHECKING:
+    from lft_backends.backend import Backend
     from lft_ref import Network
     from lft_validation.finetuning import Curves, Images
 
@@ -26,16 +27,20 @@ ARRAYS = 8  # of θ's size that live at once in a step, beside the cell's state
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("images", metavar="IMAGES")
-@click.option("--tuner", default="digits-classes", show_default=True, help="Name, or phi.npz.")
+@click.option("--tuner", default="digits-classes", show_default=True,
+              help="The trained Φ: a name of lft's, or phi.npz of a run.")  # fmt: skip
 @click.option("--network", default="mlp", show_default=True,
               help="mlp, cnn2, cnn4, or file.py:name of an lft_ref.Network.")  # fmt: skip
 @click.option("--shots", default=5, show_default=True, help="Images of each class to tune on.")
-@click.option("--query", default=15, show_default=True, help="Others of each class to judge by.")
-@click.option("--classes", help="Comma-separated names [default: all].")
-@click.option("--size", type=int, help="Resize pictures to SIZE × SIZE pixels.")
-@click.option("--grey", is_flag=True, help="Read pictures without their colours.")
+@click.option("--query", default=15, show_default=True,
+              help="Others of each class to measure accuracy on.")  # fmt: skip
+@click.option("--classes", help="Which, by name, such as cat,dog [default: all].")
+@click.option("--size", type=int, help="Resize a folder's pictures to SIZE × SIZE pixels [default: "
+              "all to the first one's size].")  # fmt: skip
+@click.option("--grey", is_flag=True, help="With --size: without their colours.")
 @click.option("--steps", default=40, show_default=True, help="Fine-tuning steps.")
-@click.option("--draws", default=5, show_default=True, help="Repetitions with other images.")
+@click.option("--draws", default=5, show_default=True,
+              help="Repetitions with other images and networks; means are shown.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Of images and initial networks.")
 @click.option("--sgd-rate", default=0.1, show_default=True, help="Learning rate of SGD.")
 @click.option("--adam-rate", default=3e-3, show_default=True, help="Learning rate of Adam.")
@@ -56,11 +61,17 @@ def command(
 ) -> None:
     """Fine-tune a network on a few of your IMAGES with a trained Φ; compare SGD and Adam.
 
-    IMAGES is a folder with one subfolder of pictures for each class, an .npz file with x and y, or
-    the name of a source (digits needs no download). Nothing is meta-trained here.
+    IMAGES is a folder with one subfolder of PNG or JPEG pictures for each class; an .npz file with
+    bytes x of shape (N, H, W), (N, H, W, 3) or (N, C, H, W) and integers y of shape (N,); or the
+    name of a source (see lft data; digits needs no download). A new network is made for your
+    classes, and its accuracy on images that it has not seen is shown. Nothing is meta-trained here.
+
+    \b
+    lft finetune digits --classes 3,8
+    lft finetune photos/ --size 32 --network cnn2 --shots 10
 
     Exit codes: 0 done, 2 wrong usage or bad input.
-    """
+    """  # noqa: D301 - \b keeps click from joining lines
     from lft_validation.datasets import searched_first
     from lft_validation.experiments.usable import usable_backend
     from lft_validation.finetuning import draw, fine_tune_all, initial_networks, only, rules
@@ -75,7 +86,7 @@ def command(
     if classes is not None:
         found = only(found, [name.strip() for name in classes.split(",")])
     chosen = _network(network, found)
-    _check_memory(chosen.size, params.n, options)
+    _check_memory(chosen.size, params.n, options, backend)
     sets = draw(found, options["shots"], options["query"], options["draws"], options["seed"])
     theta = initial_networks(chosen, options["draws"], options["seed"])
     methods = rules(params, cell, backend, options["sgd_rate"], options["adam_rate"])
@@ -84,7 +95,7 @@ def command(
         for name, rule in methods.items()
     }
     if json_file != "-":
-        _show(curves, found, chosen, options)
+        _show(curves, found, chosen, options | {"query": sets[1].y.shape[-1] // len(found.names)})
     if out is not None:
         _save(out, curves, found, network)
     if json_file is not None:
@@ -112,18 +123,16 @@ def _check(options: dict[str, Any], images: str) -> None:
         raise UserError("--grey needs --size, the pixels that pictures are resized to")
 
 
-def _check_memory(d: int, n: int, options: dict[str, Any]) -> None:
+def _check_memory(d: int, n: int, options: dict[str, Any], backend: Backend) -> None:
     """θ, its gradient and moments, and h and c before and after a step, of all draws at once."""
-    from lft_validation.experiments.usable import GIB, fits
-    from lft_validation.resources import free_memory
+    from lft_validation.experiments.usable import GIB, fits, free_words
 
     itemsize = 8 if options["dtype"] == "float64" else 4
     needed = options["draws"] * d * (4 * n + ARRAYS) * itemsize
-    if options["backend"] in ("numpy", "numba") and not fits(needed, 1):
+    if not fits(needed, 1, backend):
         raise UserError(
             f"{options['draws']} networks of {d} parameters need about {needed / GIB:.1f} GiB, and "
-            f"{free_memory() / GIB:.1f} GiB are free; use a smaller --size or --network, or fewer "
-            "--draws"
+            f"{free_words(backend)}; use a smaller --size or --network, or fewer --draws"
         )
 
 
@@ -155,7 +164,11 @@ def _show(
 
     ways, steps = len(images.names), _shown_steps(options["steps"])
     title = f"Accuracy on unseen images, %: {ways} classes, {options['shots']} images of each"
-    caption = f"{network.size} parameters, mean of {options['draws']} draws"
+    C, H, W = images.shape
+    caption = (
+        f"{network.size} parameters; {H} × {W} pixels, {'grey' if C == 1 else 'colour'}; "
+        f"{options['query']} unseen images of each class; mean of {options['draws']} draws"
+    )
     table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD)
     table.add_column("method")
     for k in steps:

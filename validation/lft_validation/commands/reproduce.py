@@ -24,7 +24,12 @@ EXPERIMENTS |= dict.fromkeys(
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("experiment", metavar="EXPERIMENT")
-@click.option("--preset", default="quick", show_default=True, help="smoke, quick or paper.")
+@click.option(
+    "--preset",
+    default="quick",
+    show_default=True,
+    help="smoke (at most a minute), quick, or paper (its counts: hours).",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Run folder [default: a new one in runs/]."
 )
@@ -34,7 +39,7 @@ EXPERIMENTS |= dict.fromkeys(
     type=click.Path(path_type=Path),
     help="Take jobs over that another run folder has finished with the same settings.",
 )
-@click.option("--seeds", type=int, help="How many seeds: 0 … N−1.")
+@click.option("--seeds", type=int, help="How many seeds, N: 0 … N−1 [default: the preset's].")
 @click.option("--first-seed", type=int, default=0, show_default=True, help="The first of them.")
 @click.option("--backend", help="numpy, numba, cupy, torch or jax; see lft doctor.")
 @click.option("--device", help=f"Which device of the backend: {DEVICE_HELP}")
@@ -54,7 +59,8 @@ EXPERIMENTS |= dict.fromkeys(
     help="What goes to the workers: whole jobs, or the tasks of one job at a time.",
 )
 @click.option("--methods", help="Comma-separated, for example LFT,L2O.")
-@click.option("--order", type=click.Choice(["first", "zeroth", "both"]), help="Which setting.")
+@click.option("--order", type=click.Choice(["first", "zeroth", "both"]),
+              help="With gradients, with their estimates (6), or both.")  # fmt: skip
 @click.option(
     "--shots", type=int, help="Examples in D_tr and D_val, of each class where there are classes."
 )
@@ -80,14 +86,28 @@ EXPERIMENTS |= dict.fromkeys(
     "assignments",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Any setting of config.json, for example --set maml.passes=3 (again for more).",
+    help="Any setting of a run's config.json, as JSON: --set maml.passes=3, --set "
+    "'seeds=[4,5]' (again for more).",
 )
 def command(experiment: str, preset: str, out: Path | None, resume: bool, **options: Any) -> None:
     """Run EXPERIMENT: tables, figures and trained Φ in a folder.
 
-    It is one of table1, table1-beyond, table2, tableA1, tableA2, figure2, figure3, figure4,
-    figureA1, figureA2, figureA3, figureA4 and theorem1.
-    """
+    \b
+    figure4          regression of sine waves
+    table1           attacks on images, with all of their figures:
+    figure2, figureA1, figureA2, figureA3, figureA4
+    table1-beyond    the same attacks for more steps, on other victims and data
+    table2, figure3  classifiers from few images
+    tableA1          the same with 1, 3, 5 and 10 images of a class
+    tableA2          the same on Omniglot and miniImageNet
+    theorem1         both sides of Theorem 1
+
+    The options from --methods on change a setting of the preset; one that EXPERIMENT does not have
+    is refused.
+
+    Exit codes: 0 done, whatever the claims' verdicts; 1 a training diverged or workers were lost; 2
+    wrong usage or bad input; 130 stopped, go on with --resume.
+    """  # noqa: D301 - \b keeps click from joining lines
     if experiment not in EXPERIMENTS:
         raise UserError(
             f"unknown experiment {experiment!r}; choose one of {', '.join(EXPERIMENTS)}"

@@ -5,14 +5,13 @@ meta-batch. A group is one :class:`~lft_ref.tasks.Task` with a batch of tasks of
 first axis; incongruous tasks (images of other sizes, networks of other architectures) are several
 groups in one meta-batch, or take turns from one meta-batch to the next.
 
-A group may also be a :class:`Group`: tasks named by plain settings, which a worker elsewhere makes
-for itself. A meta-batch cut into groups of a fixed size has the same bits wherever they are worked.
+A group may also be tasks named by plain settings: see :mod:`lft_validation.experiments.groups`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 from lft_backends.backend import Backend
@@ -25,14 +24,12 @@ from lft_ref import (
     Identity,
     LogSign,
     LSTMParams,
-    LSTMState,
     MetaGradient,
     MetaState,
     Optimizer,
     Task,
     ZerothOrder,
     adam,
-    adjoint,
     clip_by_norm,
     flatten,
     from_draws,
@@ -43,11 +40,11 @@ from lft_ref import (
     maml_gradient,
     meta_gradient,
     size,
-    sum_over_tasks,
     unflatten,
 )
-from lft_ref._array import namespace
 from lft_ref.meta import Engine, train_in_unrolls
+from lft_validation.experiments.divergence import Unroll, in_inner_steps, in_unrolls
+from lft_validation.experiments.groups import ENGINE, Group, received, sent, unroll_gradient
 from lft_validation.experiments.training import Learner, LearnerState, decaying
 from lft_validation.jobs import Map, map_here
 
@@ -59,10 +56,7 @@ WEIGHTS = {
     "last": meta_gradient.weights_last_step,
     "mean": meta_gradient.weights_mean,
 }
-
-
-ENGINE: Engine = partial(adjoint, every_loss=False)
-"""What gives ∇_Φ in meta-training, which asks for no loss beside the meta-loss."""
+Watch = Callable[[LSTMParams, Sequence[MetaGradient]], None]
 
 
 class Algorithm1(NamedTuple):
@@ -75,14 +69,6 @@ class Algorithm1(NamedTuple):
     lstm_units: int  # n
     learning_rate: float  # of Adam on Φ; decays to 0
     clip: float  # largest norm of ∇_Φ
-
-
-class Group(NamedTuple):
-    """Tasks of one shape named by plain settings: all hashable, and quickly sent to a worker."""
-
-    task: Callable[..., Task]  # of ``args``; without directions
-    args: tuple[Any, ...]
-    directions: Callable[..., Any] | None = None  # of ``args`` and a range of steps
 
 
 def parts_of(numbers: range, size: int) -> list[range]:
@@ -142,7 +128,7 @@ def learned_learner(
     m, n = tuner.cell.preprocess.m, settings.lstm_units
     updates = settings.batches * (settings.steps // settings.unroll)
     optimizer = decaying(adam(settings.learning_rate), updates)
-    weights = WEIGHTS[settings.weighting](settings.unroll)
+    algorithm = _Algorithm(settings, tuner, optimizer)
 
     def init() -> LearnerState:
         draws = stream(seed, Stage.PHI).uniform(-1, 1, size(m, n))
@@ -150,87 +136,59 @@ def learned_learner(
         return LearnerState(flat, optimizer.init(flat))
 
     def update(state: LearnerState, batch: int, over: Map = map_here) -> tuple[LearnerState, Any]:
-        meta, found = MetaState(unflatten(state.flat, m, n), state.adam, 0), groups(batch)
-        named = all(isinstance(group, Group) for group in found)  # arrays are not sent around
+        return _meta_batch(algorithm, state, groups(batch), over, engine)
 
-        def gradients(params: LSTMParams, start: int, carried: Sequence[Any]) -> list[MetaGradient]:
-            items = [
-                (params, tuner, group, weights, start, engine, *_sent(at))
-                for group, at in zip(found, carried or [None] * len(found), strict=True)
-            ]
-            return [_received(r) for r in (over if named else map_here)(unroll_gradient, items)]
+    def trace(state: LearnerState, batch: int) -> str:
+        every, seen, host = partial(engine, every_loss=True), list[Unroll](), backend.to_host
 
-        K, steps = settings.unroll, settings.steps
-        meta, infos = train_in_unrolls(meta, gradients, K, steps, optimizer, settings.clip)
-        return LearnerState(flatten(meta.params), meta.optimizer), infos[-1].meta_loss
+        def watch(params: LSTMParams, results: Sequence[MetaGradient]) -> None:
+            seen.append(_on_host(params, results, host))
 
-    return Learner(init, update)
+        new, _ = _meta_batch(algorithm, state, groups(batch), map_here, every, watch)
+        return in_unrolls(seen, host(new.flat))
+
+    return Learner(init, update, trace)
 
 
-def unroll_gradient(
-    params: LSTMParams,
-    tuner: FineTuner,
-    group: Task | Group,
-    weights: tuple[float, ...],
-    start: int,
-    engine: Engine = ENGINE,
-    theta: Any = None,
-    h: Any = None,
-    c: Any = None,
-) -> MetaGradient:
-    """∇_Φ of one unroll of one group, summed over its tasks: what a worker does.
-
-    Args:
-        params: Φ.
-        tuner: the fine-tuner's fixed choices.
-        group: the tasks.
-        weights: w_1 … w_K.
-        start: steps done before.
-        engine: what gives ∇_Φ.
-        theta: where to go on from (tasks, d); None at the start.
-        h: with c, the cell's state (tasks, n, d). In this order it is contiguous, so it arrives as
-            it was sent, and products of it have the same bits.
-        c: see ``h``.
-
-    Returns:
-        The gradient, summed; θ^(K); h_K and c_K in the same order as above.
-    """
-    task = _task(group, range(start, start + len(weights)))
-    state = None if theta is None else LSTMState(h.mT, c.mT)
-    found = engine(
-        params, tuner, task if theta is None else task._replace(theta_0=theta), weights, state
-    )
-    loss = namespace(found.meta_loss).sum(found.meta_loss)
-    return found._replace(
-        grad=sum_over_tasks(found.grad), meta_loss=loss, state=LSTMState(*_turned(found.state))
-    )
+def _on_host(params: LSTMParams, results: Sequence[MetaGradient], host: Any) -> Unroll:
+    losses = [host(result.val_loss) for result in results]
+    return Unroll(host(flatten(params)), losses, [host(flatten(r.grad)) for r in results])
 
 
-def _task(group: Task | Group, steps: range) -> Task:
-    """The tasks of a group, with the directions of some steps."""
-    if isinstance(group, Group):
-        u = None if group.directions is None else group.directions(*group.args, steps)
-        return _made(group.task, group.args)._replace(directions=u)
-    u = group.directions
-    return group if u is None else group._replace(directions=u[steps.start : steps.stop, ...])
+class _Algorithm(NamedTuple):
+    """What all meta-batches have in common."""
+
+    settings: Algorithm1
+    tuner: FineTuner
+    optimizer: Optimizer
 
 
-@lru_cache(maxsize=64)
-def _made(task: Callable[..., Task], args: tuple[Any, ...]) -> Task:
-    """Tasks are met again in the next unroll."""
-    return task(*args)
+def _meta_batch(
+    algorithm: _Algorithm,
+    state: LearnerState,
+    groups: Sequence[Task | Group],
+    over: Map,
+    engine: Engine,
+    watch: Watch = lambda *_: None,
+) -> tuple[LearnerState, Any]:
+    """All unrolls of one meta-batch: the new state, and the meta-loss of the last unroll."""
+    settings, tuner, optimizer = algorithm
+    K, m, n = settings.unroll, tuner.cell.preprocess.m, settings.lstm_units
+    weights = WEIGHTS[settings.weighting](K)
+    over = over if all(isinstance(g, Group) for g in groups) else map_here  # arrays stay here
 
+    def gradients(params: LSTMParams, start: int, carried: Sequence[Any]) -> list[MetaGradient]:
+        items = [
+            (params, tuner, group, weights, start, engine, *sent(at))
+            for group, at in zip(groups, carried or [None] * len(groups), strict=True)
+        ]
+        results = [received(result) for result in over(unroll_gradient, items)]
+        watch(params, results)
+        return results
 
-def _turned(state: LSTMState) -> tuple[Any, Any]:
-    return state.h.mT, state.c.mT
-
-
-def _sent(at: tuple[Any, LSTMState] | None) -> tuple[Any, ...]:
-    return () if at is None else (at[0], *_turned(at[1]))
-
-
-def _received(result: MetaGradient) -> MetaGradient:
-    return result._replace(state=LSTMState(*_turned(result.state)))
+    meta = MetaState(unflatten(state.flat, m, n), state.adam, 0)
+    meta, infos = train_in_unrolls(meta, gradients, K, settings.steps, optimizer, settings.clip)
+    return LearnerState(flatten(meta.params), meta.optimizer), infos[-1].meta_loss
 
 
 def maml_learner(
@@ -275,7 +233,11 @@ def maml_learner(
         step, adam_state = optimizer.update(gradient, state.adam)
         return LearnerState(state.flat - step, adam_state), xp.mean(losses)
 
-    return Learner(init, update)
+    def trace(state: LearnerState, batch: int) -> str:
+        found, alpha, K = groups(batch, state.flat), settings.alpha, settings.inner_steps
+        return in_inner_steps(found, alpha, K, estimator, backend.to_host)
+
+    return Learner(init, update, trace)
 
 
 def shared(theta: Any, tasks: int, backend: Backend) -> Any:

@@ -12,7 +12,7 @@ import click
 
 from lft_backends.executors import RETRIES, Executor, Lost
 from lft_backends.libraries import Unavailable
-from lft_validation.errors import CheckFailed, UserError
+from lft_validation.errors import CheckFailed, JobFailed, UserError
 from lft_validation.files import write_bytes, write_json
 from lft_validation.in_common import Sums, recorded
 from lft_validation.jobs import Job, Plan, Stopped, opened, run_jobs
@@ -56,6 +56,9 @@ def run_in_folder(
         log(out, "stopped")
         console.print(f"stopped; go on with the same command and: --resume --out {out}")
         raise click.exceptions.Exit(130) from None
+    except JobFailed as error:
+        log(out, f"failed: {error}")
+        raise
     except Unavailable as error:
         raise UserError(str(error)) from error
     except Lost as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, get_type_hints
 
 from lft_validation.errors import UserError
 
@@ -19,13 +19,40 @@ def changed(settings: Any, name: str, value: Any) -> Any:
         raise UserError(f"unknown setting {name!r}; choose one of {', '.join(sorted(names))}")
     if rest:
         return replace(settings, **{first: changed(known[first], rest, value)})
-    value = tuple(value) if isinstance(value, list) else value
-    if isinstance(known[first], float) and isinstance(value, int):
-        value = float(value)
-    if known[first] is not None and type(value) is not type(known[first]):
-        wanted = type(known[first]).__name__
-        raise UserError(f"{name} must be of type {wanted}, such as {known[first]}, found {value!r}")
-    return replace(settings, **{first: value})
+    return replace(
+        settings, **{first: _fitting(name, value, get_type_hints(type(settings))[first])}
+    )
+
+
+LARGEST = 10**9  # of whole numbers; beyond, sizes overflow
+LISTS = {tuple[int, ...]: "whole numbers such as [1,2]", tuple[str, ...]: 'words such as ["a","b"]'}
+KINDS: dict[Any, tuple[type, str]] = {
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+    bool: (bool, "true or false"),
+    str: (str, "a word"),
+    str | None: (str, "a word or null"),
+}
+
+
+def _fitting(name: str, value: Any, hint: Any) -> Any:
+    """Return a JSON value as a setting of the type ``hint``; what is in a list is checked later."""
+    is_list = isinstance(value, list | tuple)
+    for item in value if is_list else [value]:
+        if type(item) is int and abs(item) > LARGEST:
+            raise UserError(f"{name} must be at most {LARGEST} in size, found {str(item)[:20]}")
+    if hint in LISTS:
+        if not is_list:
+            raise UserError(f"{name} must be a list of {LISTS[hint]}, found {json.dumps(value)}")
+        return tuple(value)
+    kind, wanted = KINDS[hint]
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is kind or (value is None and hint == str | None):
+        return value
+    found = json.dumps(value)
+    remedy = f"; as a word it is written {name}='\"{found}\"'" if kind is str else ""
+    raise UserError(f"{name} must be {wanted}, found {found}{remedy}")
 
 
 def check_positive(numbers: Iterable[tuple[str, float]]) -> None:
@@ -59,7 +86,8 @@ def check_words(name: str, values: tuple[Any, ...], known: tuple[str, ...]) -> N
     unknown = [value for value in values if value not in known]
     if not values or unknown or len(set(values)) < len(values):
         found = f"unknown {unknown[0]!r}" if unknown else f"found {values}"
-        raise UserError(f"{name} must be some of {', '.join(known)}, each once; {found}")
+        choice = ", ".join(dict.fromkeys(known))
+        raise UserError(f"{name} must be some of {choice}, each once; {found}")
 
 
 def from_preset(presets: Mapping[str, Any], preset: str, changes: Mapping[str, Any]) -> Any:

@@ -42,10 +42,12 @@ class Learner(NamedTuple):
     """``init()`` gives the first state; ``update(state, batch, map)`` the next, and the loss.
 
     The map is what the groups of a meta-batch may be handed to, where there are several.
+    ``trace(state, batch)`` says where an update that diverged met its first bad number.
     """
 
     init: Callable[[], LearnerState]
     update: Callable[..., tuple[LearnerState, Any]]
+    trace: Callable[[LearnerState, int], str]
 
 
 def decaying(optimizer: Optimizer, total_updates: int) -> Optimizer:
@@ -90,8 +92,9 @@ def train(
         if not (math.isfinite(losses[-1]) and np.isfinite(backend.to_host(new.flat)).all()):
             save_checkpoint(file, key, state, losses[:-1], backend)
             raise Diverged(
-                f"training diverged at task batch {batch + 1} of {batches} (loss {losses[-1]}); "
-                f"the last good state is in {file}; try a smaller learning rate or --dtype float64"
+                f"meta-training diverged at task batch {batch + 1} of {batches}: "
+                f"{learner.trace(state, batch)}; the last good checkpoint, from before this batch, "
+                f"is {file}; try a smaller learning rate or --dtype float64"
             )
         state = new
         monitor.report((batch + 1) * units_per_batch)

@@ -23,26 +23,40 @@ def usable_backend(name: str, dtype: str = "float64", device: str | None = None)
         raise UserError(str(error)) from error
 
 
-def fits(needed: int, workers: int) -> bool:
+def free_bytes(backend: Backend | None = None) -> int:
+    """Bytes that arrays can have: on the backend's device, or here if it has none of its own."""
+    if backend is None or backend.free_memory is None:
+        return free_memory()
+    return backend.free_memory()
+
+
+def free_words(backend: Backend | None = None) -> str:
+    """Say how much memory is free, and where: ``3.2 GiB are free``."""
+    where = "" if backend is None or backend.free_memory is None else " on the device"
+    return f"{free_bytes(backend) / GIB:.1f} GiB are free{where}"
+
+
+def fits(needed: int, workers: int, backend: Backend | None = None) -> bool:
     """Say whether so many processes of so many bytes have the memory that they need."""
-    return needed * workers <= free_memory()
+    return needed * workers <= free_bytes(backend)
 
 
-def check_memory(needed: int, workers: int, remedy: str) -> None:
+def check_memory(needed: int, workers: int, remedy: str, backend: Backend | None = None) -> None:
     """Say how much memory is missing, and what to change.
 
     Args:
         needed: bytes that one process takes at most.
         workers: processes.
         remedy: what makes it less, after "use fewer --workers, or ".
+        backend: whose device has the arrays; None for this machine's own memory.
 
     Raises:
         UserError: if there is not enough.
     """
-    if not fits(needed, workers):
+    if not fits(needed, workers, backend):
         raise UserError(
             f"this run needs about {needed * workers / GIB:.1f} GiB in {workers} processes, and "
-            f"{free_memory() / GIB:.1f} GiB are free; use fewer --workers, or {remedy}"
+            f"{free_words(backend)}; use fewer --workers, or {remedy}"
         )
 
 

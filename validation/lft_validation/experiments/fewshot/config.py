@@ -16,7 +16,14 @@ from lft_validation.experiments.settings import (
     check_words,
     from_preset,
 )
-from lft_validation.experiments.unions import NONE, check_counts, check_fit, parts, sources_of
+from lft_validation.experiments.unions import (
+    NONE,
+    check_counts,
+    check_fit,
+    not_applicable,
+    parts,
+    sources_of,
+)
 
 TABLES = ("table2", "figure3", "tableA1", "tableA2")
 MAML = ("MAML", "FOMAML")
@@ -125,6 +132,16 @@ def applicable(training: str, method: str, testing: str) -> bool:
     return training != NONE
 
 
+def without(config: Config) -> list[dict[str, str]]:
+    """Return the cells where a method does not apply: of those that are run, and in Figure 3 MAML.
+
+    That figure is of incongruous meta-training, so MAML is not among its methods; it says so.
+    """
+    named = MAML if config.table == "figure3" else ()
+    methods = tuple(dict.fromkeys((*config.methods, *named)))
+    return not_applicable(replace(config, methods=methods), HAND, applicable)
+
+
 def measured_steps(config: Config) -> list[int]:
     """Return the steps at which test tasks are measured: the first ones all, then every fifth."""
     known = {*range(min(10, config.steps) + 1), *range(0, config.steps + 1, 5)}
@@ -200,6 +217,10 @@ def make_config(table: str, preset: str, changes: dict[str, Any]) -> Config:
         if isinstance(lists.get(name), str | int):
             lists[name] = (lists[name],)
     config: Config = from_preset(PRESETS[table], preset, lists)
+    if config.table != table:
+        raise UserError(
+            f"table is chosen by its name: lft reproduce {table}; leave --set table out"
+        )
     _check(config)
     return config
 

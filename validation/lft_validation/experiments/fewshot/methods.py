@@ -10,12 +10,11 @@ from lft_backends.draws import Stage
 from lft_ref import FineTuner, Optimizer, Task, adam, sgd
 from lft_validation.experiments.fewshot.config import MAML, Config
 from lft_validation.experiments.fewshot.tasks import FewShotProblem, make_problem
+from lft_validation.experiments.groups import ENGINE, Group
 from lft_validation.experiments.learners import (
     DATA,
-    ENGINE,
     LEARNED,
     Algorithm1,
-    Group,
     MAMLSettings,
     learned_learner,
     learned_rule,

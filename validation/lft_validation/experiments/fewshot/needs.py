@@ -71,17 +71,21 @@ def check_usable(config: Config) -> dict[str, Any]:
 def fitting_segment(config: Config, workers: int) -> int | None:
     """Return how many steps of the unroll are kept at once: all (None), or what memory allows.
 
+    It is the memory of the backend's device.
+
     Raises:
         UserError: if memory does not suffice even for √K of them, which takes least.
     """
-    K = config.unroll
+    K, backend = config.unroll, usable_backend(config.backend, config.dtype, config.device)
     least: int = ceil(K**0.5)
     segments: tuple[int | None, ...] = (None, *range(K - 1, least, -1))
-    for segment in segments:
-        if fits(memory_bytes(config, segment), workers):
-            return segment
     remedy = "smaller --lstm-units, --set query or --set filters"
-    check_memory(memory_bytes(config, least), workers, remedy)
+    for source in config.sources:  # the estimate below makes one of each network
+        check_memory(make_network(config, source).size * 8, workers, remedy)
+    for segment in segments:
+        if fits(memory_bytes(config, segment), workers, backend):
+            return segment
+    check_memory(memory_bytes(config, least), workers, remedy, backend)
     return least
 
 

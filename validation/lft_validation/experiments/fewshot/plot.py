@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lft_validation.experiments.fewshot.claims import Cell, Results, metric
-from lft_validation.experiments.fewshot.config import HAND, Config, measured_steps
+from lft_validation.experiments.fewshot.config import HAND, Config, measured_steps, without
 from lft_validation.experiments.fewshot.metrics import NAMES
 from lft_validation.experiments.fewshot.tables import images
 from lft_validation.experiments.figures import save
@@ -113,6 +113,10 @@ def _panel(panel: Any, config: Config, results: Results, where: tuple[str, str, 
             band = {"color": COLOURS[method], "alpha": 0.08, "linewidth": 0}
             panel.fill_between(steps, mean - sd, mean + sd, **band)
     panel.axhline(100.0 / config.ways, color="0.7", linewidth=0.7, linestyle=":")
+    if absent := [m["method"] for m in without(config)
+                  if (m["training"], m["testing"]) == (training, testing)]:  # fmt: skip
+        panel.text(0.98, 0.02, f"{', '.join(absent)}: n/a", transform=panel.transAxes, ha="right",
+                   va="bottom", fontsize=7, color="0.4")  # fmt: skip
     title = f"{training} → {testing}"
     panel.set_title(f"{title}, {images(shots)}" if len(config.shots) > 1 else title, fontsize=8)
     panel.set_xlim(0, config.steps)

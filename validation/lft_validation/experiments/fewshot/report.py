@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from lft_validation.experiments.fewshot.claims import Cell, Printed, Results, claims, metric
-from lft_validation.experiments.fewshot.config import HAND, Config, applicable, measured_steps
+from lft_validation.experiments.fewshot.config import Config, applicable, measured_steps, without
 from lft_validation.experiments.fewshot.metrics import NAMES
 from lft_validation.experiments.fewshot.run import CURVES, JobKey, job_keys, owners, test_file
-from lft_validation.experiments.unions import NONE, not_applicable, parts, union
+from lft_validation.experiments.unions import NONE, parts, union
 from lft_validation.files import read_arrays, require
 from lft_validation.report import read_paper
 from lft_validation.stats import mean_interval, seeds_interval
@@ -52,7 +52,7 @@ def summarise(config: Config, results: Results, stand_in: dict[str, str]) -> dic
     cells = sorted(results, key=lambda cell: _place(config, cell))
     return {
         "rows": [_row(config, cell, results[cell], paper, stand_in) for cell in cells],
-        "not_applicable": not_applicable(config, HAND, applicable),
+        "not_applicable": without(config),
         "claims": claims(config, results, _printed(paper, stand_in)),
         "paper": paper,
         "stand_in": stand_in,

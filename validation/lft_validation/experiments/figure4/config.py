@@ -145,6 +145,7 @@ def make_config(preset: str, changes: dict[str, Any]) -> Config:
         UserError: for an unknown preset or a setting that makes no sense.
     """
     config: Config = from_preset(PRESETS, preset, changes)
+    check_positive((name, getattr(config, name)) for name in POSITIVE)
     config = replace(
         config,
         long_tasks=min(config.long_tasks, config.test_tasks),
@@ -155,7 +156,7 @@ def make_config(preset: str, changes: dict[str, Any]) -> Config:
 
 
 def _check(config: Config) -> None:
-    numbers = {name: getattr(config, name) for name in POSITIVE}
+    numbers = dict[str, float]()
     for variant in ("maml", "maml_tuned"):
         for name, value in asdict(getattr(config, variant)).items():
             numbers[f"{variant}.{name}"] = 1 if name == "decay" else value

@@ -8,11 +8,11 @@ from lft_backends.backend import Backend, get_backend
 from lft_backends.draws import Stage
 from lft_ref import FineTuner, Optimizer, Task, adam, sgd
 from lft_validation.experiments.figure4.config import FIRST, MAML, ZEROTH, Config, MAMLConfig
+from lft_validation.experiments.groups import Group
 from lft_validation.experiments.learners import (
     DATA,
     LEARNED,
     Algorithm1,
-    Group,
     MAMLSettings,
     learned_learner,
     learned_rule,

@@ -15,8 +15,9 @@ from lft_validation.experiments.usable import (
 
 def check_usable(config: Config, workers: int) -> None:
     """Raise ``UserError`` if the backend is not there, or memory does not suffice."""
-    usable_backend(config.backend, config.dtype, config.device)
-    check_memory(memory_bytes(config), workers, "smaller --hidden, --directions or --lstm-units")
+    backend = usable_backend(config.backend, config.dtype, config.device)
+    remedy = "smaller --hidden, --directions or --lstm-units"
+    check_memory(memory_bytes(config), workers, remedy, backend)
 
 
 def memory_bytes(config: Config) -> int:

@@ -46,6 +46,7 @@ class Draws(NamedTuple):
     grad: np.ndarray  # (K, R, N, d): ∇_θ f(θ^(k))
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # judged by what comes of it
 def reference(params: LSTMParams, tuner: FineTuner, tasks: Tasks, K: int) -> Reference:
     """Fine-tune on the population for K steps with ∂θ/∂Φ by Statement 1."""
     task = Task(tasks.objective, tasks.population, tasks.population, tasks.theta_0)

@@ -30,7 +30,7 @@ def reproduce(
         UserError: for settings, a folder or a backend that cannot be used.
     """
     if reuse is not None:
-        raise UserError("--reuse is for figure4; go on with a run of theorem1 with --resume")
+        raise UserError("--reuse does not apply to theorem1; go on with its run with --resume")
     if plan.share == "tasks":
         raise UserError("theorem1 shares whole jobs only; leave --share tasks out")
     changes.pop("val_shots", None)  # --shots is that of meta-training; |D_val| is on the grid

@@ -32,6 +32,7 @@ def updates_of(config: Config, phi: str) -> int:
     return {"random": 0, "half-trained": whole // 2, "trained": whole}.get(phi, 0)
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # judged by its results
 def make_phi(
     config: Config, family: str, seed: int, phi: str, folder: Path, key: str, monitor: Any
 ) -> LSTMParams:

@@ -10,6 +10,7 @@ import numpy as np
 from lft_backends.draws import Stage
 from lft_ref import Data, FineTuner, LSTMParams
 from lft_ref.theorem1 import Moments, vector_moments
+from lft_validation.errors import JobFailed
 from lft_validation.experiments.theorem1.config import Config
 from lft_validation.experiments.theorem1.estimate import (
     Length,
@@ -34,6 +35,7 @@ class Point(NamedTuple):
     numbers: dict[str, float]
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # judged by its results
 def measure_point(
     config: Config,
     params: LSTMParams,
@@ -43,7 +45,11 @@ def measure_point(
     seed: int,
     D_tr: int,
 ) -> Point:
-    """Measure everything at one |D_tr|, with the same draws for every Φ."""
+    """Measure everything at one |D_tr|, with the same draws for every Φ.
+
+    Raises:
+        JobFailed: if fine-tuning leads to gradients that are not finite.
+    """
     numbers, R = range(len(tasks.theta_0)), config.draws
     train = draw(tasks, seed, Stage.THEOREM1_TRAIN, numbers, D_tr, R)
     # D_val is keyed by |D_tr| as well: points of the grid are independent of one another.
@@ -52,6 +58,11 @@ def measure_point(
         for D_val in config.val_sizes
     ]
     draws = _in_chunks(params, tuner, tasks, at, train, vals)
+    if not all(np.isfinite(part).all() for part in draws):
+        raise JobFailed(
+            f"fine-tuning diverged: with |D_tr| = {D_tr} not all gradients of seed {seed} are "
+            f"finite after {config.unroll} steps; use a smaller output_scale"
+        )
     few = slice(None, config.jacobian_draws)
     jacobians = jacobian_draws(
         params,

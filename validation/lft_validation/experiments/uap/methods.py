@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from lft_backends.backend import Backend, get_backend
 from lft_backends.draws import Stage
 from lft_ref import AttackLoss, FineTuner, Optimizer, Task, adam, sgd
+from lft_validation.experiments.groups import Group
 from lft_validation.experiments.learners import (
     DATA,
     LEARNED,
     Algorithm1,
-    Group,
     MAMLSettings,
     learned_learner,
     learned_rule,
