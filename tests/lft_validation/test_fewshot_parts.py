@@ -1,4 +1,4 @@
-"""The parts of few-shot classification: tasks, learners, measurement, claims, tables, figures."""
+"""The parts of few-shot classification: tasks, learners, measurement, tables, figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ pytest.importorskip("sklearn")  # the digits
 from lft_backends.backend import get_backend
 from lft_backends.draws import Stage
 from lft_ref import Data
-from lft_validation.experiments.fewshot.claims import Cell, claims
 from lft_validation.experiments.fewshot.config import (
     METHODS,
     applicable,
@@ -27,6 +26,7 @@ from lft_validation.experiments.fewshot.tables import markdown, show
 from lft_validation.experiments.fewshot.tasks import make_network, make_problem, numbers_per_image
 from lft_validation.experiments.unions import NONE, parts, union
 from lft_validation.report import read_paper
+from tests.lft_validation.fewshot_results import made_up
 
 NUMPY = get_backend("numpy", "float64")
 BOTH = "digits+digits:cnn2"
@@ -163,72 +163,6 @@ def test_an_image_takes_its_activations_and_the_patches_of_every_convolution():
     assert mlp == 64 + 64 + 8 + 8 + 8 + 8 + 2  # image, flattened, hidden, ReLU, hidden, ReLU, out
     patches = 9 * 64 + 4 * 9 * 16
     assert cnn == patches + 64 + 4 * (64 + 16 + 16) + 4 * (16 + 4 + 4) + 16 + 2
-
-
-def made_up(config, better: float = 0.2, seed: int = 0):
-    """Results of every cell that applies: LFT's accuracy is higher, the more so the fewer shots."""
-    rng, results = np.random.default_rng(seed), {}
-    shape = (3, config.test_tasks, len(measured_steps(config)))
-    for shots in config.shots:
-        for method in config.methods:
-            gain = better / shots if method == "LFT" else 0.0
-            for training in (NONE,) if method in ("SGD", "Adam") else config.training:
-                for testing in config.testing:
-                    if applicable(training, method, testing):
-                        curves = 0.5 + gain + 0.01 * rng.uniform(size=shape)
-                        results[Cell(training, method, testing, shots)] = [curves]
-    return results
-
-
-def test_claims_are_judged_in_the_direction_that_is_better():
-    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
-    judged = claims(config, made_up(config))
-    assert {c["verdict"] for c in judged} == {"holds"}
-    # nine cells: two kinds of L2O and two rules by hand; in two of them MAML and FOMAML besides
-    assert len(judged) == 9 * 4 + 2 * 2
-    assert {c["margin"] for c in judged if "matches" in c["claim"]} == {0.01}
-    assert [c["of_the_paper"] for c in judged if c["claim"] == "LFT > Adam"] == [False] * 9
-    assert {c["verdict"] for c in claims(config, made_up(config, -0.5))} == {"fails"}
-
-
-def test_lft_matches_maml_within_a_margin_of_one_point():
-    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 40})
-    results = made_up(config, better=-0.005 * 5)
-    judged = {c["claim"]: c for c in claims(config, results)}
-    assert judged["LFT matches MAML"]["verdict"] == "holds"
-    assert judged["LFT matches MAML"]["difference"]["mean"] == pytest.approx(-0.005, abs=0.003)
-    assert judged["LFT > L2O"]["verdict"] == "fails"
-    config = make_config("tableA2", "paper", {"seeds": (0,), "test_tasks": 40})
-    judged = {c["claim"]: c for c in claims(config, made_up(config, better=-0.005 * 5))}
-    assert judged["LFT > MAML"]["verdict"] == "fails"
-
-
-def test_a_claim_about_cells_that_the_paper_does_not_print_is_not_the_papers():
-    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
-    judged = claims(config, made_up(config), {("cifar10", "mnist")})
-    assert {(c["training"], c["testing"]) for c in judged if c["of_the_paper"]} == {
-        ("cifar10", "mnist")
-    }
-
-
-def test_the_gain_over_l2o_is_compared_between_numbers_of_shots():
-    config = make_config("tableA1", "paper", {"test_tasks": 20})
-    judged = [c for c in claims(config, made_up(config)) if c["claim"].startswith("gain")]
-    names = [c["claim"] for c in judged if "L2O:" in c["claim"]]
-    assert names == [
-        f"gain over L2O: {a} > {b} shots" for a, b in ((1, 3), (3, 5), (5, 10), (1, 10))
-    ]
-    assert {c["verdict"] for c in judged} == {"holds"}
-    against = [c for c in claims(config, made_up(config, -0.2)) if c["claim"].startswith("gain")]
-    assert {c["verdict"] for c in against} == {"fails"}
-
-
-def test_figure_3_judges_the_early_steps_too():
-    config = make_config("figure3", "paper", {"seeds": (0,), "test_tasks": 20})
-    judged = claims(config, made_up(config))
-    steps = [c["step"] for c in judged if c["claim"] == "LFT > L2O" and c["testing"] == "mnist"]
-    assert steps == [1, 2, 5, 10, 20, config.table_step]
-    assert {c["step"] for c in judged if c["claim"] == "LFT > Adam"} == {config.table_step}
 
 
 def test_figure_3_says_that_maml_does_not_apply(tmp_path, monkeypatch, capsys):

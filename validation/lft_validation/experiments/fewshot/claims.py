@@ -92,7 +92,7 @@ def _gain_grows(config: Config, results: Results) -> list[dict[str, Any]]:
                 if at_few and at_many:
                     name = f"gain over {other}: {few} > {many} shots"
                     claim = _judged(name, cell, config.table_step, at_few, at_many)
-                    judged.append(claim | {"shots": None})
+                    judged.append(claim | {"shots": None, "versus": other, "few_many": [few, many]})
     return judged
 
 
@@ -125,6 +125,8 @@ def _judged(
         "training": cell.training,
         "testing": cell.testing,
         "shots": cell.shots,
+        "versus": other,
+        "few_many": None,  # the two numbers of shots that a growing gain compares
         "step": step,
         "of_the_paper": other not in ("FOMAML", *HAND),
         "difference": difference._asdict(),

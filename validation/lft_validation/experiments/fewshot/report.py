@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from lft_validation.experiments.fewshot.claims import Cell, Printed, Results, claims, metric
+from lft_validation.experiments.fewshot.claims import Cell, Results, claims, metric
 from lft_validation.experiments.fewshot.config import Config, applicable, measured_steps, without
 from lft_validation.experiments.fewshot.metrics import NAMES
+from lft_validation.experiments.fewshot.printed import cells, difference, row_of
 from lft_validation.experiments.fewshot.run import CURVES, JobKey, job_keys, owners, test_file
 from lft_validation.experiments.unions import NONE, parts, union
 from lft_validation.files import read_arrays, require
@@ -49,21 +50,15 @@ def summarise(config: Config, results: Results, stand_in: dict[str, str]) -> dic
         stand_in: sources that were not there, and what took their place.
     """
     paper = read_paper(config.table)
-    cells = sorted(results, key=lambda cell: _place(config, cell))
+    in_order = sorted(results, key=lambda cell: _place(config, cell))
+    judged = claims(config, results, cells(paper, stand_in))
     return {
-        "rows": [_row(config, cell, results[cell], paper, stand_in) for cell in cells],
+        "rows": [_row(config, cell, results[cell], paper, stand_in) for cell in in_order],
         "not_applicable": without(config),
-        "claims": claims(config, results, _printed(paper, stand_in)),
+        "claims": [c | {"paper": difference(c, paper, stand_in)} for c in judged],
         "paper": paper,
         "stand_in": stand_in,
     }
-
-
-def _printed(paper: dict[str, Any], stand_in: dict[str, str]) -> Printed | None:
-    """The cells of the paper's table, what stands in for a source apart; None for a figure."""
-    rows = [(row["training"], row["testing"]) for row in paper.get("rows", [])]
-    whole = {where for where in rows if not any(s in stand_in for w in where for s in parts(w))}
-    return whole if rows else None
 
 
 def _place(config: Config, cell: Cell) -> tuple[int, ...]:
@@ -94,7 +89,7 @@ def _row(
         "interval_tasks": mean_interval(pooled),
         "interval_seeds": seeds_interval(by_seed),
         "by_seed": by_seed,
-        "paper": _of_paper(cell, paper, stand_in),
+        "paper": row_of(cell, paper, stand_in),
     }
 
 
@@ -102,16 +97,3 @@ def _at(values: np.ndarray) -> dict[str, float]:
     """Means over tasks, and the standard deviation of the accuracy."""
     means = {name: float(values[i].mean()) for i, name in enumerate(NAMES)}
     return means | {"sd": float(values[NAMES.index("accuracy")].std())}
-
-
-def _of_paper(cell: Cell, paper: dict[str, Any], stand_in: dict[str, str]) -> dict[str, Any] | None:
-    """Return the paper's row of a cell, under the names of what stands in for its sources."""
-    for row in paper["rows"]:
-        names = {
-            side: "+".join(stand_in.get(s, s) for s in parts(row[side]))
-            for side in ("training", "testing")
-        }
-        same = Cell(names["training"], row["method"], names["testing"], cell.shots) == cell
-        if same and row.get("shots", cell.shots) == cell.shots:
-            return {name: row[name] for name in ("accuracy", "sd") if name in row}
-    return None

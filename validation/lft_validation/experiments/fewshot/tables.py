@@ -22,7 +22,8 @@ HOW_TO_READ = (
     "well. Every method but MAML and FOMAML starts from a random network, the same for all of "
     "them. n/a, in the table and in the figure: MAML and FOMAML do not apply to incongruous tasks, "
     "as their shared θ belongs to one network and cannot start another.\n\n"
-    "Differences are paired over tasks, in percentage points. A claim holds if the interval and "
+    "Differences are paired over tasks, in percentage points; the paper's are those of two numbers "
+    "that it prints, its L2O standing beside both readings of it. A claim holds if the interval and "
     "every seed say so; LFT matches MAML if it is less than a point worse. Only the direction of a "
     "claim is judged, not its size (the paper has 2 to 8 points, and 20 after few steps). No "
     "correction is made for the number of claims."
@@ -117,14 +118,15 @@ def _interval(ends: list[float]) -> str:
 
 
 def _claims(summary: dict[str, Any]) -> str:
-    rows = [("claim", "training", "testing", "shots", "step", "paired difference", "95 % interval",
-             "of each seed", "verdict")]  # fmt: skip
+    rows = [("claim", "training", "testing", "shots", "step", "difference: paper", "ours",
+             "95 % interval", "of each seed", "verdict")]  # fmt: skip
     for claim in summary["claims"]:
         d = claim["difference"]
         whose = "" if claim["of_the_paper"] else " (not claimed by the paper)"
         rows.append((
             claim["claim"] + _within(claim) + whose, claim["training"], claim["testing"],
-            str(claim["shots"] or "all"), str(claim["step"]), points(d["mean"]),
+            str(claim["shots"] or "all"), str(claim["step"]),
+            "–" if claim["paper"] is None else points(claim["paper"]), points(d["mean"]),
             f"{points(d['low'])} … {points(d['high'])}",
             " ".join(points(x) for x in d["by_seed"]), claim["verdict"],
         ))  # fmt: skip

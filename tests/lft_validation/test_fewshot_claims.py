@@ -1,0 +1,101 @@
+"""The claims of the few-shot tables: which way they are judged, and what the paper has beside."""
+
+from __future__ import annotations
+
+import pytest
+
+from lft_validation.experiments.fewshot.claims import Cell, claims
+from lft_validation.experiments.fewshot.config import make_config
+from lft_validation.experiments.fewshot.printed import cells, difference, row_of
+from lft_validation.report import read_paper
+from tests.lft_validation.fewshot_results import made_up
+
+
+def test_claims_are_judged_in_the_direction_that_is_better():
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
+    judged = claims(config, made_up(config))
+    assert {c["verdict"] for c in judged} == {"holds"}
+    # nine cells: two kinds of L2O and two rules by hand; in two of them MAML and FOMAML besides
+    assert len(judged) == 9 * 4 + 2 * 2
+    assert {c["margin"] for c in judged if "matches" in c["claim"]} == {0.01}
+    assert [c["of_the_paper"] for c in judged if c["claim"] == "LFT > Adam"] == [False] * 9
+    assert {c["verdict"] for c in claims(config, made_up(config, -0.5))} == {"fails"}
+
+
+def test_lft_matches_maml_within_a_margin_of_one_point():
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 40})
+    results = made_up(config, better=-0.005 * 5)
+    judged = {c["claim"]: c for c in claims(config, results)}
+    assert judged["LFT matches MAML"]["verdict"] == "holds"
+    assert judged["LFT matches MAML"]["difference"]["mean"] == pytest.approx(-0.005, abs=0.003)
+    assert judged["LFT > L2O"]["verdict"] == "fails"
+    config = make_config("tableA2", "paper", {"seeds": (0,), "test_tasks": 40})
+    judged = {c["claim"]: c for c in claims(config, made_up(config, better=-0.005 * 5))}
+    assert judged["LFT > MAML"]["verdict"] == "fails"
+
+
+def test_a_claim_about_cells_that_the_paper_does_not_print_is_not_the_papers():
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
+    judged = claims(config, made_up(config), {("cifar10", "mnist")})
+    assert {(c["training"], c["testing"]) for c in judged if c["of_the_paper"]} == {
+        ("cifar10", "mnist")
+    }
+
+
+def test_the_gain_over_l2o_is_compared_between_numbers_of_shots():
+    config = make_config("tableA1", "paper", {"test_tasks": 20})
+    judged = [c for c in claims(config, made_up(config)) if c["claim"].startswith("gain")]
+    names = [c["claim"] for c in judged if "L2O:" in c["claim"]]
+    assert names == [
+        f"gain over L2O: {a} > {b} shots" for a, b in ((1, 3), (3, 5), (5, 10), (1, 10))
+    ]
+    assert {c["verdict"] for c in judged} == {"holds"}
+    against = [c for c in claims(config, made_up(config, -0.2)) if c["claim"].startswith("gain")]
+    assert {c["verdict"] for c in against} == {"fails"}
+
+
+def test_figure_3_judges_the_early_steps_too():
+    config = make_config("figure3", "paper", {"seeds": (0,), "test_tasks": 20})
+    judged = claims(config, made_up(config))
+    steps = [c["step"] for c in judged if c["claim"] == "LFT > L2O" and c["testing"] == "mnist"]
+    assert steps == [1, 2, 5, 10, 20, config.table_step]
+    assert {c["step"] for c in judged if c["claim"] == "LFT > Adam"} == {config.table_step}
+
+
+def said(table, claim, training, testing, stand_in=None):
+    """The paper's difference beside each claim of that name and place."""
+    config = make_config(table, "paper", {"seeds": (0,), "test_tasks": 5})
+    return [
+        difference(c, read_paper(table), stand_in or {})
+        for c in claims(config, made_up(config))
+        if (c["claim"], c["training"], c["testing"]) == (claim, training, testing)
+    ]
+
+
+def test_the_papers_difference_is_that_of_its_two_numbers():
+    there = "mnist+cifar10", "mnist"
+    assert said("table2", "LFT > L2O", *there) == pytest.approx([0.83 - 0.81])
+    assert said("table2", "LFT > L2O-train", *there) == pytest.approx([0.83 - 0.81])
+    assert said("table2", "LFT matches MAML", "cifar10", "cifar10") == [0.0]
+    assert said("table2", "LFT > Adam", *there) == [None]
+    assert said("table2", "LFT > L2O", "mnist", "mnist") == [None]  # a row of our own
+    assert said("figure3", "LFT > L2O", *there) == [None] * 6  # curves
+
+
+def test_the_papers_gain_of_each_number_of_shots_and_how_it_grows():
+    there = "cifar10", "cifar10"
+    gains = {1: 0.18, 3: 0.08, 5: 0.03, 10: 0.02}
+    assert said("tableA1", "LFT > L2O", *there) == pytest.approx([*gains.values()])
+    for few, many in ((1, 3), (3, 5), (5, 10), (1, 10)):
+        found = said("tableA1", f"gain over L2O: {few} > {many} shots", *there)
+        assert found == pytest.approx([gains[few] - gains[many]])
+
+
+def test_numbers_of_a_stood_in_source_stand_beside_it_and_are_not_its_claims():
+    paper, stand_in = read_paper("tableA2"), {"miniimagenet": "cifar10"}
+    beside = row_of(Cell("omniglot", "L2O", "cifar10", 5), paper, stand_in)
+    assert beside == {"accuracy": 0.17, "sd": 0.018}
+    assert row_of(Cell("omniglot", "L2O", "cifar10", 5), paper, {}) is None
+    assert cells(paper, stand_in) == {("omniglot", "omniglot")}
+    assert ("omniglot", "miniimagenet") in cells(paper, {})
+    assert cells(read_paper("figure3"), {}) is None
