@@ -23,10 +23,10 @@ HOW_TO_READ = (
     "them. n/a, in the table and in the figure: MAML and FOMAML do not apply to incongruous tasks, "
     "as their shared θ belongs to one network and cannot start another.\n\n"
     "Differences are paired over tasks, in percentage points; the paper's are those of two numbers "
-    "that it prints, its L2O standing beside both readings of it. A claim holds if the interval and "
-    "every seed say so; LFT matches MAML if it is less than a point worse. Only the direction of a "
-    "claim is judged, not its size (the paper has 2 to 8 points, and 20 after few steps). No "
-    "correction is made for the number of claims."
+    "that it prints, its L2O beside both readings of it. A claim holds if the interval and every "
+    "seed say so; LFT matches MAML if it is less than a point worse. Only the direction of a claim "
+    "is judged, not its size (the paper has 2 to 8 points, and 20 after few steps). No correction "
+    "is made for the number of claims."
 )
 
 
