@@ -1,4 +1,7 @@
-"""docs/paper_map.md and docs/errata.md name what exists, and the map leaves no equation out."""
+"""docs/paper_map.md and docs/errata.md name what exists, and the map leaves no equation out.
+
+But for (S14), (S15) and (S17), of which the map says what they are.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ ERRATA = (ROOT / "docs" / "errata.md").read_text(encoding="utf-8")
 LABELS = {"(1)", "(2)", "(3)", "(4)", "(5)", "(6)", "(7)", "Statement 1", "(8)", "(9)"} | {
     "(10)", "(11)", "(12)", "(S1)", "(S2)–(S5)", "(S6)", "(S7)", "(S8)", "(S9)", "(S10), A3",
     "(S11), (S12), A3", "(S13)", "(S16)", "(S18), (S19)", "(S20)–(S22)", "(S23)–(S25)", "(S26)",
-    "(S28)", "(S29)",
+    "(S27)", "(S28)", "(S29)",
 }  # fmt: skip
 
 
