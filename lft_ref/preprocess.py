@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple, Protocol
 
-from lft_ref._array import Array, namespace
+from lft_ref._array import Array, device, namespace
 
 
 class Preprocess(Protocol):
@@ -73,24 +73,24 @@ class LogSign(NamedTuple):
     def features(self, g: Array) -> Array:
         """Return (log|g|/p, sign g) or (-1, e^p g), shape (..., d, 2)."""
         xp = namespace(g)
-        least, floor = self._floor(g, xp=xp)
+        floor, least = self._floor(g, xp=xp)
         return _columns(xp.log(floor) / self.p, _towards(g, least, xp=xp), xp=xp)
 
     def derivative(self, g: Array) -> Array:
         """Return (1/(p g), 0) or (0, e^p), shape (..., d, 2)."""
         xp = namespace(g)
-        least, floor = self._floor(g, xp=xp)
+        floor, least = self._floor(g, xp=xp)
         large, zero, slope = xp.abs(g) >= least, xp.zeros_like(g), 1.0 / floor
         first = xp.where(large, _towards(g, least, xp=xp) * slope / self.p, zero)
         return _columns(first, xp.where(large, zero, slope), xp=xp)
 
-    def _floor(self, g: Array, *, xp: Any) -> tuple[float, Array]:
-        """Return e^-p; and |g|, or e^-p where that is more."""
-        least = math.exp(-self.p)
-        return least, xp.maximum(xp.abs(g), least)
+    def _floor(self, g: Array, *, xp: Any) -> tuple[Array, Array]:
+        """Return |g|, or e^-p where that is more; and e^-p."""
+        least = xp.full((), math.exp(-self.p), dtype=g.dtype, device=device(g))
+        return xp.maximum(xp.abs(g), least), least
 
 
-def _towards(g: Array, least: float, *, xp: Any) -> Array:
+def _towards(g: Array, least: Array, *, xp: Any) -> Array:
     """Return sign g where |g| >= least, also of infinity, and g / least elsewhere."""
     return xp.minimum(xp.maximum(g, -least), least) / least
 
