@@ -35,7 +35,7 @@ def test_layers_lenet5_and_the_attack_are_right_at_full_size(tmp_path):
     file = tmp_path / "report.json"
     result = lft("networks", "--json", file)
     assert result.exit_code == 0, result.output
-    assert "all 23 networks and losses are right" in result.output
+    assert "all 26 networks and losses are right" in result.output
     assert max(map(len, result.output.splitlines())) <= 80
     report = json.loads(file.read_text())
     assert report["passed"]

@@ -63,3 +63,12 @@ def test_a_setting_has_its_type_or_is_refused_in_one_sentence(experiment):
             assert is_of(found, types[name]), f"{name}={value} is taken as {found!r}"
     assert taken > len(types) // 2
     assert not [message for message in told if "\n" in message]
+
+
+@pytest.mark.parametrize("experiment", ["figure4", "table1", "tableA1"])
+@pytest.mark.parametrize("name", ["p", "output_scale"])
+def test_what_no_file_of_phi_may_say_is_not_trained(experiment, name):
+    make = MAKE[experiment][1]
+    assert getattr(make({name: 100.0}), name) == 100.0
+    with pytest.raises(UserError, match=f"^{name} must be at most 100, found 101.0$"):
+        make({name: 101.0})

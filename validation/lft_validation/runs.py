@@ -32,7 +32,7 @@ ALSO = {
 # What shows numbers, and makes none.
 PRESENTATION = (
     "main.py", "needs.py", "plot.py", "pictures.py", "report.py", "claims.py", "said.py",
-    "tables.py", "beyond_report.py",
+    "printed.py", "tables.py", "beyond_report.py",
 )  # fmt: skip
 
 

@@ -25,6 +25,8 @@ def changed(settings: Any, name: str, value: Any) -> Any:
 
 
 LARGEST = 10**9  # of whole numbers; beyond, sizes overflow
+# The most that a file of Φ may say of its cell. Log/sign needs e^-p to be more than 0.
+OF_A_CELL = {"p": 100.0, "output_scale": 100.0}
 LISTS = {tuple[int, ...]: "whole numbers such as [1,2]", tuple[str, ...]: 'words such as ["a","b"]'}
 KINDS: dict[Any, tuple[type, str]] = {
     int: (int, "a whole number"),
@@ -60,6 +62,13 @@ def check_positive(numbers: Iterable[tuple[str, float]]) -> None:
     for name, value in numbers:
         if not 0 < value < float("inf"):
             raise UserError(f"{name} must be positive and finite, found {value}")
+
+
+def check_cell(config: Any) -> None:
+    """Raise ``UserError`` where a Φ trained with these settings could not be loaded again."""
+    for name, most in OF_A_CELL.items():
+        if getattr(config, name) > most:
+            raise UserError(f"{name} must be at most {most:g}, found {getattr(config, name)}")
 
 
 def check_choices(config: Any, choices: Mapping[str, tuple[str, ...]]) -> None:

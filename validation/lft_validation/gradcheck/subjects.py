@@ -24,6 +24,7 @@ from lft_ref import (
     cifar_cnn,
     digits_network,
     lenet5,
+    miniimagenet_cnn,
     mlp_from_draws,
     mnist_mlp,
     omniglot_cnn,
@@ -92,6 +93,7 @@ def _of_perturbation(
 
 SMALL, ODD = (2, 6, 7), (2, 7, 5)
 MNIST, CIFAR10, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
+MINIIMAGENET = (3, 84, 84)
 
 
 def _alone(name: str, layer: Layer, shape: tuple[int, ...]) -> Draw:
@@ -122,4 +124,7 @@ ALL: tuple[Draw, ...] = (
     partial(_of_perturbation, "attack on ReLU, no clip", lenet5(CIFAR10), CIFAR10, False),
     partial(_of_perturbation, "attack on tanh, clip", lenet5(MNIST, "tanh"), MNIST, True),
     partial(_of_perturbation, "attack on tanh, no clip", lenet5(CIFAR10, "tanh"), CIFAR10, False),
+    partial(_network, "perceptron of CIFAR-10", victim("mlp", CIFAR10), CIFAR10),
+    partial(_network, "perceptron of the digits", victim("mlp", DIGITS), DIGITS),
+    partial(_of_weights, "Table A2: miniImageNet CNN", miniimagenet_cnn(10, 16), MINIIMAGENET),
 )  # fmt: skip

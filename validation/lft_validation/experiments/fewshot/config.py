@@ -10,6 +10,7 @@ from lft_validation.errors import UserError
 from lft_validation.experiments.learners import LEARNED, WEIGHTS
 from lft_validation.experiments.settings import (
     as_json,
+    check_cell,
     check_choices,
     check_positive,
     check_whole,
@@ -227,6 +228,7 @@ def make_config(table: str, preset: str, changes: dict[str, Any]) -> Config:
 
 def _check(config: Config) -> None:
     check_positive((name, getattr(config, name)) for name in POSITIVE)
+    check_cell(config)
     check_choices(config, CHOICES)
     for name in ("training", "testing"):
         unions = getattr(config, name)

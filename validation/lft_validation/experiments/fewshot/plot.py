@@ -13,6 +13,7 @@ from lft_validation.experiments.fewshot.metrics import NAMES
 from lft_validation.experiments.fewshot.tables import images
 from lft_validation.experiments.figures import save
 from lft_validation.experiments.unions import NONE, parts
+from lft_validation.stats import mean_interval
 
 COLOURS = {
     "LFT": "#d62728",
@@ -124,24 +125,27 @@ def _panel(panel: Any, config: Config, results: Results, where: tuple[str, str, 
 
 
 def _over_shots(config: Config, results: Results, folder: Path) -> list[Path]:
-    """Accuracy after the table's step against shots, with the intervals of the mean over tasks."""
+    """Accuracy against shots, of the first training and testing, with intervals over tasks."""
     name = f"{config.table}-shots"
     with _settings(name):
         figure, panels = _canvas((1, 1))
         panel, width = panels[0][0], np.arange(len(config.shots))
         for index, method in enumerate(config.methods):
-            cells = [c for k in config.shots for c in results if (c.method, c.shots) == (method, k)]
-            if len(cells) != len(config.shots):
+            training = NONE if method in HAND else config.training[0]
+            cells = [Cell(training, method, config.testing[0], k) for k in config.shots]
+            if not all(cell in results for cell in cells):
                 continue
             at = [np.concatenate(metric(config, results[c], config.table_step, "accuracy"))
                   for c in cells]  # fmt: skip
-            mean = [100.0 * a.mean() for a in at]
-            error = [196.0 * a.std() / a.size**0.5 for a in at]
+            mean = np.asarray([100.0 * a.mean() for a in at])
+            ends = 100.0 * np.asarray([mean_interval(a) for a in at]).T
+            error = np.abs(ends - mean)
             x = width + 0.06 * (index - len(config.methods) / 2)
             panel.errorbar(x, mean, yerr=error, marker="o", markersize=3, capsize=2,
                            **_style(method))  # fmt: skip
         panel.set_xticks(width, [str(k) for k in config.shots])
         panel.axhline(100.0 / config.ways, color="0.7", linewidth=0.7, linestyle=":")
+        panel.set_title(f"{config.training[0]} → {config.testing[0]}", fontsize=8)
         panel.set_xlabel("shots")
         panel.set_ylabel("test accuracy, %")
         _legend(config, figure, panels)

@@ -25,8 +25,7 @@ HOW_TO_READ = (
     "Differences are paired over tasks, in percentage points; the paper's are those of two numbers "
     "that it prints, its L2O beside both readings of it. A claim holds if the interval and every "
     "seed say so; LFT matches MAML if it is less than a point worse. Only the direction of a claim "
-    "is judged, not its size (the paper has 2 to 8 points, and 20 after few steps). No correction "
-    "is made for the number of claims."
+    "is judged, not its size. No correction is made for the number of claims."
 )
 
 

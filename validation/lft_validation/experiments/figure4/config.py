@@ -9,6 +9,7 @@ from lft_validation.errors import UserError
 from lft_validation.experiments.learners import LEARNED, WEIGHTS
 from lft_validation.experiments.settings import (
     as_json,
+    check_cell,
     check_choices,
     check_positive,
     check_whole,
@@ -161,6 +162,7 @@ def _check(config: Config) -> None:
         for name, value in asdict(getattr(config, variant)).items():
             numbers[f"{variant}.{name}"] = 1 if name == "decay" else value
     check_positive(numbers.items())
+    check_cell(config)
     check_choices(config, CHOICES)
     if config.steps % config.unroll:
         raise UserError(

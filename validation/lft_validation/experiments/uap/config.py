@@ -10,6 +10,7 @@ from lft_validation.errors import UserError
 from lft_validation.experiments.learners import LEARNED, WEIGHTS
 from lft_validation.experiments.settings import (
     as_json,
+    check_cell,
     check_choices,
     check_positive,
     check_whole,
@@ -163,6 +164,7 @@ def make_config(preset: str, changes: dict[str, Any]) -> Config:
 
 def _check(config: Config) -> None:
     check_positive((name, getattr(config, name)) for name in POSITIVE)
+    check_cell(config)
     check_choices(config, CHOICES)
     for name in ("l1", "kappa"):
         if not 0.0 <= getattr(config, name) < float("inf"):
