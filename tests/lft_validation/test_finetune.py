@@ -160,10 +160,18 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_pat
     assert message in " ".join(result.output.split())
 
 
-def test_networks_that_do_not_fit_into_memory_are_refused_before_they_are_drawn(monkeypatch):
-    monkeypatch.setattr("lft_validation.experiments.usable.free_memory", lambda: 2**20)
-    result = CliRunner().invoke(main, ["finetune", "digits", "--draws", "9"])
+@pytest.mark.parametrize(
+    ("free", "query", "images"),
+    [(2**20, 15, 150), (2**23, 9000, 360)],  # the networks alone are too large, or the images
+)
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_drawn(
+    monkeypatch, free, query, images
+):
+    monkeypatch.setattr("lft_validation.experiments.usable.free_memory", lambda: free)
+    more = ["--draws", "9", "--query", str(query)]
+    result = CliRunner().invoke(main, ["finetune", "digits", *more])
     assert result.exit_code == 2
     sentence = " ".join(result.output.split())
-    assert "9 networks of 3466 parameters need about 0.0 GiB, and" in sentence
-    assert sentence.endswith("use a smaller --size or --network, or fewer --draws")
+    about = f"9 networks of 3466 parameters, with {images} images each, need about 0.0 GiB"
+    assert about in sentence
+    assert sentence.endswith("use a smaller --size or --network, or fewer --draws or --query")

@@ -86,7 +86,7 @@ def command(
     if classes is not None:
         found = only(found, [name.strip() for name in classes.split(",")])
     chosen = _network(network, found)
-    _check_memory(chosen.size, params.n, options, backend)
+    _check_memory(chosen, found, params.n, options, backend)
     sets = draw(found, options["shots"], options["query"], options["draws"], options["seed"])
     theta = initial_networks(chosen, options["draws"], options["seed"])
     methods = rules(params, cell, backend, options["sgd_rate"], options["adam_rate"])
@@ -123,16 +123,25 @@ def _check(options: dict[str, Any], images: str) -> None:
         raise UserError("--grey needs --size, the pixels that pictures are resized to")
 
 
-def _check_memory(d: int, n: int, options: dict[str, Any], backend: Backend) -> None:
-    """θ, its gradient and moments, and h and c before and after a step, of all draws at once."""
+def _check_memory(
+    network: Network, images: Images, n: int, options: dict[str, Any], backend: Backend
+) -> None:
+    """Of all draws at once: θ, its gradient and moments, h and c; what layers make of images."""
+    from lft_validation.experiments.fewshot.tasks import numbers_per_image
     from lft_validation.experiments.usable import GIB, fits, free_words
 
-    itemsize = 8 if options["dtype"] == "float64" else 4
-    needed = options["draws"] * d * (4 * n + ARRAYS) * itemsize
+    itemsize, d = (8 if options["dtype"] == "float64" else 4), network.size
+    shown = len(images.names) * max(2 * options["shots"], options["query"])
+    shown = min(shown, len(images.dataset.images.pixels))
+    each = d * (4 * n + ARRAYS)
+    if fits(options["draws"] * each * itemsize, 1, backend):  # else one network may not fit
+        each += shown * numbers_per_image(network, images.shape)
+    needed = options["draws"] * each * itemsize
     if not fits(needed, 1, backend):
         raise UserError(
-            f"{options['draws']} networks of {d} parameters need about {needed / GIB:.1f} GiB, and "
-            f"{free_words(backend)}; use a smaller --size or --network, or fewer --draws"
+            f"{options['draws']} networks of {d} parameters, with {shown} images each, need about "
+            f"{needed / GIB:.1f} GiB, and {free_words(backend)}; use a smaller --size or "
+            "--network, or fewer --draws or --query"
         )
 
 

@@ -78,9 +78,16 @@ def run_in_folder(
             f"--workers. What is finished is kept in {out}"
         ) from error
     except OSError as error:
-        raise UserError(
-            f"cannot write to --out {out} ({error.strerror}); choose another folder, or make room"
-        ) from error
+        raise UserError(_what_failed(error, out)) from error
+
+
+def _what_failed(error: OSError, out: Path) -> str:
+    """Say which file or connection the system refused."""
+    reason, folder = error.strerror or str(error) or type(error).__name__, out.resolve()
+    at = folder if error.filename is None else Path(str(error.filename)).resolve()
+    if at.is_relative_to(folder) or folder.is_relative_to(at):
+        return f"cannot write to --out {out} ({reason}); choose another folder, or make room"
+    return f"cannot use {at} ({reason}). What is finished is kept: go on with --resume --out {out}"
 
 
 def reused(reuse: Path | None) -> Path | None:

@@ -90,7 +90,7 @@ def fitting_segment(config: Config, workers: int) -> int | None:
 
 
 def memory_bytes(config: Config, segment: int | None = None) -> int:
-    """Estimate the peak memory of one process: meta-training or testing, whichever is more.
+    """Estimate the peak memory of one process: all images, and meta-training or testing.
 
     Meta-training goes back through K steps (the adjoint: forward mode would keep ∂θ/∂Φ and ∂h/∂Φ,
     some hundred times more at this d), and judges some classifiers at once on D_val. Between two
@@ -114,4 +114,8 @@ def memory_bytes(config: Config, segment: int | None = None) -> int:
         training *= min(config.chunk, config.meta_batch)
         training += config.meta_batch * (1 + 2 * n) * network.size * item
         most = max(most, learns * training, maml * shared, CHUNK * testing)
-    return most
+    return most + sum(
+        pool(images_of(source), split).dataset.images.pixels.nbytes
+        for source in config.sources
+        for split in SPLITS
+    )
