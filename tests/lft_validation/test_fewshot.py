@@ -133,7 +133,7 @@ def test_a_meta_batch_has_the_same_bits_when_processes_share_it(tmp_path, monkey
     four += ["--set", "meta_batch=4", "--set", "chunk=1"]
     alone, shared = (tmp_path / way / "r" for way in ("alone", "shared"))
     assert lft("table2", *four, "--out", str(alone)).exit_code == 0
-    four[four.index("--workers") + 1] = "2"
+    four[four.index("--workers") + 1] = "4"
     sent, results = [], jobs.results
     monkeypatch.setattr(jobs, "results", lambda *a: (sent.append(a), results(*a))[1])
     assert lft("table2", *four, "--share", "tasks", "--out", str(shared)).exit_code == 0

@@ -16,7 +16,7 @@ from lft_validation.cli import main
 from tests.helpers import assert_close
 from tests.libraries import usable
 
-# One name for each kind of run: the figures of Table 1 and Figure 2 show runs of these.
+# Figures 2 and A1 to A4 are drawn from a run of Table 1, and table1-beyond starts from one.
 EXPERIMENTS = ("figure4", "table1", "table2", "figure3", "tableA1", "tableA2")
 SMALL = ("--test-tasks", "4", "--steps", "4", "--unroll", "2", "--lstm-units", "3")
 SMALLER = {
