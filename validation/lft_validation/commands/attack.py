@@ -73,7 +73,7 @@ def command(**options: Any) -> None:
     backend = chosen_backend(options["backend"], options["device"], "float32")
     victim, images, name = _what(options, backend)
     how = _how(options, name)
-    _check_memory(victim, images, how, name)
+    _check_memory(victim, images, how, name, backend)
     folder = _folder(options["out"])
     attempts = list["Attempt"]()
     for method in track(methods, len(methods), "Attacking"):
@@ -186,17 +186,18 @@ def _how(options: dict[str, Any], tuner: str) -> How:
     return how._replace(**given)
 
 
-def _check_memory(victim: Attacked, images: AttackImages, how: How, tuner: str) -> None:
+def _check_memory(
+    victim: Attacked, images: AttackImages, how: How, tuner: str, backend: Backend
+) -> None:
     from lft_validation.attack import memory_bytes
-    from lft_validation.experiments.usable import GIB, fits
-    from lft_validation.resources import free_memory
+    from lft_validation.experiments.usable import GIB, fits, free_words
     from lft_validation.tuners import load_tuner
 
     needed = memory_bytes(victim, images, how, load_tuner(tuner)[0].n)
-    if not fits(needed, 1):
+    if not fits(needed, 1, backend):
         raise UserError(
             f"the attack needs about {needed / GIB:.1f} GiB for {len(images.given.y)} given and "
-            f"{len(images.unseen.y)} unseen images, and {free_memory() / GIB:.1f} GiB are free; "
+            f"{len(images.unseen.y)} unseen images, and {free_words(backend)}; "
             "use fewer --shots or --unseen"
         )
 

@@ -67,12 +67,13 @@ def check_usable_beyond(config: Config) -> tuple[Config, dict[str, Any]]:
 
 
 def check_fits(config: Config, workers: int, sources: Sequence[str]) -> None:
-    """Say how much memory is missing for so many processes.
+    """Say how much memory is missing for so many processes, on the backend's device.
 
     Raises:
         UserError: if there is not enough.
     """
-    check_memory(memory_bytes(config, sources), workers, REMEDY)
+    backend = usable_backend(config.backend, config.dtype, config.device)
+    check_memory(memory_bytes(config, sources), workers, REMEDY, backend)
 
 
 def memory_bytes(config: Config, sources: Sequence[str]) -> int:
