@@ -32,6 +32,11 @@ def check_usable(config: Config) -> tuple[Config, dict[str, Any]]:
     """
     usable_backend(config.backend, config.dtype, config.device)
     unused = [name for name in config.victim_files if name not in config.sources]
+    if unused and unused[0].endswith(OTHER):
+        raise UserError(
+            f"--victim {unused[0]} is not used: only table1-beyond shows perturbations to a second "
+            "victim; leave it out, or run lft reproduce table1-beyond"
+        )
     if unused:
         raise UserError(
             f"--victim {unused[0]} is not used: this run trains and tests on "
