@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--source", help="Take images from: mnist, cifar10, digits, … [default: digits].")
+@click.option("--source", help="Images' source: mnist, … [default: the victim's, else digits].")
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
@@ -110,12 +110,13 @@ def _what(options: dict[str, Any], backend: Backend) -> tuple[Attacked, AttackIm
     for name, least in (("shots", 1), ("unseen", 1), ("steps", 1), ("seed", 0)):
         if options[name] < least:
             raise UserError(f"--{name} must be at least {least}, found {options[name]}")
-    victim, source = _victim(options, backend), options["source"] or "digits"
+    victim = _victim(options, backend)
     wanted = Wanted(_classes(options["classes"]), options["shots"], options["unseen"],
                     options["seed"])  # fmt: skip
     if options["images"] is not None:
         images = from_files(options["images"], victim, wanted)
     else:
+        source = options["source"] or victim.about["source"]
         images = from_source(source, victim, wanted, options["data_dir"])
     return (
         victim,
