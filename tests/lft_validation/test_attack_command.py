@@ -128,7 +128,14 @@ def test_the_same_seed_gives_the_same_bits(tmp_path):
 
 @pytest.mark.parametrize(
     ("source", "tuner"),
-    [("digits", "digits"), ("mnist", "mnist"), ("cifar10", "mnist+cifar10"), ("svhn", "digits")],
+    [
+        ("digits", "digits"),
+        ("mnist", "mnist"),
+        ("cifar10", "mnist+cifar10"),
+        ("svhn", "mnist+cifar10"),
+        ("fashion-mnist", "mnist+cifar10"),
+        (None, "mnist+cifar10"),
+    ],
 )
 def test_the_default_tuner_is_the_one_of_fewest_sources_that_knows_the_victims(source, tuner):
     assert _tuner_for(source) == tuner

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 @click.option("--victim", help="Name or .npz of lft victims train [default: the source's].")
 @click.option("--network", metavar="FILE.py:NAME",
               help="A victim of your own code instead: docs/own_victims.md.")  # fmt: skip
-@click.option("--tuner", help="Φ: a name, or phi.npz of a run [default: one of the source].")
+@click.option("--tuner", help="Φ: a name, or phi.npz of a run [default: one of the victim's "
+              "source, else mnist+cifar10].")  # fmt: skip
 @click.option("--method", default="lft", show_default=True,
               help="One or more of lft, adam, sgd, pgd; comma-separated.")  # fmt: skip
 @click.option(
@@ -152,13 +153,14 @@ def _victim(options: dict[str, Any], backend: Backend) -> Attacked:
 
 
 def _tuner_for(source: str | None) -> str:
-    """Return the tuner in the package that was trained on a source, or on it and others."""
+    """Return the tuner in the package that was trained on a source, or on it and others.
+
+    For a source that none has seen, or images of nobody knows where, the one that has seen most.
+    """
     from lft_validation.tuners import shipped
 
-    if source is None:  # images of nobody knows where: the one that has seen most
-        return max(shipped(), key=lambda name: name.count("+"))
     known = [name for name in shipped() if source in name.split("+")]
-    return min(known, key=len, default="digits")
+    return min(known, key=len) if known else max(shipped(), key=lambda name: name.count("+"))
 
 
 def _classes(text: str | None) -> tuple[int, ...] | None:
