@@ -20,7 +20,7 @@ from lft_validation.cli import main
 from lft_validation.commands.attack import _tuner_for
 from lft_validation.errors import UserError
 from lft_validation.tuners import load_tuner, save_tuner, tuner_about
-from lft_validation.victims import load_victim, logits
+from lft_validation.victims import load_victim, logits, save_victim
 
 
 def lft(*arguments):
@@ -47,6 +47,21 @@ def test_one_command_without_options_ends_in_a_picture_of_attacked_digits(tmp_pa
     with Image.open(tmp_path / "out" / "attack.png") as picture:
         assert min(picture.size) > 300
     assert "victim digits, 5 steps" in result.output
+
+
+def test_without_a_source_the_images_are_of_the_victims_own(tmp_path, monkeypatch):
+    none, out = tmp_path / "none", tmp_path / "out"
+    none.mkdir()
+    for place in ("LFT_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(place, str(none))
+    for victim in ("mnist", "cifar10-mlp"):
+        result = lft("--victim", victim, "--out", out)
+        source = load_victim(victim).about["source"]
+        assert f"no {source} in {none}" in " ".join(result.output.split())
+    file = tmp_path / "mine.npz"
+    save_victim(file, load_victim("digits"))
+    result = lft("--victim", file, "--steps", 1, "--out", out)
+    assert result.output.splitlines()[0].startswith("digits, classes ")
 
 
 def test_the_saved_perturbation_does_what_the_numbers_say(run):
@@ -113,7 +128,14 @@ def test_the_same_seed_gives_the_same_bits(tmp_path):
 
 @pytest.mark.parametrize(
     ("source", "tuner"),
-    [("digits", "digits"), ("mnist", "mnist"), ("cifar10", "mnist+cifar10"), ("svhn", "digits")],
+    [
+        ("digits", "digits"),
+        ("mnist", "mnist"),
+        ("cifar10", "mnist+cifar10"),
+        ("svhn", "mnist+cifar10"),
+        ("fashion-mnist", "mnist+cifar10"),
+        (None, "mnist+cifar10"),
+    ],
 )
 def test_the_default_tuner_is_the_one_of_fewest_sources_that_knows_the_victims(source, tuner):
     assert _tuner_for(source) == tuner
@@ -301,7 +323,7 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
     [
         (("--source", "nothing"), "unknown data 'nothing'"),
         (("--source", "svhn"), "no victim for svhn is in the package; train one with"),
-        (("--victim", "mnist"), "digits has images of 1 x 8 x 8, but the victim mnist takes"),
+        (("--victim", "mnist", "--source", "digits"), "1 x 8 x 8, but the victim mnist takes"),
         (("--backend", "abacus"), "unknown backend 'abacus'; choose one of"),
         (("--tuner", "nothing"), "no tuner 'nothing'; give a file, or one of: digits"),
         (("--method", "magic"), "--method must be some of lft, adam, sgd, pgd"),

@@ -8,6 +8,7 @@ import socket
 from concurrent.futures import Future
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -17,10 +18,14 @@ from lft_validation.cli import main
 from lft_validation.datasets import read_once
 from lft_validation.errors import UserError
 from lft_validation.experiments import running
+from lft_validation.experiments.groups import _made
+from lft_validation.experiments.uap.config import make_config
+from lft_validation.experiments.uap.methods import meta_task
+from lft_validation.experiments.uap.needs import check_usable
 from lft_validation.files import write_bytes
-from lft_validation.in_common import InCommon, check_worker, recorded
+from lft_validation.in_common import check_worker, recorded
 from lft_validation.jobs import Job, Plan, run_jobs
-from lft_validation.runs import installed
+from lft_validation.victims import load_victim, save_victim, victim_with
 from tests.lft_validation.image_files import images, write_cifar, write_idx, write_mnist
 
 HOST = socket.gethostname()
@@ -38,6 +43,7 @@ def fresh(monkeypatch, tmp_path):
 def forget() -> None:
     read_once.cache_clear()
     in_common._checksum.cache_clear()
+    victim_with.cache_clear()
 
 
 def elsewhere(folder, monkeypatch) -> None:
@@ -57,7 +63,7 @@ def ours(tmp_path, monkeypatch):
     write_mnist(tmp_path / "ours" / "mnist")
     write_cifar(tmp_path / "ours" / "cifar-10-batches-bin")
     elsewhere(tmp_path / "ours", monkeypatch)
-    return InCommon(installed(), sums("mnist", "cifar10"))
+    return sums("mnist", "cifar10")
 
 
 def test_the_same_images_pass_however_their_files_are_packed(ours, tmp_path, monkeypatch):
@@ -93,7 +99,7 @@ def test_a_worker_with_other_images_is_named_with_its_files_and_the_remedy(
 
 
 def test_other_digits_are_another_scikit_learn(monkeypatch):
-    wanted = InCommon(installed(), sums("digits"))
+    wanted = sums("digits")
     check_worker(wanted)
     other = {("digits", "test"): "0" * 64}
     with pytest.raises(UserError, match="in scikit-learn; install the same scikit-learn there"):
@@ -156,10 +162,10 @@ def test_nothing_is_computed_from_other_images(ours, tmp_path, monkeypatch, shar
     plan = Plan(Choice("dask", address="node1:8786"), share)
     executor = on_other_machine(theirs, monkeypatch)
     if same:
-        run_jobs([job], plan, lambda _: None, executor, ours.images)
+        run_jobs([job], plan, lambda _: None, executor, ours)
     else:
         with pytest.raises(UserError, match="has other train images of mnist than this run"):
-            run_jobs([job], plan, lambda _: None, executor, ours.images)
+            run_jobs([job], plan, lambda _: None, executor, ours)
     assert any(jobs.rglob("*.txt")) == same
 
 
@@ -187,3 +193,67 @@ def test_a_run_hands_its_recorded_checksums_on(tmp_path, monkeypatch):
     words = " ".join(result.output.split())
     assert f"on {HOST} has other test images of digits than this run" in words
     assert "Traceback" not in words
+
+
+# Victims ------------------------------------------------------------------------------------------
+
+
+def retrained(file, times):
+    """Write a victim of the digits whose weights are those of the package, times a number."""
+    victim = load_victim("digits")
+    save_victim(file, victim._replace(weights=victim.weights * victim.weights.dtype.type(times)))
+    return file
+
+
+def run_of(file):
+    """The settings of a run with a victim of one's own, and what its workers must have."""
+    config, data = check_usable(make_config("smoke", {"victims": (f"digits={file}",)}))
+    return config, recorded(config.to_json() | {"data": data})
+
+
+def first_task(config):
+    """What a worker computes with, through all that it keeps from one job to the next."""
+    return _made(meta_task, (config, "digits", 0, "LFT", range(2)))
+
+
+def test_a_worker_that_lives_on_computes_with_a_victim_that_was_trained_anew(tmp_path):
+    file = retrained(tmp_path / "mine.npz", 1)
+    before, wanted = run_of(file)
+    check_worker(wanted)
+    old = first_task(before).objective.weights
+    retrained(file, 2)
+    after, wanted = run_of(file)
+    check_worker(wanted)
+    np.testing.assert_array_equal(first_task(after).objective.weights, 2 * old)
+    np.testing.assert_array_equal(first_task(before).objective.weights, old)  # a run that goes on
+
+
+def test_a_worker_with_another_victim_is_named_with_its_file_and_the_remedy(tmp_path):
+    file = retrained(tmp_path / "mine.npz", 1)
+    config, wanted = run_of(file)
+    check_worker(pickle.loads(pickle.dumps(wanted)))  # noqa: S301 - as a cluster sends it
+    forget()
+    retrained(file, 2)
+    with pytest.raises(UserError) as caught:
+        check_worker(wanted)
+    assert caught.value.message == (
+        f"the worker of --executor on {HOST} has another victim digits than this run, in {file}; "
+        "copy this machine's file there, and go on with --resume"
+    )
+    with pytest.raises(UserError, match="was changed after the run started; put that file back"):
+        first_task(config)  # nor is it taken by a fresh process of this machine
+    file.unlink()
+    with pytest.raises(UserError, match=f"on {HOST} cannot read its victim digits: .*mine.npz"):
+        check_worker(wanted)
+    retrained(file, 1)
+    check_worker(wanted)
+
+
+def test_victims_of_other_architectures_and_of_the_package_are_compared_too(tmp_path):
+    file = retrained(tmp_path / "mine.npz", 1)
+    data = {"digits": {"victim_sha256": "0" * 64, "other_victim_sha256": "1" * 64}}
+    found = recorded({"victims": [f"digits-mlp={file}"], "data": data}).victims
+    assert found == {"digits": (None, "0" * 64), "digits-mlp": (str(file), "1" * 64)}
+    for name, words in (("digits", "in lft-ref; install the same there"), ("digits-mlp", "copy")):
+        with pytest.raises(UserError, match=f"another victim {name} than this run, .*{words}"):
+            check_worker(recorded({})._replace(victims={name: found[name]}))

@@ -115,6 +115,15 @@ def test_a_victim_of_ones_own_takes_the_place_of_the_packages_and_is_another_job
     assert keys[0] != keys[1] == keys[2]  # wherever the file lies
 
 
+def test_a_file_is_read_whatever_its_name(tmp_path, monkeypatch):
+    assert "digits" in shipped()
+    ours = load_victim("digits")
+    monkeypatch.chdir(tmp_path)
+    save_victim(tmp_path / "digits", ours._replace(weights=2 * ours.weights))
+    config = make_config("smoke", {"victims": ("digits=digits",)})
+    np.testing.assert_array_equal(victim_of(config, "digits").weights, 2 * ours.weights)
+
+
 @pytest.mark.parametrize(
     ("what", "arguments", "sentence"),
     [
@@ -123,7 +132,9 @@ def test_a_victim_of_ones_own_takes_the_place_of_the_packages_and_is_another_job
         ("table1", ("--victim", "cat=x.npz"), "names of victims must be some of mnist, cifar10"),
         ("table1", ("--victim", "svhn=x.npz", "--victim", "svhn=y.npz"), "each once"),
         ("table1", ("--victim", "svhn=x.npz"), "--victim svhn is not used: this run trains and"),
-        ("table1", ("--victim", "digits=no.npz"), "no victim 'no.npz'; give a file, or one of"),
+        ("table1", ("--victim", "digits-mlp=x.npz"), "not used: only table1-beyond shows pertur"),
+        ("figureA4", ("--victim", "digits-mlp=x.npz"), "run lft reproduce table1-beyond"),
+        ("table1", ("--victim", "digits=no.npz"), "digits=no.npz cannot be read: no.npz does not"),
         ("table1", ("--set", "testing=svhn"), "the sources of testing 'svhn' must be some of"),
         ("table1-beyond", ("--victim", "svhn=x.npz"), "--victim svhn needs --victim svhn-mlp=FILE"),
         ("table1-beyond", ("--victim", "svhn-mlp=x.npz"), "needs --victim svhn=FILE beside it"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from PIL import Image
 pytest.importorskip("sklearn")  # the digits
 
 from lft_backends.backend import get_backend
+from lft_ref import Data
+from lft_validation.attack_images import AttackImages
+from lft_validation.attack_picture import CIFAR10, attack_sheet
 from lft_validation.cli import main
 from lft_validation.commands.attack import _tuner_for
 from lft_validation.victims_own import own_victim
@@ -134,6 +138,26 @@ def test_images_of_ones_own_may_have_any_size_and_more_than_ten_classes(tmp_path
     assert "classes must be from 0 to 2, found 2 to 11" in " ".join(refused.output.split())
 
 
+def test_the_picture_names_cifar_10s_classes_where_the_victim_has_those_and_no_others():
+    def sheet(classes, source):
+        rng = np.random.default_rng(0)
+        W = rng.normal(size=(27, classes)).astype(np.float32)
+        network = SimpleNamespace(activations=lambda _, x: [x, x.reshape(len(x), 27) @ W])
+        victim = SimpleNamespace(network=network, weights=None, about={"source": None})
+        x, y = rng.normal(size=(3, 3, 3, 3)).astype(np.float32), np.zeros(3, np.int64)
+        said = (np.full(3, classes - 1),) * 2
+        attempt = SimpleNamespace(method="lft", theta=x[0], predicted=said)
+        drawn = AttackImages(Data(x, y), Data(x, y), {"source": source})
+        return attack_sheet(victim, drawn, [attempt])  # type: ignore[list-item]
+
+    assert sheet(10, "cifar10").names == CIFAR10
+    assert sheet(10, "mnist").names == tuple("0123456789")
+    for classes in (2, 12):
+        found = sheet(classes, "cifar10")
+        assert found.names == tuple(map(str, range(classes)))
+        assert found.names[found.strips[-1].predicted[0]] == str(classes - 1)
+
+
 HEAD = "import numpy as np\n"
 
 
@@ -147,10 +171,14 @@ HEAD = "import numpy as np\n"
         ("def net(x): raise OSError('no server')", "net", "zeroth",
          "failed with OSError: no server"),
         ("def net(x): raise SystemExit(3)", "net", "zeroth", "failed with SystemExit: 3"),
-        ("def net(x): return x", "net", "zeroth", "(8, 1, 8, 8), expected (8, classes)"),
+        ("def net(x): return x", "net", "zeroth", "(2, 1, 8, 8), expected (2, classes)"),
         ("def net(x): return x[:1].reshape(1, 64)", "net", "zeroth", "returns shape (1, 64)"),
         ("def net(x): return x.reshape(len(x), 64)[:, :1]", "net", "zeroth", "at least 2"),
         ("def net(x): return 'cat'", "net", "zeroth", "returns <U3, expected an array of real"),
+        ("def net(x): return x.reshape(len(x), 64)[:, :2]", "net", "zeroth",
+         "mine.py:net gives scores for 2 classes, but digits has 10; give images of its classes"),
+        ("def net(x): return x.reshape(len(x), 64)[:, :12]", "net", "zeroth",
+         "mine.py:net gives scores for 12 classes, but digits has 10; give images of its classes"),
         ("def net(x): return [[1, 2], [3]]", "net", "zeroth", "is no NumPy array"),
         (HEAD + "def net(x): return np.full((len(x), 10), -np.inf)", "net", "zeroth",
          "returns numbers that are not finite, such as the logarithm of a probability of 0"),

@@ -65,7 +65,7 @@ WORKINGS = {
     "__init__", "errors", "files", "in_common", "jobs", "progress", "resources", "runs", "slices",
     "tuners",
 }  # fmt: skip
-# Reads images only to compare their checksums: no number comes through it.
+# Reads images and victims only to compare their checksums: no number comes through it.
 COMPARES = Path(in_common.__file__)
 
 

@@ -14,8 +14,9 @@ from lft_backends.executors import Choice, Executor, Lost
 from lft_validation import slices
 from lft_validation.errors import JobFailed, UserError
 from lft_validation.files import write_bytes
-from lft_validation.in_common import InCommon
+from lft_validation.in_common import recorded
 from lft_validation.jobs import Job, Plan, Stopped, run_jobs
+from lft_validation.runs import installed
 from lft_validation.slices import advance, on_worker
 
 CLUSTER = Plan(Choice("dask", address="node1:8786"))
@@ -128,7 +129,7 @@ def test_a_request_to_stop_leaves_the_last_slice(tmp_path, monkeypatch):
 
     with pytest.raises(Stopped):
         slices.run_slices(
-            [counter(tmp_path / "jobs")], here(before=before), {}, [0.0], stop, lambda: None
+            [counter(tmp_path / "jobs")], here(before=before), None, [0.0], stop, lambda: None
         )
     assert (tmp_path / "jobs" / "counter" / "count.txt").read_text() == "2"
 
@@ -137,13 +138,13 @@ def test_a_part_of_a_meta_batch_is_computed_with_these_versions_on_one_thread():
     def threads(more):
         return more + max(pool["num_threads"] for pool in threadpool_info())
 
-    assert on_worker(InCommon(slices.installed(), {}), threads, 10) == 11
+    assert on_worker(recorded({}), threads, 10) == 11
     with pytest.raises(UserError, match="a worker of --executor has numpy"):
-        on_worker(InCommon(slices.installed() | {"numpy": "1.0"}, {}), threads, 10)
+        on_worker(recorded({})._replace(versions=installed() | {"numpy": "1.0"}), threads, 10)
 
 
 def test_a_worker_with_other_versions_is_refused(tmp_path):
-    other = InCommon(slices.installed() | {"numpy": "1.0"}, {})
+    other = recorded({})._replace(versions=installed() | {"numpy": "1.0"})
     left = advance(counter(tmp_path / "jobs"), {"count.txt": b"3"}, other, 1.0)
     assert left.files == {"count.txt": b"3"}
     assert left.error is not None

@@ -19,6 +19,7 @@ class Device:
     def __init__(self, monkeypatch) -> None:
         self.free = 0
         monkeypatch.setattr(usable, "get_backend", self.backend)
+        monkeypatch.setattr("lft_backends.backend.get_backend", self.backend)
         monkeypatch.setattr(usable, "free_memory", lambda: 10**15)
 
     def backend(self, _name, dtype="float64", _device=None):
@@ -44,10 +45,21 @@ def test_an_unroll_is_cut_to_the_memory_of_the_device(device):
         needs.fitting_segment(config, 2)
 
 
-@pytest.mark.parametrize("command", ["reproduce figure4 --preset smoke", "finetune digits"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "reproduce figure4 --preset smoke",
+        "reproduce table1 --preset smoke",
+        "reproduce figureA4 --preset smoke",
+        "reproduce table1-beyond --preset smoke",
+        "finetune digits",
+        "attack",
+    ],
+)
 def test_a_command_that_does_not_fit_on_the_device_says_so(device, command, monkeypatch, tmp_path):
     pytest.importorskip("sklearn")  # the digits
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LFT_DATA", str(tmp_path))
     result = CliRunner().invoke(main, command.split())
     assert result.exit_code == 2
     assert "and 0.0 GiB are free on the device; use" in " ".join(result.output.split())

@@ -159,6 +159,47 @@ def test_the_command_stops_and_resumes(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"mine.npz", "whole.npz"}
 
 
+def raising(error):
+    def stop(*_):
+        raise error
+
+    return stop
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "code", "words"),
+    [
+        ("victims_training.accuracy", KeyboardInterrupt(), 130, "stopped; go on with the same com"),
+        ("victims.write_arrays", KeyboardInterrupt(), 130, "stopped; go on with the same command"),
+        ("victims.write_arrays", OSError(28, "No space left on device"), 2,
+         "mine.npz (No space left on device); the training is kept in "),
+    ],
+)  # fmt: skip
+def test_a_training_at_its_end_is_not_lost(tmp_path, monkeypatch, where, error, code, words):
+    arguments = ("train", "digits", "--epochs", 1, "--out", tmp_path / "mine.npz")
+    assert lft(*arguments[:-1], tmp_path / "whole.npz").exit_code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(f"lft_validation.{where}", raising(error))
+        stopped = lft(*arguments)
+    assert stopped.exit_code == code, stopped.output
+    said = " ".join(stopped.output.split())
+    assert words in said
+    assert said.endswith("with the same command and --resume")
+    assert not (tmp_path / "mine.npz").exists()
+    assert (tmp_path / "mine.npz.checkpoint").exists()
+    monkeypatch.setattr(victims_training, "_step", raising(AssertionError("trained again")))
+    assert lft(*arguments, "--resume").exit_code == 0
+    assert (tmp_path / "mine.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.npz", "whole.npz"}
+
+
+def test_a_training_that_is_stopped_before_it_starts_is_started_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(victims_training, "_start", raising(KeyboardInterrupt()))
+    stopped = lft("train", "digits", "--out", tmp_path / "mine.npz")
+    assert stopped.exit_code == 130
+    assert "stopped; go on with the same command, from its start" in stopped.output
+
+
 def test_training_that_diverges_says_so(monkeypatch):
     data = load("digits", "train")
     monkeypatch.setattr(

@@ -21,6 +21,7 @@ from lft_validation.victims import Attacked, logits
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 GREY = ("1", "L")  # Pillow's names of modes without colours
+TEN = 10  # classes of every source
 NUMBER = 10_000  # images of one's own that are read at most
 
 
@@ -47,15 +48,17 @@ def from_source(
     """Draw images that the victim classifies correctly: D_tr from training images, D_val from test.
 
     Raises:
-        UserError: if the data are not there, do not fit the victim, or have no such images.
+        UserError: if the data are not there, do not fit the victim, or have no such images, or if
+            the victim has other classes.
     """
     rng = stream(wanted.seed, Stage.ATTACK_IMAGES)
-    classes = wanted.classes or tuple(int(c) for c in rng.choice(10, 2, replace=False))
+    classes = wanted.classes or tuple(int(c) for c in rng.choice(TEN, 2, replace=False))
     sets, record = list[Data](), dict[str, Any]()
     for split, shots in zip(SPLITS, (wanted.shots, wanted.unseen), strict=True):
         pool = make_pool(load(name, split, data_dir))
         _check_shape(pool.dataset.images.pixels.shape[1:], victim, name)
-        _check_classes(classes, 10, name)
+        _check_classes(classes, TEN, name)
+        _check_ten(victim, pool.scaled(np.arange(2)), name)
         remedy = f"use fewer --{'shots' if split == 'train' else 'unseen'}"
         drawn = [of_class(pool, victim, rng, c, shots, remedy) for c in classes]
         sets.append(Data(np.concatenate(drawn), np.repeat(np.asarray(classes), shots)))
@@ -116,6 +119,15 @@ def _check_classes(classes: tuple[int, ...], number: int, name: str) -> None:
         raise UserError(
             f"--classes must be distinct numbers from 0 to {number - 1}, found "
             f"{','.join(map(str, classes))} for {name}"
+        )
+
+
+def _check_ten(victim: Attacked, some: np.ndarray, name: str) -> None:
+    number = logits(victim.network, victim.weights, some).shape[-1]
+    if number != TEN:
+        raise UserError(
+            f"the victim {victim.name} gives scores for {number} classes, but {name} has {TEN}; "
+            "give images of its classes with --images, or another victim"
         )
 
 

@@ -47,15 +47,15 @@ def attack_sheet(victim: Attacked, images: AttackImages, attempts: list[Attempt]
     )
     x = np.concatenate([images.given.x[given], images.unseen.x[unseen]])
     y = np.concatenate([images.given.y[given], images.unseen.y[unseen]])
-    plain = np.argmax(logits(victim.network, victim.weights, x), axis=-1)
+    z = logits(victim.network, victim.weights, x)
+    plain, number = np.argmax(z, axis=-1), z.shape[-1]
     strips = [Strip("as they are", None, plain)]
     for a in attempts:
         said = np.concatenate([a.predicted[0][given], a.predicted[1][unseen]])
         label = f"{LABELS[a.method]}, |θ| ≤ {abs(a.theta).max():.2f}"
         strips.append(Strip(label, a.theta, said))
-    number = max(10, 1 + int(max(y.max(), plain.max(), *(s.predicted.max() for s in strips))))
     cifar10 = "cifar10" in (victim.about["source"], images.about["source"])
-    names = CIFAR10 if cifar10 else tuple(map(str, range(number)))
+    names = CIFAR10 if cifar10 and number == len(CIFAR10) else tuple(map(str, range(number)))
     return Sheet(x, y, len(given), strips, names)
 
 

@@ -1,6 +1,7 @@
 """What a cluster's worker must have in common with the machine that started the run.
 
-Versions and images: results of a worker with others would differ, and nothing would show it.
+Versions, images and victims: results of a worker with others would differ, and nothing would show
+it.
 """
 
 from __future__ import annotations
@@ -8,13 +9,22 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from lft_validation.datasets import DIGITS, Split, read_once, source
 from lft_validation.errors import UserError
 from lft_validation.runs import installed
+from lft_validation.victims import OTHER, OtherVictim, checksum, load_victim, victim_with
 
 Sums = Mapping[tuple[str, Split], str]  # SHA-256 of each split of a source
+
+
+class VictimSum(NamedTuple):
+    """Where a victim comes from, and the SHA-256 of its weights."""
+
+    file: str | None  # None for one of the package
+    sha256: str
 
 
 class InCommon(NamedTuple):
@@ -22,17 +32,31 @@ class InCommon(NamedTuple):
 
     versions: dict[str, str]
     images: Sums
+    victims: Mapping[str, VictimSum]  # by name
 
 
-def recorded(config: Mapping[str, Any]) -> dict[tuple[str, Split], str]:
-    """Return the checksums of all images in a run's configuration.
+def recorded(config: Mapping[str, Any]) -> InCommon:
+    """Return what is installed here, and the checksums in a run's configuration.
 
     Example:
         >>> digits = {"name": "digits", "split": "test", "images": 360, "sha256": "5a0e"}
-        >>> recorded({"steps": 5, "data": {"digits": {"test": digits, "victim_accuracy": 0.9}}})
+        >>> data = {"digits": {"test": digits, "victim_sha256": "77b1"}}
+        >>> found = recorded({"steps": 5, "victims": ["digits=mine.npz"], "data": data})
+        >>> found.images
         {('digits', 'test'): '5a0e'}
+        >>> found.victims
+        {'digits': VictimSum(file='mine.npz', sha256='77b1')}
     """
-    return {(r["name"], r["split"]): r["sha256"] for r in _records(config.get("data", {}))}
+    data = config.get("data", {})
+    images = {(r["name"], r["split"]): r["sha256"] for r in _records(data)}
+    own = dict(text.split("=", 1) for text in config.get("victims", ()))
+    victims = {
+        source + suffix: VictimSum(own.get(source + suffix), record[key])
+        for source, record in data.items()
+        for suffix, key in (("", "victim_sha256"), (OTHER, "other_victim_sha256"))
+        if key in record
+    }
+    return InCommon(installed(), images, victims)
 
 
 def _records(tree: Any) -> Iterator[dict[str, Any]]:
@@ -53,9 +77,11 @@ def check_worker(wanted: InCommon) -> None:
     """
     if installed() != wanted.versions:
         raise _other_versions(wanted.versions)
-    for (name, split), checksum in wanted.images.items():
-        if _checksum(name, split) != checksum:
+    for (name, split), sha256 in wanted.images.items():
+        if _checksum(name, split) != sha256:
             raise _other_images(name, split)
+    for name, victim in wanted.victims.items():
+        _check_victim(name, victim)
 
 
 @cache
@@ -64,6 +90,24 @@ def _checksum(name: str, split: Split) -> str:
         return read_once(name, split).checksum
     except UserError as error:
         raise UserError(f"{_worker()} cannot read its images: {error.message}") from None
+
+
+def _check_victim(name: str, wanted: VictimSum) -> None:
+    """Read the victim as a job will."""
+    try:
+        if wanted.file is not None:
+            victim_with(Path(wanted.file), wanted.sha256)
+        elif _shipped_checksum(name) != wanted.sha256:
+            raise OtherVictim
+    except OtherVictim:
+        raise _other_victim(name, wanted.file) from None
+    except UserError as error:
+        raise UserError(f"{_worker()} cannot read its victim {name}: {error.message}") from None
+
+
+@cache
+def _shipped_checksum(name: str) -> str:
+    return checksum(load_victim(name))
 
 
 def _worker() -> str:
@@ -87,4 +131,14 @@ def _other_images(name: str, split: Split) -> UserError:
     return UserError(
         f"{_worker()} has other {split} images of {name} than this run, in {files}; {remedy}, "
         "start the worker again, and go on with --resume"
+    )
+
+
+def _other_victim(name: str, file: str | None) -> UserError:
+    """What to do does not include starting the worker again: it reads a changed file anew."""
+    where = "in lft-ref" if file is None else f"in {Path(file).absolute()}"
+    remedy = "install the same there" if file is None else "copy this machine's file there"
+    return UserError(
+        f"{_worker()} has another victim {name} than this run, {where}; {remedy}, and go on with "
+        "--resume"
     )

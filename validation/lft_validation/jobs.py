@@ -14,11 +14,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lft_backends.executors import (
     RETRIES,
@@ -32,6 +31,9 @@ from lft_backends.executors import (
 )
 from lft_validation.errors import JobFailed
 from lft_validation.resources import cores, keep_freed_memory
+
+if TYPE_CHECKING:
+    from lft_validation.in_common import InCommon
 
 Map = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[Any]]
 
@@ -166,7 +168,7 @@ def run_jobs(
     plan: Plan,
     tick: Callable[[Sequence[float]], None],
     executor: Executor | None = None,
-    images: Mapping[Any, str] = MappingProxyType({}),
+    common: InCommon | None = None,
 ) -> None:
     """Run all jobs; ``tick`` is called a few times a second with the units done by each.
 
@@ -175,8 +177,7 @@ def run_jobs(
         plan: where.
         tick: shows progress.
         executor: what :func:`opened` gave for the plan.
-        images: checksums of the images that the jobs read, by name and split: a cluster's workers
-            must have the same.
+        common: what a cluster's workers must have too; None for the versions alone.
 
     Raises:
         Stopped: after Ctrl-C or SIGTERM, when every job has left its checkpoint.
@@ -192,12 +193,12 @@ def run_jobs(
             if plan.choice.is_cluster:
                 from lft_validation.slices import checked
 
-                share = functools.partial(checked, results, executor, images)
+                share = functools.partial(checked, results, executor, common)
             _run_here(jobs, done, stop, tick, share)
         elif executor is not None:
             from lft_validation.slices import run_slices
 
-            run_slices(jobs, executor, images, done, stop, lambda: tick(list(done)))
+            run_slices(jobs, executor, common, done, stop, lambda: tick(list(done)))
         elif plan.choice.kind == "processes":
             _run_in_processes(jobs, plan.choice.workers, done, stop, lambda: tick(list(done)))
         else:

@@ -21,9 +21,8 @@ import click
 from lft_backends.executors import Executor, check, one_thread
 from lft_validation.errors import JobFailed
 from lft_validation.files import write_bytes
-from lft_validation.in_common import InCommon, Sums, check_worker
+from lft_validation.in_common import InCommon, check_worker, recorded
 from lft_validation.jobs import Job, Monitor, Stopped
-from lft_validation.runs import installed
 
 SECONDS = 10.0  # of a slice, once the worker has started on it
 
@@ -74,7 +73,7 @@ def advance(job: Job, files: dict[str, bytes], wanted: InCommon, seconds: float)
 
 
 def on_worker(wanted: InCommon, function: Callable[..., Any], *item: Any) -> Any:
-    """Call a function on a cluster's worker: on one BLAS thread, with versions and images as here.
+    """Call a function on a cluster's worker: on one BLAS thread, with all as :mod:`in_common` says.
 
     Raises:
         UserError: if the worker has others.
@@ -87,31 +86,31 @@ def on_worker(wanted: InCommon, function: Callable[..., Any], *item: Any) -> Any
 def checked(
     results: Callable[..., Iterator[Any]],
     executor: Executor,
-    images: Sums,
+    common: InCommon | None,
     function: Callable[..., Any],
     items: Sequence[tuple[Any, ...]],
 ) -> Iterator[Any]:
     """Hand the parts of a meta-batch out to a cluster, each by :func:`on_worker`."""
-    wanted = InCommon(installed(), dict(images))
+    wanted = common or recorded({})
     return results(executor, partial(on_worker, wanted, function), items)
 
 
 def run_slices(
     jobs: Sequence[Job],
     executor: Executor,
-    images: Sums,
+    common: InCommon | None,
     done: Any,
     stop: Any,
     tick: Callable[[], None],
 ) -> None:
-    """Run all jobs in slices, and write what each leaves; workers must have these ``images``.
+    """Run all jobs in slices, and write what each leaves; workers must have all ``common``.
 
     Raises:
         Stopped: after Ctrl-C or SIGTERM; what finished slices left is there.
         Lost: if the scheduler is gone; the same holds.
         click.ClickException: what a job raised; of a JobFailed when all others are finished.
     """
-    wanted = InCommon(installed(), dict(images))
+    wanted = common or recorded({})
 
     def send(index: int) -> Future[Slice]:
         return executor.submit(advance, jobs[index], _read(_home(jobs[index])), wanted, SECONDS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from functools import lru_cache
 from importlib.resources import files
 from math import prod
 from pathlib import Path
@@ -19,6 +21,7 @@ KIND = "lft-victim-1"
 TEXTS = ("network", "source", "activation", "pooling", "train_sha256", "test_sha256", "recipe")
 # Hidden units of a victim of another architecture, for weights of less than 400 KB.
 MLP_HIDDEN: dict[tuple[int, ...], int] = {(1, 8, 8): 32, (1, 28, 28): 64, (3, 32, 32): 28}
+OTHER = "-mlp"  # the name of a source with it is that of its victim of another architecture
 NUMBERS = ("seed", "accuracy", "train_images", "test_images", "official")
 
 
@@ -122,12 +125,46 @@ def load_victim(name: str | Path) -> Victim:
         True
     """
     path = Path(str(files("lft_validation").joinpath("trained", "victims", f"{name}.npz")))
-    if not path.exists():
-        path = Path(name)
-        if not path.exists():
-            known = ", ".join(shipped())
-            raise UserError(f"no victim {str(name)!r}; give a file, or one of: {known}")
+    if path.exists():
+        return read_victim(path)
+    if not Path(name).exists():
+        known = ", ".join(shipped())
+        raise UserError(f"no victim {str(name)!r}; give a file, or one of: {known}")
+    return read_victim(Path(name))
+
+
+def read_victim(path: Path) -> Victim:
+    """Return the victim of a file, whatever its name.
+
+    Raises:
+        UserError: if there is no such file, or it is damaged, foreign or not finite.
+    """
     return _checked(path, read_arrays(path, KIND))
+
+
+def checksum(victim: Victim) -> str:
+    """Return the hash of a victim's weights."""
+    return hashlib.sha256(victim.weights.tobytes()).hexdigest()
+
+
+class OtherVictim(Exception):
+    """A file does not hold the weights that were asked for."""
+
+
+@lru_cache(maxsize=32)
+def victim_with(path: Path, sha256: str) -> Victim:
+    """Return the victim of a file whose weights have that hash; read once in each process.
+
+    A process that lives on keeps the weights of a hash, never those of a file.
+
+    Raises:
+        OtherVictim: if the file holds others.
+        UserError: as :func:`read_victim`.
+    """
+    victim = read_victim(path)
+    if checksum(victim) != sha256:
+        raise OtherVictim
+    return victim
 
 
 def _checked(path: Path, a: dict[str, np.ndarray]) -> Victim:

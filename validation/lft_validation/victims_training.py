@@ -88,7 +88,8 @@ def train(
         data: the training images.
         backend: where to compute, in float32, and where the weights are; NumPy if None.
         checkpoint: a file that is gone on from if it is there (its weights are yielded in the place
-            of those that led there), and written every few seconds and when the loop is left.
+            of those that led there), and written every few seconds, when the loop is left and at
+            its end.
 
     Raises:
         CheckFailed: if training diverges.
@@ -113,6 +114,8 @@ def train(
                 save_checkpoint(checkpoint, key, state, [], backend)
                 saved = time.monotonic()
             yield state.flat
+        if checkpoint is not None:  # what is done with the weights may fail, or be stopped
+            save_checkpoint(checkpoint, key, state, [], backend)
     except (KeyboardInterrupt, GeneratorExit):
         if checkpoint is not None:
             save_checkpoint(checkpoint, key, state, [], backend)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--source", help="Take images from: mnist, cifar10, digits, … [default: digits].")
+@click.option("--source", help="Images' source: mnist, … [default: the victim's, else digits].")
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 @click.option("--victim", help="Name or .npz of lft victims train [default: the source's].")
 @click.option("--network", metavar="FILE.py:NAME",
               help="A victim of your own code instead: docs/own_victims.md.")  # fmt: skip
-@click.option("--tuner", help="Φ: a name, or phi.npz of a run [default: one of the source].")
+@click.option("--tuner", help="Φ: a name, or phi.npz of a run [default: one of the victim's "
+              "source, else mnist+cifar10].")  # fmt: skip
 @click.option("--method", default="lft", show_default=True,
               help="One or more of lft, adam, sgd, pgd; comma-separated.")  # fmt: skip
 @click.option(
@@ -73,7 +74,7 @@ def command(**options: Any) -> None:
     backend = chosen_backend(options["backend"], options["device"], "float32")
     victim, images, name = _what(options, backend)
     how = _how(options, name)
-    _check_memory(victim, images, how, name)
+    _check_memory(victim, images, how, name, backend)
     folder = _folder(options["out"])
     attempts = list["Attempt"]()
     for method in track(methods, len(methods), "Attacking"):
@@ -110,12 +111,13 @@ def _what(options: dict[str, Any], backend: Backend) -> tuple[Attacked, AttackIm
     for name, least in (("shots", 1), ("unseen", 1), ("steps", 1), ("seed", 0)):
         if options[name] < least:
             raise UserError(f"--{name} must be at least {least}, found {options[name]}")
-    victim, source = _victim(options, backend), options["source"] or "digits"
+    victim = _victim(options, backend)
     wanted = Wanted(_classes(options["classes"]), options["shots"], options["unseen"],
                     options["seed"])  # fmt: skip
     if options["images"] is not None:
         images = from_files(options["images"], victim, wanted)
     else:
+        source = options["source"] or victim.about["source"]
         images = from_source(source, victim, wanted, options["data_dir"])
     return (
         victim,
@@ -151,13 +153,14 @@ def _victim(options: dict[str, Any], backend: Backend) -> Attacked:
 
 
 def _tuner_for(source: str | None) -> str:
-    """Return the tuner in the package that was trained on a source, or on it and others."""
+    """Return the tuner in the package that was trained on a source, or on it and others.
+
+    For a source that none has seen, or images of nobody knows where, the one that has seen most.
+    """
     from lft_validation.tuners import shipped
 
-    if source is None:  # images of nobody knows where: the one that has seen most
-        return max(shipped(), key=lambda name: name.count("+"))
     known = [name for name in shipped() if source in name.split("+")]
-    return min(known, key=len, default="digits")
+    return min(known, key=len) if known else max(shipped(), key=lambda name: name.count("+"))
 
 
 def _classes(text: str | None) -> tuple[int, ...] | None:
@@ -186,17 +189,18 @@ def _how(options: dict[str, Any], tuner: str) -> How:
     return how._replace(**given)
 
 
-def _check_memory(victim: Attacked, images: AttackImages, how: How, tuner: str) -> None:
+def _check_memory(
+    victim: Attacked, images: AttackImages, how: How, tuner: str, backend: Backend
+) -> None:
     from lft_validation.attack import memory_bytes
-    from lft_validation.experiments.usable import GIB, fits
-    from lft_validation.resources import free_memory
+    from lft_validation.experiments.usable import GIB, fits, free_words
     from lft_validation.tuners import load_tuner
 
     needed = memory_bytes(victim, images, how, load_tuner(tuner)[0].n)
-    if not fits(needed, 1):
+    if not fits(needed, 1, backend):
         raise UserError(
             f"the attack needs about {needed / GIB:.1f} GiB for {len(images.given.y)} given and "
-            f"{len(images.unseen.y)} unseen images, and {free_memory() / GIB:.1f} GiB are free; "
+            f"{len(images.unseen.y)} unseen images, and {free_words(backend)}; "
             "use fewer --shots or --unseen"
         )
 

@@ -57,8 +57,8 @@ def train(
     """
     from lft_validation.datasets import load
     from lft_validation.datasets import source as source_of
-    from lft_validation.victims import network, save_victim
-    from lft_validation.victims_training import NETWORKS, RECIPES, finish
+    from lft_validation.victims import network
+    from lft_validation.victims_training import NETWORKS, RECIPES
 
     if source not in RECIPES:
         raise UserError(f"unknown data {source!r}; choose one of {', '.join(RECIPES)}")
@@ -78,15 +78,33 @@ def train(
     except ValueError as error:
         raise UserError(f"--network: {error}") from error
     try:
-        victim = finish(recipe, _weights(recipe, data, chosen, checkpoint), data, test)
-        save_victim(out, victim)
-        checkpoint.unlink(missing_ok=True)
+        right = _write(out, recipe, data, test, chosen, checkpoint)
+    except KeyboardInterrupt:
+        how = " and --resume" if checkpoint.exists() else ", from its start"
+        click.echo(f"stopped; go on with the same command{how}", err=True)
+        raise click.exceptions.Exit(130) from None
     except OSError as error:
-        raise UserError(f"cannot write --out {out} ({error.strerror}); choose another") from error
-    click.echo(
-        f"{victim.about['accuracy']:.2%} of {test.images.number:,} test images right; "
-        f"written to {out}"
-    )
+        remedy = "choose another"
+        if checkpoint.exists():
+            remedy = (
+                f"the training is kept in {checkpoint}: make room for the file, and go on with the "
+                "same command and --resume"
+            )
+        raise UserError(f"cannot write --out {out} ({error.strerror}); {remedy}") from error
+    click.echo(f"{right:.2%} of {test.images.number:,} test images right; written to {out}")
+
+
+def _write(
+    out: Path, recipe: Recipe, data: Dataset, test: Dataset, backend: Backend, checkpoint: Path
+) -> float:
+    """Train, judge and write a victim; return the share of test images that it has right."""
+    from lft_validation.victims import save_victim
+    from lft_validation.victims_training import finish
+
+    victim = finish(recipe, _weights(recipe, data, backend, checkpoint), data, test)
+    save_victim(out, victim)
+    checkpoint.unlink(missing_ok=True)
+    return float(victim.about["accuracy"])
 
 
 def _weights(recipe: Recipe, data: Dataset, backend: Backend, checkpoint: Path) -> np.ndarray:
@@ -100,8 +118,7 @@ def _weights(recipe: Recipe, data: Dataset, backend: Backend, checkpoint: Path) 
         (weights,) = deque(track(path, steps, f"Training on {recipe.source}"), maxlen=1)
     except KeyboardInterrupt:
         path.close()  # if it was not there that Ctrl-C arrived, it writes its checkpoint now
-        click.echo("stopped; go on with the same command and --resume", err=True)
-        raise click.exceptions.Exit(130) from None
+        raise
     return backend.to_host(weights)
 
 

@@ -14,7 +14,7 @@ from lft_backends.executors import RETRIES, Executor, Lost
 from lft_backends.libraries import Unavailable
 from lft_validation.errors import CheckFailed, JobFailed, UserError
 from lft_validation.files import write_bytes, write_json
-from lft_validation.in_common import Sums, recorded
+from lft_validation.in_common import InCommon, recorded
 from lft_validation.jobs import Job, Plan, Stopped, opened, run_jobs
 from lft_validation.runs import log, opened_run
 
@@ -119,7 +119,7 @@ def say_written(out: Path, figures: Sequence[Path], console: Any) -> None:
 
 
 def _run(
-    jobs: Sequence[Job], plan: Plan, executor: Executor | None, images: Sums, console: Any
+    jobs: Sequence[Job], plan: Plan, executor: Executor | None, common: InCommon, console: Any
 ) -> None:
     from rich.progress import (
         BarColumn,
@@ -143,4 +143,4 @@ def _run(
             finished = sum(d >= job.units * 0.999 for d, job in zip(done, jobs, strict=True))
             progress.update(bar, completed=sum(done), description=f"{finished} of {len(jobs)} jobs")
 
-        run_jobs(jobs, plan, tick, executor, images)
+        run_jobs(jobs, plan, tick, executor, common)

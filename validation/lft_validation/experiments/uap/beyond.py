@@ -19,13 +19,12 @@ from lft_backends.draws import Stage
 from lft_ref import AttackLoss
 from lft_validation.datasets import SOURCES, find
 from lft_validation.experiments.method_jobs import PARTS, RESULT, longest_first, run_parts
-from lft_validation.experiments.uap.config import HAND, OTHER, Config, applicable
+from lft_validation.experiments.uap.config import HAND, Config, applicable
 from lft_validation.experiments.uap.methods import Setup, make_setup
 from lft_validation.experiments.uap.metrics import make_meter
 from lft_validation.experiments.uap.run import (
     CURVES,
     JobKey,
-    checksum,
     job_key,
     job_units,
     perturbations,
@@ -39,7 +38,7 @@ from lft_validation.experiments.unions import parts
 from lft_validation.files import fingerprint, read_arrays, write_arrays
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
-from lft_validation.victims import shipped
+from lft_validation.victims import OTHER, checksum, shipped
 
 KIND = "lft-uap-beyond-1"
 FILE = "beyond.npz"

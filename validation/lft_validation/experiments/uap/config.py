@@ -18,13 +18,12 @@ from lft_validation.experiments.settings import (
     from_preset,
 )
 from lft_validation.experiments.unions import NONE, check_counts, check_fit, parts, sources_of
-from lft_validation.victims import shipped
+from lft_validation.victims import OTHER, shipped
 
 FIRST, ZEROTH = "first order", "zeroth order"
 MAML = "MAML"
 # A task's number and its source make one key; a new source goes to the end.
 KEYS = ("mnist", "cifar10", "fashion-mnist", "svhn", "digits")
-OTHER = "-mlp"  # the name of a source with it is that of its victim of another architecture
 HAND = ("PGD", "SGD", "Adam")  # nothing is meta-learned
 METHODS = (*LEARNED, MAML, *HAND)
 
@@ -40,6 +39,7 @@ class Config:
     training: tuple[str, ...] = ("mnist", "mnist+cifar10")
     testing: tuple[str, ...] = ("mnist", "cifar10", "mnist+cifar10")
     victims: tuple[str, ...] = ()  # NAME=FILE, of one's own training, in the package's place
+    victim_sums: tuple[str, ...] = ()  # of their weights, found when a run starts
     backend: str = "numpy"
     device: str | None = None
     dtype: str = "float32"
@@ -102,6 +102,10 @@ class Config:
     def victim_files(self) -> dict[str, str]:
         """The files of the victims of one's own, by name."""
         return dict(text.split("=", 1) for text in self.victims)
+
+    def victim_sum(self, name: str) -> str | None:
+        """Return the SHA-256 that the weights of such a victim must have; None before a run."""
+        return dict(zip(self.victim_files, self.victim_sums, strict=False)).get(name)
 
     @property
     def sources(self) -> list[str]:

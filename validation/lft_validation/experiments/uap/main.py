@@ -68,7 +68,7 @@ def reproduce(
         changes = {"methods": COMPARED[what]} | changes
     config = make_config(preset, changes)
     source = reused(reuse)
-    data = check_usable(config)
+    config, data = check_usable(config)
     jobs = make_jobs(config, out / "jobs", siblings(out) if source is None else [source])
     plan = plan.fit(len(jobs))
     check_fits(config, plan.processes, config.sources)
@@ -98,7 +98,7 @@ def reproduce_beyond(
     """
     config = make_config(preset, changes)
     source = reused(reuse)
-    data = check_usable_beyond(config)
+    config, data = check_usable_beyond(config)
     jobs = make_jobs(config, out / "jobs", siblings(out) if source is None else [source])
     jobs = make_beyond_jobs(jobs, config)
     plan = plan.fit(len(jobs))

@@ -13,18 +13,18 @@ from lft_validation.errors import UserError
 from lft_validation.experiments.fewshot.tasks import numbers_per_image
 from lft_validation.experiments.learners import LEARNED, WEIGHTS
 from lft_validation.experiments.uap.beyond import present
-from lft_validation.experiments.uap.config import MAML, OTHER, ZEROTH, Config
-from lft_validation.experiments.uap.run import CHUNK, checksum, record
-from lft_validation.experiments.uap.tasks import pool, victim_of
+from lft_validation.experiments.uap.config import MAML, ZEROTH, Config
+from lft_validation.experiments.uap.run import CHUNK, record
+from lft_validation.experiments.uap.tasks import pinned, pool, victim_of
 from lft_validation.experiments.usable import check_memory, usable_backend
-from lft_validation.victims import Victim, shipped
+from lft_validation.victims import OTHER, Victim, checksum, shipped
 
 STEP = 14  # times n numbers a coordinate that live at once in a step of the cell
 REMEDY = "smaller --shots, --lstm-units, --directions, or --set chunk or maml_batch"
 
 
-def check_usable(config: Config) -> dict[str, Any]:
-    """Return the record of all data and victims.
+def check_usable(config: Config) -> tuple[Config, dict[str, Any]]:
+    """Return the settings with the hashes of victims, and the record of all data and victims.
 
     Raises:
         UserError: if the backend is not there, or a source's files or its victim, or if a victim is
@@ -32,16 +32,22 @@ def check_usable(config: Config) -> dict[str, Any]:
     """
     usable_backend(config.backend, config.dtype, config.device)
     unused = [name for name in config.victim_files if name not in config.sources]
+    if unused and unused[0].endswith(OTHER):
+        raise UserError(
+            f"--victim {unused[0]} is not used: only table1-beyond shows perturbations to a second "
+            "victim; leave it out, or run lft reproduce table1-beyond"
+        )
     if unused:
         raise UserError(
             f"--victim {unused[0]} is not used: this run trains and tests on "
             f"{', '.join(config.sources)}; change them with --set training=… or --set testing=…"
         )
-    return {name: record(config, name) for name in config.sources}
+    config = pinned(config)
+    return config, {name: record(config, name) for name in config.sources}
 
 
-def check_usable_beyond(config: Config) -> dict[str, Any]:
-    """Return the record of all data and victims that perturbations are followed on.
+def check_usable_beyond(config: Config) -> tuple[Config, dict[str, Any]]:
+    """Return the same, for all data and victims that perturbations are followed on.
 
     Raises:
         UserError: if something is not there: the backend, a source's files, or one of its victims.
@@ -57,7 +63,8 @@ def check_usable_beyond(config: Config) -> dict[str, Any]:
                 f"--victim {name} needs --victim {lacking}=FILE beside it: train it with "
                 f"lft victims train {source}{option}"
             )
-    return {
+    config = pinned(config)
+    return config, {
         name: record(config, name)
         | {"other_victim_sha256": checksum(victim_of(config, name + OTHER))}
         for name in present(config)
@@ -65,12 +72,13 @@ def check_usable_beyond(config: Config) -> dict[str, Any]:
 
 
 def check_fits(config: Config, workers: int, sources: Sequence[str]) -> None:
-    """Say how much memory is missing for so many processes.
+    """Say how much memory is missing for so many processes, on the backend's device.
 
     Raises:
         UserError: if there is not enough.
     """
-    check_memory(memory_bytes(config, sources), workers, REMEDY)
+    backend = usable_backend(config.backend, config.dtype, config.device)
+    check_memory(memory_bytes(config, sources), workers, REMEDY, backend)
 
 
 def memory_bytes(config: Config, sources: Sequence[str]) -> int:

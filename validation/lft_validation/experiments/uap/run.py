@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -41,7 +40,7 @@ from lft_validation.experiments.unions import NONE, parts
 from lft_validation.files import fingerprint
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
-from lft_validation.victims import Victim
+from lft_validation.victims import checksum
 
 CHUNK = 25  # test tasks fine-tuned at once
 CURVES = "lft-uap-curves-1"
@@ -85,8 +84,8 @@ def job_key(config: Config, key: JobKey) -> str:
     Not of which other jobs run beside it: a job done in one run is known again in another that adds
     seeds, methods or a setting.
     """
-    unused = {"seeds", "settings", "methods", "training", "testing", "victims", "table_step",
-              "long_steps"}  # fmt: skip
+    unused = {"seeds", "settings", "methods", "training", "testing", "victims", "victim_sums",
+              "table_step", "long_steps"}  # fmt: skip
     unused.update(FIRST_ONLY if key.setting == ZEROTH else ZEROTH_ONLY)
     unused.update(name for method, names in RATES.items() if method != key.method for name in names)
     if key.method not in LEARNED:
@@ -114,11 +113,6 @@ def record(config: Config, name: str) -> dict[str, Any]:
 def _images(name: str) -> dict[str, Any]:
     """Look at all images of a source; once in each process."""
     return {split: pool(name, split).dataset.record() for split in SPLITS}
-
-
-def checksum(victim: Victim) -> str:
-    """Return the hash of a victim's weights."""
-    return hashlib.sha256(victim.weights.tobytes()).hexdigest()
 
 
 def make_jobs(config: Config, folder: Path, others: Sequence[Path] = ()) -> list[Job]:

@@ -6,6 +6,7 @@ D_tr comes from the source's training set and D_val from its test set, both of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -18,8 +19,18 @@ from lft_backends.draws import Stage, directions, stream
 from lft_ref import AttackLoss, Data
 from lft_validation.datasets import SPLITS, Dataset, Split, read_once
 from lft_validation.errors import UserError
-from lft_validation.experiments.uap.config import KEYS, OTHER, Config
-from lft_validation.victims import Attacked, Victim, load_victim, logits
+from lft_validation.experiments.uap.config import KEYS, Config
+from lft_validation.victims import (
+    OTHER,
+    Attacked,
+    OtherVictim,
+    Victim,
+    checksum,
+    load_victim,
+    logits,
+    read_victim,
+    victim_with,
+)
 
 LEAST_ACCURACY = 0.2  # of a victim of one's own; guessing has 0.1
 
@@ -144,15 +155,39 @@ def victim_of(config: Config, name: str) -> Victim:
     Raises:
         UserError: if its file cannot be used, it was trained on another source, or guesses.
     """
-    return _victim(name, config.victim_files.get(name))
+    file, wanted = config.victim_files.get(name), config.victim_sum(name)
+    return _shipped(name) if file is None else _own(name, file, wanted)
+
+
+def pinned(config: Config) -> Config:
+    """Return the settings with the hashes of the victims of one's own: a job reads no others.
+
+    Raises:
+        UserError: as :func:`victim_of`.
+    """
+    names = config.victim_files
+    unpinned = replace(config, victim_sums=())
+    return replace(config, victim_sums=tuple(checksum(victim_of(unpinned, n)) for n in names))
 
 
 @cache
-def _victim(name: str, file: str | None) -> Victim:
-    """Read a victim; once in each process."""
-    if file is None:
-        return load_victim(name)
-    victim, source = load_victim(Path(file)), name.removesuffix(OTHER)
+def _shipped(name: str) -> Victim:
+    """Read a victim of the package; once in each process."""
+    return load_victim(name)
+
+
+def _own(name: str, file: str, wanted: str | None) -> Victim:
+    """Read a victim of the user's own, of these weights if they are known."""
+    try:
+        victim = read_victim(Path(file)) if wanted is None else victim_with(Path(file), wanted)
+    except OtherVictim:
+        raise UserError(
+            f"--victim {name}={file} was changed after the run started; put that file back and go "
+            "on with --resume, or start a new run"
+        ) from None
+    except UserError as error:
+        raise UserError(f"--victim {name}={file} cannot be read: {error.message}") from None
+    source = name.removesuffix(OTHER)
     if victim.about["source"] != source:
         raise UserError(
             f"--victim {name}={file} was trained on {victim.about['source']}; train one with: "
