@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lft_validation.bench.cases import HUGE
 from lft_validation.bench.contestant import FUSED, ON_GPU, OURS, PLAIN
+from lft_validation.bench.problems import HUGE
 from lft_validation.bench.run import Bench, CaseResult, Row
 
 LARGE = 14_000  # coordinates from which on the bars are higher
