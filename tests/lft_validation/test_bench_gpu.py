@@ -240,6 +240,46 @@ def _result(d=9):
     return result
 
 
+# Who computes in full precision -------------------------------------------------------------------
+
+
+@pytest.mark.jax
+def test_jax_multiplies_float32_in_full_on_a_gpu(monkeypatch):
+    jax = pytest.importorskip("jax", reason="the extra 'bench' is not installed")
+    peer, found = cases.load_peer("jax"), []
+
+    def contestant(*_):
+        found.append(jax.config.jax_default_matmul_precision)
+
+    monkeypatch.setattr(peer, "_contestant", contestant)
+    before = jax.config.jax_default_matmul_precision
+    try:
+        for where in ("cpu", "gpu"):
+            peer.contestants(quadratic(3, K=1), "float32", "forward", where)
+    finally:
+        jax.config.update("jax_default_matmul_precision", before)
+    assert found == [before, before, "highest", "highest"]
+
+
+def test_pytorch_multiplies_float32_in_full_on_a_gpu(monkeypatch):
+    torch = pytest.importorskip("torch", reason="the extra 'bench' is not installed")
+    peer, found = cases.load_peer("torch"), []
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    monkeypatch.setattr(
+        peer, "_contestant", lambda *_, **__: found.append([s.allow_tf32 for s in switches])
+    )
+    before = [s.allow_tf32 for s in switches]
+    try:
+        for switch in switches:
+            switch.allow_tf32 = True
+        for where in ("cpu", "gpu"):
+            peer.contestants(quadratic(3, K=1), "float32", "adjoint", where)
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.allow_tf32 = value
+    assert found == 2 * [[True, True]] + 2 * [[False, False]]
+
+
 # What is not lost ---------------------------------------------------------------------------------
 
 
