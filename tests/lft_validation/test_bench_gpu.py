@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -375,6 +376,12 @@ def test_a_profiler_sees_the_unroll_and_not_the_wait_for_it(gpu):
     gpu.log.clear()
     ours.unroll(PLAIN, quadratic(3, K=2), gpu.backend("numpy", "float64"), "adjoint").run()
     assert gpu.log == ["unroll"]
+
+
+def test_the_profiler_is_asked_for_the_range_that_the_bench_makes():
+    text = (Path(__file__).parents[2] / "docs" / "gpu.md").read_text(encoding="utf-8")
+    assert text.count(f'--filter-nvtx "{device.RANGE}/3" unroll.nsys-rep') == 2
+    assert "-o unroll lft bench --device gpu" in text
 
 
 def test_a_cupy_without_nvtx_computes_all_the_same(gpu, monkeypatch):
