@@ -5,7 +5,10 @@ tell which. Two files know that there are several: this one, and ``blocks``, who
 the default, calls the reference on one block of coordinates after another.
 
 Preprocessing (``Cell.preprocess``) is no field of :class:`Ops`: it is a part of the three
-functions, and a twin fuses it with the rest of ``step`` and ``vjp``. Nor do the twins of a network
+functions. Of ``Identity`` and ``LogSign``, Numba's twins fuse it with the rest of ``step`` and
+``vjp``, and compute features and slopes before the kernel of ``forward_update``; CuPy's fuse it in
+all three. Of any other, Numba leaves ``step`` and ``vjp`` to the reference, and CuPy's kernels are
+handed features that its own array code computes. Nor do the twins of a network
 that is tuned and of an attack's loss come through here: a backend's ``fuse_optimizee`` and
 ``fuse_attack`` put them into a task's objective, in the place of the plain ones.
 """

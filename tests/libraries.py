@@ -114,10 +114,11 @@ def _strict(device: str) -> Library:
 
 
 def _cupy() -> Library:
-    get_backend("cupy")  # says what is missing
+    """CuPy's arrays, with the CUDA twins of the cell's functions wherever ops are handed in."""
+    ops = get_backend("cupy").ops  # or says what is missing
     import cupy
 
-    return Library("cupy", cupy.asarray, cupy.asnumpy, cupy)
+    return Library("cupy", cupy.asarray, cupy.asnumpy, cupy, ops)
 
 
 def _torch(device: str) -> Library:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
+import types
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,7 @@ from lft_ref import (
 from lft_ref._array import namespace
 from lft_ref.forward_mode import initial_forward_state
 from lft_ref.params import all_columns
+from tests import libraries
 from tests.helpers import (
     ESTIMATORS,
     OBJECTIVES,
@@ -243,6 +246,16 @@ def test_a_library_with_twins_computes_with_them_alone(monkeypatch, name):
     monkeypatch.setattr(numba_backend, "_fit", lambda *_: False)
     with pytest.raises(AssertionError, match="the reference was called"):
         CALLS[name](there)
+
+
+def test_cupy_is_tested_with_its_twins(monkeypatch):
+    twins = Ops(*3 * [lambda *_: None])
+    backend = types.SimpleNamespace(ops=twins)
+    monkeypatch.setattr(libraries, "get_backend", lambda _: backend)
+    fake = types.SimpleNamespace(asarray=np.asarray, asnumpy=np.asarray)
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    there = LIBRARIES["cupy"]().put(arguments())
+    assert there["case"].tuner.ops == twins == there["ops"]
 
 
 @functools.cache

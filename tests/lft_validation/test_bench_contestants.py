@@ -23,6 +23,12 @@ SMALL = Options(
 QUIET = {"say": lambda _: None}
 
 
+def _run(case):
+    """The result of one case, small."""
+    (result,) = run.case_results(case, SMALL, {"float64": Limits(1e9, 1e9)}, **QUIET)
+    return result
+
+
 def _sound(result):
     """A contestant's stand-in: ``result`` without any work."""
     return Contestant("other", "jax", lambda: None, lambda _: result)
@@ -67,7 +73,7 @@ def test_a_wrong_contestant_is_named_and_not_timed(monkeypatch, measure):
         return [*fields(*arguments), wrong, Missing("PyTorch", "torch is not installed")]
 
     monkeypatch.setattr(cases, "contestants", field)
-    result = run.run_case(case, "float64", SMALL, Limits(1e9, 1e9), **QUIET)
+    result = _run(case)
     rows = {row.name: row for row in result.rows}
     assert not rows["sloppy"].right
     assert rows["sloppy"].median is None
@@ -260,15 +266,15 @@ def test_a_contestant_that_breaks_when_it_computes_is_a_line_and_the_others_go_o
     case, fields = cases.timed_cases(SMALL)[0], cases.contestants
     late = Contestant("JAX", "jax", out_of_memory, lambda _: None)
     monkeypatch.setattr(cases, "contestants", lambda *a: [late, *fields(*a)])
-    result = run.run_case(case, "float64", SMALL, Limits(1e9, 1e9), **QUIET)
+    result = _run(case)
     assert result.missing[0].reason == "JAX does not run here (RuntimeError: out of memory)"
     ours = late._replace(name=PLAIN, family=OURS)
     monkeypatch.setattr(cases, "contestants", lambda *_: [ours])
     with pytest.raises(RuntimeError, match="out of memory"):
-        run.run_case(case, "float64", SMALL, Limits(1e9, 1e9), **QUIET)
+        _run(case)
     monkeypatch.undo()
     monkeypatch.setattr(cases, "contestants", lambda *a: [late, *fields(*a)])
-    result = run.run_case(case, "float64", SMALL, Limits(1e9, 1e9), **QUIET)
+    result = _run(case)
     assert all(row.right for row in result.rows)
     assert {row.name for row in result.rows} >= {PLAIN}
 

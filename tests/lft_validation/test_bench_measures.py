@@ -14,10 +14,10 @@ from lft_validation.bench.growth import MAKE, fit, growth
 from lft_validation.bench.machine import Limits, floor_seconds, limits
 from lft_validation.bench.memory import memory, peak
 from lft_validation.bench.problems import quadratic
-from lft_validation.bench.run import Bench
+from lft_validation.bench.run import Bench, Row
 from lft_validation.bench.startup import Start, startup
 from lft_validation.bench.timing import Times, interleave, ratio
-from tests.lft_validation.bench_results import case_result
+from tests.lft_validation.bench_results import TORCH, case_result
 
 
 def test_rounds_begin_with_another_contestant_each_time():
@@ -113,7 +113,7 @@ def test_the_floor_counts_multiplications_by_hand():
     ],
 )
 def test_bars_are_those_that_the_project_set_itself(case, d, dtype, peer, plain, holds):
-    result = case_result(case, d, dtype, **{FUSED: 1.0, PLAIN: plain, "JAX": peer, "slow": 9.0})
+    result = case_result(case, d, dtype, **{FUSED: 1.0, PLAIN: plain, "JAX": peer, TORCH: 9.0})
     judged = bars(Bench({}, {}, [result], [], [], []))
     assert [bar.holds for bar in judged] == holds
 
@@ -129,10 +129,51 @@ def test_bars_are_those_that_the_project_set_itself(case, d, dtype, peer, plain,
     ],
 )
 def test_bars_of_a_gpu_ask_for_twice_any_peer_and_half_of_the_roofline(d, peer, floor, holds):
-    result = case_result("quadratic", d, "float32", **{ON_GPU: 1.0, "JAX": peer})
+    result = case_result("quadratic", d, "float32", **{ON_GPU: 1.0, "JAX": peer, TORCH: 9.0})
     rows = [row._replace(ns=1.0) for row in result.rows]
     result = result._replace(base=ON_GPU, rows=rows, floor=(floor, 0.0))
     assert [bar.holds for bar in bars(Bench({}, {}, [result], [], [], []))] == holds
+
+
+@pytest.mark.parametrize(
+    ("peers", "verdicts"),
+    [
+        ({"JAX": 2.6}, ["undecided (no PyTorch)", "undecided (no PyTorch)"]),
+        ({TORCH: 2.6}, ["undecided (no JAX)", "undecided (no JAX)"]),
+        ({"JAX": 2.4}, ["no", "no"]),  # one peer is enough to miss a bar
+        ({"JAX": 2.6, TORCH: 2.7}, ["yes", "yes"]),
+        ({"JAX": 2.6, TORCH: 2.4}, ["no", "no"]),
+    ],
+)
+def test_a_bar_against_any_peer_is_undecided_until_all_are_timed(peers, verdicts):
+    result = case_result("quadratic", 20_000, "float32", **{FUSED: 1.0, PLAIN: 2.5, **peers})
+    judged = bars(Bench({}, {}, [result], [], [], []))
+    assert [bar.verdict for bar in judged] == verdicts
+    undecided = Row("PyTorch eager", "torch", 1.0, False)  # wrong, so not timed
+    beside = result._replace(rows=[*result.rows, undecided])
+    assert bars(Bench({}, {}, [beside], [], [], [])) == judged
+
+
+def test_bars_that_name_one_peer_or_none_need_no_other():
+    training = case_result("training", 784, "float32", **{FUSED: 1.0, "JAX": 3.1})
+    assert [bar.verdict for bar in bars(Bench({}, {}, [training], [], [], []))] == ["yes"]
+    gpu = case_result("quadratic", 10_000_000, **{ON_GPU: 1.0, "JAX": 2.1})
+    rows = [row._replace(ns=1.0) for row in gpu.rows]
+    gpu = gpu._replace(base=ON_GPU, rows=rows, floor=(0.6e-9, 0.0))
+    judged = bars(Bench({}, {}, [gpu], [], [], []))
+    assert [bar.verdict for bar in judged] == ["undecided (no PyTorch)", "yes"]
+
+
+def test_a_gpu_s_sizes_begin_where_its_bars_do():
+    from lft_validation.bench.bars import GPU_LARGE
+    from lft_validation.bench.cases import Options, timed_cases
+
+    options = Options(cases=("quadratic",), device="gpu")
+    titles = [case.title for case in timed_cases(options)]
+    assert f"diagonal quadratic, d = {GPU_LARGE:,}" in titles
+    assert titles[-1].endswith("d = 10,000,000")
+    at_home = [case.title for case in timed_cases(Options(cases=("quadratic",)))]
+    assert [title.rpartition(" ")[2] for title in at_home] == ["784", "20,000", "200,000"]
 
 
 def test_bars_of_growth_memory_and_start_up():

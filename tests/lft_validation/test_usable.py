@@ -66,6 +66,42 @@ def test_a_command_that_does_not_fit_on_the_device_says_so(device, command, monk
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ("--backend torch", "local"),
+        ("--set backend=torch", "local"),
+        ("--backend torch --share tasks", "local, tasks of one job at a time"),
+        ("--backend torch --workers 2", "processes 2"),
+        ("--backend torch --executor processes:3", "processes 3"),
+        ("--backend torch --set device=1", "processes 5"),  # no name of a device: refused later
+        ("--backend numpy", "processes 5"),
+        ("", "processes 5"),
+    ],
+)
+def test_on_a_gpu_one_process_works_unless_the_user_asks_for_more(monkeypatch, given, where):
+    from lft_validation import jobs
+    from lft_validation.experiments.figure4 import main as figure4
+
+    def backend(name, dtype="float64", device=None):
+        free = (lambda: 10**12) if name == "torch" else None
+        return get_backend("numpy", dtype)._replace(free_memory=free)
+
+    plans = []
+    monkeypatch.setattr(usable, "get_backend", backend)
+    monkeypatch.setattr(jobs, "cores", lambda: 5)
+    monkeypatch.setattr(figure4, "reproduce", lambda *arguments: plans.append(arguments[4].fit(8)))
+    result = CliRunner().invoke(main, ["reproduce", "figure4", *given.split()])
+    assert result.exit_code == 0, result.output
+    (plan,) = plans
+    assert plan.describe() == where
+
+
+def test_a_backend_that_is_not_there_shares_nothing():
+    assert not usable.shares_one_device("no such backend")
+    assert not usable.shares_one_device("numpy", "no such device")
+
+
 def test_without_memory_of_its_own_a_backend_has_the_hosts(monkeypatch):
     monkeypatch.setattr(usable, "free_memory", lambda: 100)
     for backend in (None, get_backend("numpy")):

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from lft_backends.backend import OLDEST
 from lft_backends.libraries import Unavailable, import_library
 from lft_validation.bench import ours
-from lft_validation.bench.contestant import Field, Missing
+from lft_validation.bench.contestant import Field, Missing, does_not_run
 from lft_validation.bench.problems import (
+    HUGE,
     STEPS,
     TRAINING_STEPS,
     Problem,
@@ -24,7 +25,7 @@ from lft_validation.bench.problems import (
 PEERS = {"jax": "JAX", "torch": "PyTorch"}
 MODULES = {name: f"lft_validation.bench.peers_{name}" for name in PEERS}
 INSTALL = "pip install 'lft-ref[bench]'"
-BIG, HUGE = (784, 20_000, 200_000), 10_000_000
+BIG = {"cpu": (784, 20_000, 200_000), "gpu": (20_000, 100_000, 200_000, HUGE)}
 TIMED = ("quadratic", "sine", "cnn", "attack", "training", "forward")
 COMPILED = ("quadratic", "sine")  # where torch.compile takes part: it takes a minute each time
 MEASURED = ("growth", "memory", "startup")
@@ -36,7 +37,7 @@ class Options:
 
     cases: tuple[str, ...] = (*TIMED, *MEASURED)
     dtypes: tuple[str, ...] = ("float32", "float64")
-    d: tuple[int, ...] = ()  # BIG, and on a GPU HUGE as well
+    d: tuple[int, ...] = ()  # if none, BIG of the device
     steps: int = STEPS
     tasks: int = 8  # sine tasks at once
     source: str = "mnist"  # of the images that are attacked
@@ -63,7 +64,7 @@ def timed_cases(options: Options) -> list[Case]:
     updates = max(1, TRAINING_STEPS // K)
     made = [
         Case("quadratic", f"diagonal quadratic, d = {d:,}", "adjoint", lambda d=d: quadratic(d, K))  # type: ignore[misc]
-        for d in options.d or (BIG if options.device == "cpu" else (*BIG[1:], HUGE))
+        for d in options.d or BIG[options.device]
     ]
     made += [
         Case("sine", f"{options.tasks} sine tasks at once, d = 1,761", "adjoint",
@@ -94,12 +95,6 @@ def contestants(case: Case, problem: Problem, dtype: str, options: Options) -> F
         except Exception as error:  # noqa: BLE001 - a peer's failure must not end the others' race
             field.append(does_not_run(PEERS[name], error))
     return field
-
-
-def does_not_run(name: str, error: Exception) -> Missing:
-    """Say in one sentence why somebody takes no part."""
-    text = " ".join(str(error).split())[:120]
-    return Missing(name, f"{name} does not run here ({type(error).__name__}: {text})")
 
 
 def load_peer(name: str) -> Any:

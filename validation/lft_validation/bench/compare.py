@@ -37,13 +37,27 @@ def difference(found: Result, right: Result) -> float:
     return error if np.isfinite(error) else float("inf")
 
 
-def judge(problem: Problem, dtype: str, measure: str) -> Judge:
+def judge(
+    problem: Problem,
+    dtype: str,
+    measure: str,
+    device: str = "cpu",
+    earlier: Judge | None = None,
+) -> Judge:
     """Measure the problem's own condition: what errors of one rounding in θ^(0) and Φ do to it.
 
     In float64, so nothing of the judged precision enters but the size of its rounding.
+
+    Args:
+        problem: what is computed.
+        dtype: the precision that is judged.
+        measure: ``adjoint`` or ``forward``.
+        device: what the contestants compute on.
+        earlier: the judge of another precision, whose right result is this one's too.
     """
-    right, eps = expected(problem, measure), float(np.finfo(dtype).eps)
-    moved = [difference(expected(_rounded(problem, trial, eps), measure), right)
+    right = expected(problem, measure, device) if earlier is None else earlier.right
+    eps = float(np.finfo(dtype).eps)
+    moved = [difference(expected(_rounded(problem, trial, eps), measure, device), right)
              for trial in range(TRIALS)]  # fmt: skip
     return Judge(right, ROUNDINGS * max(*moved, eps))
 

@@ -58,3 +58,9 @@ class Missing(NamedTuple):
 
 
 Field = list[Contestant | Missing]
+
+
+def does_not_run(name: str, error: BaseException) -> Missing:
+    """Say in one sentence why somebody takes no part."""
+    text = " ".join(str(error).split())[:120]
+    return Missing(name, f"{name} does not run here ({type(error).__name__}: {text})")

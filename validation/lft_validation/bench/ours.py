@@ -9,12 +9,15 @@ import numpy as np
 
 from lft_backends.backend import Backend, BackendUnavailable, get_backend
 from lft_ref import (
+    REFERENCE,
     FineTuner,
     LSTMParams,
     MetaGradient,
     MetaState,
     adam,
     adjoint,
+    blockwise,
+    fitting_segment,
     flatten,
     forward_mode,
     initial_meta_state,
@@ -36,10 +39,13 @@ from lft_validation.bench.contestant import (
     Point,
     Result,
     Update,
+    does_not_run,
 )
-from lft_validation.bench.problems import CLIP, LEARNING_RATE, Problem, send
+from lft_validation.bench.device import marked
+from lft_validation.bench.problems import CLIP, HUGE, LEARNING_RATE, Problem, send
 
 ENGINES: dict[str, Engine] = {"adjoint": adjoint, "forward": forward_mode}
+JUDGED = 2**20  # coordinates at once of the reference on a GPU, whose step needs 24 n numbers each
 NAMES = {"numpy": PLAIN, "numba": FUSED, "cupy": ON_GPU}
 
 
@@ -61,7 +67,10 @@ def contestants(problem: Problem, dtype: str, measure: str, device: str = "cpu")
             field.append(Missing(NAMES[name], str(error)))
             continue
         make = training if measure == "training" else unroll
-        field.append(make(NAMES[name], problem, backend, measure))
+        try:
+            field.append(make(NAMES[name], problem, backend, measure))
+        except MemoryError as error:
+            field.append(does_not_run(NAMES[name], error))
     return field
 
 
@@ -75,11 +84,23 @@ def unroll(name: str, problem: Problem, backend: Backend, measure: str) -> Conte
         engine = partial(engine, at_once=AT_ONCE)
 
     def run() -> MetaGradient:
-        result = engine(params, tuner, task, weights)
+        kept = _what_fits(problem, backend) if measure == "adjoint" else {}
+        with marked(backend.name):
+            result = engine(params, tuner, task, weights, **kept)
         backend.synchronize()
         return result
 
     return Contestant(name, OURS, run, lambda result: _read(result, backend))
+
+
+def _what_fits(problem: Problem, backend: Backend) -> dict[str, Any]:
+    """Of a huge unroll, keep as many steps as the device has room for now, beside the others."""
+    if problem.d < HUGE or backend.free_memory is None:
+        return {}
+    K, itemsize = len(problem.weights), np.dtype(backend.dtype).itemsize
+    free, n = backend.free_memory(), problem.params.n
+    segment = fitting_segment(free, problem.d, n, K, itemsize, problem.tasks)
+    return {"segment": segment, "at_once": 1}
 
 
 class _At(NamedTuple):
@@ -100,7 +121,8 @@ def training(name: str, problem: Problem, backend: Backend, measure: str) -> Con
 
     def advance(at: _At) -> tuple[MetaGradient, _At]:
         from_here = task._replace(theta_0=at.theta)
-        result = adjoint(at.meta.params, tuner, from_here, weights, at.state, every_loss=False)
+        with marked(backend.name):
+            result = adjoint(at.meta.params, tuner, from_here, weights, at.state, every_loss=False)
         meta, [carried], _ = descend(at.meta, [result], optimizer, CLIP)
         return result, _At(meta, *carried)
 
@@ -121,10 +143,23 @@ def training(name: str, problem: Problem, backend: Backend, measure: str) -> Con
     return Contestant(name, OURS, run, read, update)
 
 
-def expected(problem: Problem, measure: str) -> Result:
-    """What every contestant must find: the plain reference in float64."""
-    judge = unroll("judge", problem, get_backend("numpy", "float64"), measure)
+def expected(problem: Problem, measure: str, device: str = "cpu") -> Result:
+    """What every contestant must find: the plain reference in float64.
+
+    It computes on the host, but for a GPU's huge case, which would take it minutes and 55 GiB.
+
+    Raises:
+        BackendUnavailable: if the huge case has no GPU to be computed on.
+        MemoryError: if there is not enough memory.
+    """
+    judge = unroll("judge", problem, _reference(problem, device), measure)
     return judge.read(judge.run())
+
+
+def _reference(problem: Problem, device: str) -> Backend:
+    if device == "cpu" or problem.d < HUGE:
+        return get_backend("numpy", "float64")
+    return get_backend("cupy", "float64")._replace(ops=blockwise(REFERENCE, JUDGED))
 
 
 def beginning(problem: Problem) -> Point:

@@ -29,6 +29,7 @@ from lft_ref import (
 )
 from lft_ref._array import Array, namespace
 
+HUGE = 10_000_000  # coordinates, of which a GPU alone has the memory and the time
 SEED = 100  # not one of the reported seeds
 FEATURES = 2  # log/sign
 UNITS = 10

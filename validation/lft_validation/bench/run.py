@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,12 +11,20 @@ import numpy as np
 from lft_backends.backend import BackendUnavailable
 from lft_validation.bench import cases, compare, training
 from lft_validation.bench.cases import Case, Options
-from lft_validation.bench.contestant import FUSED, OURS, Contestant, Missing
+from lft_validation.bench.contestant import (
+    FUSED,
+    OURS,
+    Contestant,
+    Missing,
+    does_not_run,
+)
+from lft_validation.bench.device import release, shared
 from lft_validation.bench.growth import SIZES, Growth, growth
 from lft_validation.bench.machine import Limits, at_most, facts, floor_seconds, limits
 from lft_validation.bench.memory import Memory, memory
+from lft_validation.bench.problems import FEATURES, HUGE, Problem
 from lft_validation.bench.startup import Start, startup
-from lft_validation.bench.timing import interleave, ratio
+from lft_validation.bench.timing import RunFailed, Times, interleave, ratio
 
 
 class Row(NamedTuple):
@@ -67,26 +76,36 @@ class Bench(NamedTuple):
     startup: list[Start]
 
 
-def run(options: Options, say: Callable[[str], None]) -> Bench:
-    """Measure all that ``options`` choose; ``say`` hears what is going on."""
-    with at_most(options.threads):
+def run(
+    options: Options, say: Callable[[str], None], keep: Callable[[Bench], None] = lambda _: None
+) -> Bench:
+    """Measure all that ``options`` choose.
+
+    Args:
+        options: what is measured.
+        say: hears what is going on.
+        keep: is handed everything so far after each measurement: a later failure loses none of it.
+    """
+    with at_most(options.threads), shared(options.device):
         chosen, found = cases.timed_cases(options), dict[str, Limits]()
         if chosen:
             say("measuring the machine's limits")
             found = _limits(options)
-        results = [
-            run_case(case, dtype, options, found.get(dtype, UNKNOWN), say)
-            for case in chosen
-            for dtype in options.dtypes
-        ]
-        dtype, grown = options.dtypes[0], list[Growth]()
+        bench = Bench(facts(options.threads), found, [], [], [], [])
+        for case in chosen:
+            for result in case_results(case, options, found, say):
+                bench = bench._replace(cases=[*bench.cases, result])
+                keep(bench)
+        dtype = options.dtypes[0]
         for axis in SIZES if "growth" in options.cases else ():
             say(f"growth in {axis}")
-            grown += growth(axis, dtype, options.seconds, options.repeats)
+            grown = growth(axis, dtype, options.seconds, options.repeats)
+            bench = bench._replace(growth=[*bench.growth, *grown])
+            keep(bench)
         say("memory and start-up times")
         peaks = memory() if "memory" in options.cases else []
         starts = startup(dtype) if "startup" in options.cases else []
-    return Bench(facts(options.threads), found, results, grown, peaks, starts)
+    return bench._replace(about=facts(options.threads), memory=peaks, startup=starts)
 
 
 def _limits(options: Options) -> dict[str, Limits]:
@@ -97,60 +116,121 @@ def _limits(options: Options) -> dict[str, Limits]:
         return {}
 
 
+def case_results(
+    case: Case, options: Options, found: dict[str, Limits], say: Callable[[str], None]
+) -> Iterator[CaseResult]:
+    """Yield the results of one case, precision by precision; what is right serves all of them."""
+    problem, judge = case.make(), None
+    judging: Any = training.judge if case.measure == "training" else compare.judge
+    for dtype in options.dtypes:
+        say(f"{case.title}, {dtype}: the float64 reference")
+        try:
+            judge = judging(problem, dtype, case.measure, options.device, judge)
+        except (BackendUnavailable, MemoryError) as error:
+            missing = does_not_run("the float64 reference", error)
+            yield _result(case, problem, dtype, UNKNOWN, 0.0, missing=[missing])
+            continue
+        limit = found.get(dtype, UNKNOWN)
+        yield run_case(case, problem, judge, dtype, options, limit, say)
+
+
 def run_case(
-    case: Case, dtype: str, options: Options, found: Limits, say: Callable[[str], None]
+    case: Case,
+    problem: Problem,
+    judge: compare.Judge | training.TrainingJudge,
+    dtype: str,
+    options: Options,
+    limit: Limits,
+    say: Callable[[str], None],
 ) -> CaseResult:
     """Compare every contestant with the float64 reference, then time those that are right."""
-    problem = case.make()
-    say(f"{case.title}, {dtype}: the float64 reference")
-    judging = training.judge if case.measure == "training" else compare.judge
-    judge = judging(problem, dtype, case.measure)
+    clear = release if options.device == "gpu" else _nothing
+    clear()
     say(f"{case.title}, {dtype}: compiling")
     field = cases.contestants(case, problem, dtype, options)
-    entries, rows, missing = list[Contestant](), list[Row](), list[Missing]()
+    missing = [entry for entry in field if isinstance(entry, Missing)]
+    entries, rows = list[Contestant](), list[Row]()
     for entry in field:
         if isinstance(entry, Missing):
-            missing.append(entry)
             continue
         say(f"{case.title}, {dtype}: checking {entry.name}")
-        try:
-            error = judge.error(entry)
-        except Exception as failure:
-            if entry.family == OURS:  # a fault of this project is not hidden in a line
-                raise
-            missing.append(cases.does_not_run(entry.name, failure))
+        found = _checked(entry, judge)
+        clear()
+        if isinstance(found, Missing):
+            missing.append(found)
             continue
-        rows.append(Row(entry.name, entry.family, error, error <= judge.bound))
-        if rows[-1].right:
+        rows.append(found)
+        if found.right:
             entries.append(entry)
     say(f"{case.title}, {dtype}: timing")
-    unit = problem.coordinate_steps * problem.updates
-    base, rounds, rows = _timed(entries, rows, unit, options)
-    floor = floor_seconds(found, 2, problem.params.n, np.dtype(dtype).itemsize)
-    return CaseResult(
-        case.name, case.title, dtype, problem.d, problem.tasks, len(problem.weights),
-        problem.params.n, judge.bound, rounds, base, rows, missing, floor,
-    )  # fmt: skip
+    # Of the huge case, what several libraries keep for their next run does not fit side by side.
+    again = release if options.device == "gpu" and problem.d >= HUGE else None
+    timed, lost = _timed(entries, options, again)
+    gone = {each.name for each in lost}
+    rows = [row for row in rows if row.name not in gone]
+    return _result(case, problem, dtype, limit, judge.bound, rows, [*missing, *lost], timed)
+
+
+def _checked(entry: Contestant, judge: compare.Judge | training.TrainingJudge) -> Row | Missing:
+    try:
+        error = judge.error(entry)
+    except Exception as failure:  # noqa: BLE001 - the others go on
+        return _lost(entry, failure)
+    return Row(entry.name, entry.family, error, error <= judge.bound)
+
+
+def _nothing() -> None:
+    """Memory of the host needs no giving back."""
+
+
+def _lost(entry: Contestant, failure: Exception) -> Missing:
+    """Turn a failure into a line; a fault of this project is not hidden in one."""
+    if entry.family == OURS and not isinstance(failure, MemoryError):
+        raise failure
+    return does_not_run(entry.name, failure)
 
 
 def _timed(
-    entries: list[Contestant], rows: list[Row], unit: int, options: Options
-) -> tuple[str, int, list[Row]]:
-    """Fill in the times of those that are right; the base is the fused backend where it runs."""
-    if not entries:
-        return "", 0, rows
-    times = interleave([e.run for e in entries], options.seconds, options.repeats)
-    by_name = dict(zip((e.name for e in entries), times, strict=True))
-    base = FUSED if FUSED in by_name else entries[0].name
-    done = []
-    for row in rows:
-        if row.name not in by_name:
-            done.append(row)
-            continue
-        t = by_name[row.name]
-        middle, low, high = ratio(t, by_name[base])
-        done.append(row._replace(
-            median=t.median, low=t.quartiles[0], high=t.quartiles[1], cpu=float(np.median(t.cpu)),
-            ns=t.median / unit * 1e9, ratio=middle, ratio_low=low, ratio_high=high,
-        ))  # fmt: skip
-    return base, len(times[0].wall), done
+    entries: list[Contestant], options: Options, clear: Callable[[], None] | None
+) -> tuple[dict[str, Times], list[Missing]]:
+    """Time all; who fails now is left out, and the others start again."""
+    lost, left = list[Missing](), list(entries)
+    while left:
+        try:
+            runs = [entry.run for entry in left]
+            times = interleave(runs, options.seconds, options.repeats, clear)
+            return dict(zip((entry.name for entry in left), times, strict=True)), lost
+        except RunFailed as stopped:
+            lost.append(_lost(left.pop(stopped.index), stopped.reason))
+    return {}, lost
+
+
+def _result(
+    case: Case,
+    problem: Problem,
+    dtype: str,
+    limit: Limits,
+    bound: float,
+    rows: Sequence[Row] = (),
+    missing: Sequence[Missing] = (),
+    times: Mapping[str, Times] = MappingProxyType({}),
+) -> CaseResult:
+    """Put the times into the rows; the base is the fused backend where it runs."""
+    base = FUSED if FUSED in times else next(iter(times), "")
+    unit = problem.coordinate_steps * problem.updates
+    done = [_with_times(row, times[row.name], times[base], unit) if row.name in times else row
+            for row in rows]  # fmt: skip
+    rounds = len(times[base].wall) if times else 0
+    floor = floor_seconds(limit, FEATURES, problem.params.n, np.dtype(dtype).itemsize)
+    return CaseResult(
+        case.name, case.title, dtype, problem.d, problem.tasks, len(problem.weights),
+        problem.params.n, bound, rounds, base, done, [*missing], floor,
+    )  # fmt: skip
+
+
+def _with_times(row: Row, t: Times, base: Times, unit: int) -> Row:
+    middle, low, high = ratio(t, base)
+    return row._replace(
+        median=t.median, low=t.quartiles[0], high=t.quartiles[1], cpu=float(np.median(t.cpu)),
+        ns=t.median / unit * 1e9, ratio=middle, ratio_low=low, ratio_high=high,
+    )  # fmt: skip

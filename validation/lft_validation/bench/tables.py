@@ -117,7 +117,9 @@ def bars_table(judged: list[Bar]) -> Any:
     for name in ("what", "wanted", "found", "holds"):
         table.add_column(name, overflow="fold")
     for bar in judged:
-        table.add_row(bar.what, bar.wanted, bar.found, "yes" if bar.holds else "[red]no[/]")
+        table.add_row(
+            bar.what, bar.wanted, bar.found, "[red]no[/]" if bar.holds is False else bar.verdict
+        )
     return table
 
 

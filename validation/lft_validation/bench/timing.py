@@ -33,10 +33,33 @@ class Times(NamedTuple):
         return float(low), float(high)
 
 
-def interleave(runs: Sequence[Callable[[], object]], seconds: float, repeats: int) -> list[Times]:
+class RunFailed(Exception):
+    """One of the runs raised."""
+
+    def __init__(self, index: int, reason: Exception) -> None:
+        super().__init__(f"run {index} failed ({reason})")
+        self.index, self.reason = index, reason
+
+
+def interleave(
+    runs: Sequence[Callable[[], object]],
+    seconds: float,
+    repeats: int,
+    clear: Callable[[], None] | None = None,
+) -> list[Times]:
     """Time all ``runs`` in rounds, each round beginning with another one.
 
     Stops after ``repeats`` rounds, or after so many ``seconds`` and at least three rounds.
+
+    Args:
+        runs: what is timed.
+        seconds: of all rounds, untimed runs included.
+        repeats: most rounds.
+        clear: for runs whose libraries together keep more memory than there is: called before each
+            run, which then runs once untimed, so that asking for memory anew is not what is timed.
+
+    Raises:
+        RunFailed: from the first exception of a run.
     """
     wall: list[list[float]] = [[] for _ in runs]
     cpu: list[list[float]] = [[] for _ in runs]
@@ -46,7 +69,13 @@ def interleave(runs: Sequence[Callable[[], object]], seconds: float, repeats: in
             break
         for place in range(len(runs)):
             index = (place + turn) % len(runs)
-            w, c = once(runs[index])
+            try:
+                if clear is not None:
+                    clear()
+                    runs[index]()
+                w, c = once(runs[index])
+            except Exception as error:
+                raise RunFailed(index, error) from error
             wall[index].append(w)
             cpu[index].append(c)
     return [Times(np.asarray(w), np.asarray(c)) for w, c in zip(wall, cpu, strict=True)]

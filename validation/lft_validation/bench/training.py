@@ -15,7 +15,7 @@ it is one of few coordinates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,17 +42,37 @@ class TrainingJudge(NamedTuple):
         return difference([contestant.update(start) for start in self.starts], self.right)
 
 
-def judge(problem: Problem, dtype: str, measure: str = "training") -> TrainingJudge:
-    """Train in float64, then measure what errors of one rounding do to each update."""
+def judge(
+    problem: Problem,
+    dtype: str,
+    measure: str = "training",
+    device: str = "cpu",  # noqa: ARG001 - the host is the judge of every device
+    earlier: TrainingJudge | None = None,
+) -> TrainingJudge:
+    """Train in float64, then measure what errors of one rounding do to each update.
+
+    Arguments as for :func:`lft_validation.bench.compare.judge`.
+    """
     reference = ours.training("judge", problem, get_backend("numpy", "float64"), measure)
     update, eps = reference.update, float(np.finfo(dtype).eps)
     assert update is not None
+    if earlier is None:
+        starts, right = _trained(problem, update)
+    else:
+        starts, right = earlier.starts, earlier.right
+    shaken = [update(_rounded(start, number, eps)) for number, start in enumerate(starts)]
+    return TrainingJudge(starts, right, ROUNDINGS * max(difference(shaken, right), eps))
+
+
+def _trained(
+    problem: Problem, update: Callable[[Point], Update]
+) -> tuple[Sequence[Point], Sequence[Update]]:
+    """Where each update starts, and what it finds."""
     starts, right = [ours.beginning(problem)], list[Update]()
     for _ in range(problem.updates):
         right.append(update(starts[-1]))
         starts.append(right[-1].end)
-    shaken = [update(_rounded(start, number, eps)) for number, start in enumerate(starts[:-1])]
-    return TrainingJudge(starts[:-1], right, ROUNDINGS * max(difference(shaken, right), eps))
+    return starts[:-1], right
 
 
 def difference(found: Sequence[Update], right: Sequence[Update]) -> float:

@@ -45,7 +45,7 @@ EXPERIMENTS |= dict.fromkeys(
 @click.option("--device", help=f"Which device of the backend: {DEVICE_HELP}")
 @click.option("--dtype", help="float32 or float64.")
 @data_dir_option
-@click.option("--workers", type=int, help="Processes [default: number of cores].")
+@click.option("--workers", type=int, help="Processes [default: as many as cores; 1 on a GPU].")
 @click.option(
     "--executor",
     metavar="WHERE",
@@ -131,8 +131,9 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
     if data_dir is not None and not hasattr(settings, "testing"):
         raise UserError(f"--data-dir does not apply to {experiment}; leave it out")
     _check_given(options, settings, experiment)
+    changes = _changes(options, seeds)
     with searched_first(data_dir):
-        run(preset, _changes(options, seeds), folder, resume, plan, reuse)
+        run(preset, changes, folder, resume, _for_device(plan, changes), reuse)
 
 
 def _check_given(options: dict[str, Any], settings: Any, experiment: str) -> None:
@@ -166,6 +167,19 @@ def _plan(workers: int | None, executor: str | None, share: str, reuse: Path | N
             "see that folder; leave --executor out, or add --share tasks"
         )
     return Plan(choice, share)
+
+
+def _for_device(plan: Any, changes: dict[str, Any]) -> Any:
+    """Put the work into one process where all would be on one GPU, unless the user said where."""
+    backend, device = changes.get("backend"), changes.get("device")
+    if plan.executor is not None or not isinstance(backend, str):
+        return plan
+    if not isinstance(device, str | None):  # a run's settings are checked later
+        return plan
+    from lft_backends.executors import Choice
+    from lft_validation.experiments.usable import shares_one_device
+
+    return plan._replace(executor=Choice("local")) if shares_one_device(backend, device) else plan
 
 
 def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str, Any]:

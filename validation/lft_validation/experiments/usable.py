@@ -23,6 +23,17 @@ def usable_backend(name: str, dtype: str = "float64", device: str | None = None)
         raise UserError(str(error)) from error
 
 
+def shares_one_device(name: str, device: str | None = None) -> bool:
+    """Say whether arrays have a device's own memory, which all processes would have to share.
+
+    False too for a backend that is not there: who needs it says so.
+    """
+    try:
+        return get_backend(name, device=device).free_memory is not None
+    except (ValueError, BackendUnavailable):
+        return False
+
+
 def free_bytes(backend: Backend | None = None) -> int:
     """Bytes that arrays can have: on the backend's device, or here if it has none of its own."""
     if backend is None or backend.free_memory is None:
