@@ -49,7 +49,7 @@ def test_without_a_task_all_of_them_and_the_networks_are_checked(monkeypatch):
     result = lft()
     assert result.exit_code == 0, result.output
     assert "all 2 gradients are right" in result.output
-    assert "all 23 networks and losses are right" in result.output
+    assert "all 26 networks and losses are right" in result.output
 
 
 def test_every_combination_has_a_row():

@@ -204,6 +204,11 @@ def _check_victims(config: Config) -> None:
                 f"victims must be NAME=FILE, such as svhn=svhn.npz of lft victims train svhn, "
                 f"found {text!r}"
             )
+    if config.victim_sums:
+        raise UserError(
+            "victim_sums is found when a run starts; leave it out, and name victims of your own "
+            "with --victim NAME=FILE"
+        )
     if config.victims:
         named = tuple(text.partition("=")[0] for text in config.victims)
         check_words("the names of victims", named, known)
