@@ -205,8 +205,25 @@ def test_training_that_diverges_says_so(monkeypatch):
     monkeypatch.setattr(
         victims_training, "mlp_from_draws", lambda network, _: np.full(network.size, np.nan)
     )
-    with pytest.raises(CheckFailed, match="diverged in epoch 1 of 1"):
+    with pytest.raises(CheckFailed, match="diverged in epoch 1 of 1, at minibatch 1 of "):
         list(train(SMALL, data))
+
+
+def test_weights_that_are_not_finite_are_in_no_checkpoint(tmp_path, monkeypatch):
+    data, file, step = load("digits", "train"), tmp_path / "checkpoint.npz", victims_training._step
+    monkeypatch.setattr(victims_training, "CHECKPOINT_SECONDS", 0.0)
+
+    def runs_away(loss, optimizer, state, batch):
+        new = step(loss, optimizer, state, batch)
+        return new._replace(flat=new.flat * (np.nan if new.adam.updates == 3 else 1.0))
+
+    monkeypatch.setattr(victims_training, "_step", runs_away)
+    with pytest.raises(CheckFailed, match="at minibatch 3 of "):
+        list(train(SMALL, data, checkpoint=file))
+    monkeypatch.setattr(victims_training, "_step", step)
+    again, whole = list(train(SMALL, data, checkpoint=file)), list(train(SMALL, data))
+    np.testing.assert_array_equal(again[-1], whole[-1])
+    assert np.isfinite(again[0]).all()
 
 
 @pytest.mark.parametrize(

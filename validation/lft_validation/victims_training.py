@@ -108,8 +108,9 @@ def train(
     saved = time.monotonic()
     try:
         for batch in _remaining(recipe, data, state.adam.updates):
-            state = _step(loss, optimizer, state, backend.put(batch))
-            _check_finite(recipe, data, state, backend)
+            new = _step(loss, optimizer, state, backend.put(batch))
+            _check_finite(recipe, data, new, backend)
+            state = new
             if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save_checkpoint(checkpoint, key, state, [], backend)
                 saved = time.monotonic()
@@ -152,11 +153,13 @@ def _step(
 
 
 def _check_finite(recipe: Recipe, data: Dataset, state: LearnerState, backend: Backend) -> None:
-    """Look at the weights at the end of an epoch."""
-    epoch, rest = divmod(state.adam.updates, steps_per_epoch(recipe, data))
-    if not rest and not np.isfinite(backend.to_host(state.flat)).all():
+    """Look at the weights after a minibatch, so that no others are kept."""
+    if not np.isfinite(backend.to_host(state.flat)).all():
+        each = steps_per_epoch(recipe, data)
+        epoch, minibatch = divmod(state.adam.updates - 1, each)
         raise CheckFailed(
-            f"training diverged in epoch {epoch} of {recipe.epochs}; try a smaller --learning-rate"
+            f"training diverged in epoch {epoch + 1} of {recipe.epochs}, at minibatch "
+            f"{minibatch + 1} of {each}; try a smaller --learning-rate"
         )
 
 
