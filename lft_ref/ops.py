@@ -8,9 +8,9 @@ Preprocessing (``Cell.preprocess``) is no field of :class:`Ops`: it is a part of
 functions. Of ``Identity`` and ``LogSign``, Numba's twins fuse it with the rest of ``step`` and
 ``vjp``, and compute features and slopes before the kernel of ``forward_update``; CuPy's fuse it in
 all three. Of any other, Numba leaves ``step`` and ``vjp`` to the reference, and CuPy's kernels are
-handed features that its own array code computes. Nor do the twins of a network
-that is tuned and of an attack's loss come through here: a backend's ``fuse_optimizee`` and
-``fuse_attack`` put them into a task's objective, in the place of the plain ones.
+handed features that its own array code computes. Nor do the twins of a network that is tuned and of
+an attack's loss come through here: a backend's ``fuse_optimizee`` and ``fuse_attack`` put them into
+a task's objective, in the place of the plain ones.
 """
 
 from __future__ import annotations
