@@ -30,7 +30,8 @@ def make(dtype: str, device: str | None) -> Backend:
             "environment variable JAX_ENABLE_X64=1"
         )
     chosen = jax.devices()[0] if device is None else _device(device)
-    free = None if chosen.memory_stats() is None else partial(_free_on_device, chosen)
+    known = {"bytes_limit", "bytes_in_use"} <= (chosen.memory_stats() or {}).keys()
+    free = partial(_free_on_device, chosen) if known else None
     wait = partial(_synchronize, chosen)
     return Backend("jax", jax.numpy, chosen, dtype, to_host, wait, free_memory=free)
 
@@ -56,6 +57,6 @@ def _synchronize(device: Any) -> None:
 
 
 def _free_on_device(device: Any) -> int:
-    """Bytes that JAX may still take on the device; a CPU keeps no account of them."""
+    """Bytes that JAX may still take on the device; a CPU and some allocators do not count them."""
     stats = device.memory_stats()
     return int(stats["bytes_limit"] - stats["bytes_in_use"])

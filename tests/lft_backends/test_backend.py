@@ -189,6 +189,7 @@ def test_torch_says_what_is_free_on_a_gpu_and_in_its_cache(monkeypatch):
     assert _free_on_gpu(torch.device("cuda:1")) == 540
 
 
+@pytest.mark.jax
 def test_jax_says_what_is_free_where_it_keeps_account(x64):
     pytest.importorskip("jax")
     from lft_backends.jax_backend import _free_on_device
@@ -196,6 +197,21 @@ def test_jax_says_what_is_free_where_it_keeps_account(x64):
     assert usable("jax", "float64", "cpu").free_memory is None
     stats = {"bytes_limit": 900, "bytes_in_use": 200}
     assert _free_on_device(types.SimpleNamespace(memory_stats=lambda: stats)) == 700
+
+
+@pytest.mark.jax
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    ("stats", "known"),
+    [(None, False), ({"bytes_in_use": 3}, False), ({"bytes_limit": 9, "bytes_in_use": 3}, True)],
+)
+def test_some_allocators_of_jax_keep_no_account(monkeypatch, stats, known):
+    jax = pytest.importorskip("jax")
+    from lft_backends.jax_backend import make
+
+    device = types.SimpleNamespace(memory_stats=lambda: stats)
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    assert (make("float64", None).free_memory is not None) == known
 
 
 @pytest.fixture
