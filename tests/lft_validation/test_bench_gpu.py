@@ -95,7 +95,7 @@ def test_the_huge_case_is_judged_on_the_gpu_by_the_plain_reference_in_blocks(gpu
 
 def test_smaller_cases_and_training_are_judged_on_the_host(gpu):
     ours.expected(quadratic(8, K=2), "adjoint", "gpu")
-    training.judge(quadratic(9, K=2), "float64", "training", "gpu")
+    training.judge(quadratic(9, K=2), "float64")
     assert gpu.asked == [("numpy", "float64")]
 
 
@@ -124,7 +124,7 @@ def test_what_is_right_of_a_training_serves_both_precisions_too():
 
 @pytest.mark.parametrize("error", [MemoryError("of the card"), BackendUnavailable("no CuPy")])
 def test_a_case_that_cannot_be_judged_is_a_line(monkeypatch, error):
-    def judge(*_):
+    def judge(*_, **__):
         raise error
 
     monkeypatch.setattr(compare, "judge", judge)
@@ -227,7 +227,7 @@ def _race(monkeypatch, field):
     """Let these be the contestants, all of whom are right."""
     monkeypatch.setattr(cases, "contestants", lambda *_: field)
     judge = types.SimpleNamespace(bound=1.0, right=None, error=lambda c: 0.0 * bool(c.run()))
-    monkeypatch.setattr(compare, "judge", lambda *_: judge)
+    monkeypatch.setattr(compare, "judge", lambda *_, **__: judge)
 
 
 def _contestant(name, family, work):

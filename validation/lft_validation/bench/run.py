@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -121,11 +122,13 @@ def case_results(
 ) -> Iterator[CaseResult]:
     """Yield the results of one case, precision by precision; what is right serves all of them."""
     problem, judge = case.make(), None
-    judging: Any = training.judge if case.measure == "training" else compare.judge
+    judging: Any = partial(compare.judge, device=options.device)
+    if case.measure == "training":
+        judging = training.judge
     for dtype in options.dtypes:
         say(f"{case.title}, {dtype}: the float64 reference")
         try:
-            judge = judging(problem, dtype, case.measure, options.device, judge)
+            judge = judging(problem, dtype, case.measure, earlier=judge)
         except (BackendUnavailable, MemoryError) as error:
             missing = does_not_run("the float64 reference", error)
             yield _result(case, problem, dtype, UNKNOWN, 0.0, missing=[missing])

@@ -46,12 +46,11 @@ def judge(
     problem: Problem,
     dtype: str,
     measure: str = "training",
-    device: str = "cpu",  # noqa: ARG001 - the host is the judge of every device
     earlier: TrainingJudge | None = None,
 ) -> TrainingJudge:
     """Train in float64, then measure what errors of one rounding do to each update.
 
-    Arguments as for :func:`lft_validation.bench.compare.judge`.
+    Arguments as for :func:`lft_validation.bench.compare.judge`; the host judges every device.
     """
     reference = ours.training("judge", problem, get_backend("numpy", "float64"), measure)
     update, eps = reference.update, float(np.finfo(dtype).eps)
