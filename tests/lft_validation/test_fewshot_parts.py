@@ -23,8 +23,9 @@ from lft_validation.experiments.fewshot.metrics import RAN_AWAY, measure
 from lft_validation.experiments.fewshot.plot import draw
 from lft_validation.experiments.fewshot.report import summarise
 from lft_validation.experiments.fewshot.tables import markdown, show
-from lft_validation.experiments.fewshot.tasks import make_network, make_problem, numbers_per_image
+from lft_validation.experiments.fewshot.tasks import make_network, make_problem
 from lft_validation.experiments.unions import NONE, parts, union
+from lft_validation.experiments.usable import numbers_per_image
 from lft_validation.report import read_paper
 from tests.lft_validation.fewshot_results import made_up
 

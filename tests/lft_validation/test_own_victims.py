@@ -15,6 +15,7 @@ pytest.importorskip("sklearn")  # the digits
 
 from lft_backends.backend import get_backend
 from lft_ref import Data
+from lft_validation.attack import Attempt
 from lft_validation.attack_images import AttackImages
 from lft_validation.attack_picture import CIFAR10, attack_sheet
 from lft_validation.cli import main
@@ -146,9 +147,9 @@ def test_the_picture_names_cifar_10s_classes_where_the_victim_has_those_and_no_o
         victim = SimpleNamespace(network=network, weights=None, about={"source": None})
         x, y = rng.normal(size=(3, 3, 3, 3)).astype(np.float32), np.zeros(3, np.int64)
         said = (np.full(3, classes - 1),) * 2
-        attempt = SimpleNamespace(method="lft", theta=x[0], predicted=said)
+        attempt = Attempt("lft", x[0], np.zeros((6, 1)), said, queries=0)
         drawn = AttackImages(Data(x, y), Data(x, y), {"source": source})
-        return attack_sheet(victim, drawn, [attempt])  # type: ignore[list-item]
+        return attack_sheet(victim, drawn, [attempt])
 
     assert sheet(10, "cifar10").names == CIFAR10
     assert sheet(10, "mnist").names == tuple("0123456789")

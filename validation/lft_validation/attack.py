@@ -26,11 +26,10 @@ from lft_ref import (
 )
 from lft_validation.attack_images import AttackImages
 from lft_validation.errors import UserError
-from lft_validation.experiments.fewshot.tasks import numbers_per_image
 from lft_validation.experiments.uap.config import Config
 from lft_validation.experiments.uap.metrics import NAMES, make_meter
-from lft_validation.experiments.uap.needs import STEP
 from lft_validation.experiments.uap.pgd import pgd
+from lft_validation.experiments.usable import STEP, numbers_per_image
 from lft_validation.victims import Attacked
 
 ITEM = 4  # bytes of a float32, in which all is computed

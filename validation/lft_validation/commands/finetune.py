@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from lft_validation.finetuning import Curves, Images
 
 STEPS = (1, 2, 5, 10, 20, 50, 100)  # shown, up to the last one
-
-
 ARRAYS = 8  # of θ's size that live at once in a step, beside the cell's state
 
 
@@ -127,8 +125,7 @@ def _check_memory(
     network: Network, images: Images, n: int, options: dict[str, Any], backend: Backend
 ) -> None:
     """Of all draws at once: θ, its gradient and moments, h and c; what layers make of images."""
-    from lft_validation.experiments.fewshot.tasks import numbers_per_image
-    from lft_validation.experiments.usable import GIB, fits, free_words
+    from lft_validation.experiments.usable import GIB, fits, free_words, numbers_per_image
 
     itemsize, d = (8 if options["dtype"] == "float64" else 4), network.size
     shown = len(images.names) * max(2 * options["shots"], options["query"])

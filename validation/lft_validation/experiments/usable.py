@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import numpy as np
+
 from lft_backends.backend import Backend, BackendUnavailable, get_backend
+from lft_ref import Conv2d, Network
 from lft_validation.errors import UserError
 from lft_validation.resources import free_memory
 
 GIB = 2.0**30
 ARRAYS_PER_STEP = 3  # θ, g and the stacked θ of one unrolled step; h and c are counted apart
+STEP = 14  # times n numbers a coordinate that live at once in a step of the cell
 WORKSPACE = 12  # arrays of the size of the gates that live at once in a step or its vjp
 
 
@@ -79,3 +85,15 @@ def unroll_numbers(d: int, K: int, n: int) -> int:
 def step_numbers(d: int, n: int) -> int:
     """Numbers that live at once in one fine-tuning step of one task."""
     return d * WORKSPACE * 4 * n
+
+
+@cache
+def numbers_per_image(network: Network, shape: tuple[int, int, int]) -> int:
+    """Return how many numbers one image takes on its way through: activations and patches."""
+    xs = network.activations(np.zeros(network.size), np.zeros((1, *shape)))
+    patches = [
+        layer.fan_in * y.shape[-2] * y.shape[-1]
+        for layer, y in zip(network.layers, xs[1:], strict=True)
+        if isinstance(layer, Conv2d)
+    ]
+    return int(sum(x.size for x in xs) + sum(patches))

@@ -13,17 +13,18 @@ from lft_validation.episodes import Episodes, check_episodes, pool
 from lft_validation.experiments.fewshot.config import MAML, Config, images_of
 from lft_validation.experiments.fewshot.methods import AT_ONCE
 from lft_validation.experiments.fewshot.run import CHUNK, record
-from lft_validation.experiments.fewshot.tasks import make_network, numbers_per_image
+from lft_validation.experiments.fewshot.tasks import make_network
 from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.unions import parts
 from lft_validation.experiments.usable import (
+    STEP,
     check_memory,
     fits,
+    numbers_per_image,
     usable_backend,
 )
 
 STAND_IN = {"miniimagenet": "cifar10"}
-STEP = 14  # times n numbers a coordinate that live at once in a step of the cell
 PASSES = 3  # times the activations that live at once: values, tangents, cotangents
 
 

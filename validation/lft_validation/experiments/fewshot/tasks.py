@@ -7,14 +7,11 @@ architectures, and no parameter in common with them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, Literal, NamedTuple
-
-import numpy as np
 
 from lft_backends.backend import Backend
 from lft_backends.draws import Stage
-from lft_ref import Conv2d, CrossEntropy, Data, Network, NetworkLoss, cnn, mnist_mlp
+from lft_ref import CrossEntropy, Data, Network, NetworkLoss, cnn, mnist_mlp
 from lft_validation.datasets import source as source_of
 from lft_validation.episodes import Episodes, draw, initial_weights
 from lft_validation.experiments.fewshot.config import LAYERS, Config, images_of, network_of
@@ -69,15 +66,3 @@ def make_problem(config: Config, backend: Backend, source: str) -> FewShotProble
     network = make_network(config, source)
     loss = NetworkLoss(backend.fuse_optimizee(network), CrossEntropy("mean"))
     return FewShotProblem(images_of(source), backend, config, network, loss)
-
-
-@cache
-def numbers_per_image(network: Network, shape: tuple[int, int, int]) -> int:
-    """Return how many numbers one image takes on its way through: activations and patches."""
-    xs = network.activations(np.zeros(network.size), np.zeros((1, *shape)))
-    patches = [
-        layer.fan_in * y.shape[-2] * y.shape[-1]
-        for layer, y in zip(network.layers, xs[1:], strict=True)
-        if isinstance(layer, Conv2d)
-    ]
-    return int(sum(x.size for x in xs) + sum(patches))

@@ -10,16 +10,19 @@ import numpy as np
 from lft_ref import adjoint_memory_bytes
 from lft_validation.datasets import SPLITS
 from lft_validation.errors import UserError
-from lft_validation.experiments.fewshot.tasks import numbers_per_image
 from lft_validation.experiments.learners import LEARNED, WEIGHTS
 from lft_validation.experiments.uap.beyond import present
 from lft_validation.experiments.uap.config import MAML, ZEROTH, Config
 from lft_validation.experiments.uap.run import CHUNK, record
 from lft_validation.experiments.uap.tasks import pinned, pool, victim_of
-from lft_validation.experiments.usable import check_memory, usable_backend
+from lft_validation.experiments.usable import (
+    STEP,
+    check_memory,
+    numbers_per_image,
+    usable_backend,
+)
 from lft_validation.victims import OTHER, Victim, checksum, shipped
 
-STEP = 14  # times n numbers a coordinate that live at once in a step of the cell
 REMEDY = "smaller --shots, --lstm-units, --directions, or --set chunk or maml_batch"
 
 
