@@ -1,9 +1,7 @@
-"""``lft bench --device gpu`` on stand-ins: who judges, who has the memory, what is not lost."""
+"""``lft bench --device gpu`` on stand-ins: who judges, who has the memory, what a profiler sees."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import sys
 import types
@@ -11,60 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from lft_backends.backend import BackendUnavailable, get_backend
-from lft_ref import Ops, adjoint_memory_bytes
+from lft_ref import adjoint_memory_bytes
 from lft_validation.bench import cases, compare, device, ours, run, training
 from lft_validation.bench.cases import Options
-from lft_validation.bench.contestant import ON_GPU, OURS, PLAIN, Contestant, Missing
+from lft_validation.bench.contestant import ON_GPU, PLAIN, Missing
 from lft_validation.bench.machine import Limits
 from lft_validation.bench.problems import quadratic
-from lft_validation.bench.timing import RunFailed, interleave
-from lft_validation.cli import main
+from lft_validation.bench.timing import interleave
+from tests.lft_validation.bench_stand_ins import Gpu, contestant, outcome, race
 
 BOTH = Options(
     cases=("quadratic",), d=(9,), steps=4, peers=(), seconds=0.0, repeats=3, device="gpu"
 )
-
-
-class Gpu:
-    """CuPy's stand-in: NumPy's arrays, memory of its own, and twins that fail unless allowed."""
-
-    def __init__(self, monkeypatch) -> None:
-        self.free, self.log, self.asked, self.segments = 10**12, [], [], []
-        monkeypatch.setattr(ours, "HUGE", 9)
-        monkeypatch.setattr(run, "HUGE", 9)
-        monkeypatch.setattr(ours, "get_backend", self.backend)
-        monkeypatch.setitem(ours.ENGINES, "adjoint", self.adjoint)
-        profiler = types.SimpleNamespace(time_range=self.time_range)
-        monkeypatch.setitem(sys.modules, "cupyx", types.SimpleNamespace(profiler=profiler))
-        monkeypatch.setitem(sys.modules, "cupyx.profiler", profiler)
-        self.ops = Ops(*3 * [self.twin])
-
-    def twin(self, *_):
-        raise AssertionError("a twin was called")
-
-    def backend(self, name, dtype):
-        self.asked.append((name, dtype))
-        backend = get_backend("numpy", dtype)
-        if name == "numpy":
-            return backend
-        return backend._replace(
-            name="cupy", ops=self.ops, free_memory=lambda: self.free,
-            synchronize=lambda: self.log.append("wait"),
-        )  # fmt: skip
-
-    def adjoint(self, *arguments, **extra):
-        self.log.append("unroll")
-        self.segments.append(extra.get("segment", "all"))
-        return ours.adjoint(*arguments, **extra)
-
-    @contextlib.contextmanager
-    def time_range(self, name):
-        self.log.append(f"begin {name}")
-        yield
-        self.log.append("end")
 
 
 @pytest.fixture
@@ -217,28 +175,10 @@ def test_contestants_of_the_huge_case_alone_give_memory_back_between_timings(
 ):
     log = []
     monkeypatch.setattr(run, "release", lambda: log.append("clear"))
-    _race(monkeypatch, [_contestant("JAX", "jax", lambda: log.append("run"))])
-    _result(d)
+    race(monkeypatch, [contestant("JAX", "jax", lambda: log.append("run"))])
+    outcome(d)
     checked = ["clear", "run", "clear"]
     assert log == checked + 3 * (["clear", "run", "run"] if clears else ["run"])
-
-
-def _race(monkeypatch, field):
-    """Let these be the contestants, all of whom are right."""
-    monkeypatch.setattr(cases, "contestants", lambda *_: field)
-    judge = types.SimpleNamespace(bound=1.0, right=None, error=lambda c: 0.0 * bool(c.run()))
-    monkeypatch.setattr(compare, "judge", lambda *_, **__: judge)
-
-
-def _contestant(name, family, work):
-    return Contestant(name, family, work, lambda _: None)
-
-
-def _result(d=9):
-    case = cases.Case("quadratic", "quadratic", "adjoint", lambda: quadratic(d, K=2))
-    options = Options(dtypes=("float64",), seconds=0.0, repeats=3, device="gpu")
-    (result,) = run.case_results(case, options, {}, lambda _: None)
-    return result
 
 
 # Who computes in full precision -------------------------------------------------------------------
@@ -279,87 +219,6 @@ def test_pytorch_multiplies_float32_in_full_on_a_gpu(monkeypatch):
         for switch, value in zip(switches, before, strict=True):
             switch.allow_tf32 = value
     assert found == 2 * [[True, True]] + 2 * [[False, False]]
-
-
-# What is not lost ---------------------------------------------------------------------------------
-
-
-def _fails_at(call, error):
-    calls = []
-
-    def work():
-        calls.append(1)
-        if len(calls) == call:
-            raise error
-
-    return work
-
-
-@pytest.mark.parametrize("call", [1, 2, 4])
-@pytest.mark.parametrize(
-    ("name", "family", "error"),
-    [(ON_GPU, OURS, MemoryError("of the card")), ("JAX", "jax", RuntimeError("RESOURCE"))],
-)
-def test_out_of_memory_while_checked_or_timed_is_a_line(monkeypatch, call, name, family, error):
-    fine = _contestant("fine", "torch", lambda: None)
-    _race(monkeypatch, [_contestant(name, family, _fails_at(call, error)), fine])
-    result = _result()
-    (line,) = result.missing
-    assert line == Missing(name, f"{name} does not run here ({type(error).__name__}: {error})")
-    (row,) = result.rows
-    assert (row.name, result.base, row.ratio, result.rounds) == ("fine", "fine", 1.0, 3)
-
-
-def test_a_fault_of_our_own_while_timed_is_not_hidden(monkeypatch):
-    _race(monkeypatch, [_contestant(ON_GPU, OURS, _fails_at(2, ValueError("shapes")))])
-    with pytest.raises(ValueError, match="shapes"):
-        _result()
-
-
-def test_all_contestants_may_fail(monkeypatch):
-    _race(monkeypatch, [_contestant("JAX", "jax", _fails_at(3, RuntimeError("lost")))])
-    result = _result()
-    assert (result.rows, result.base, result.rounds) == ([], "", 0)
-    assert result.missing[0].name == "JAX"
-
-
-def test_a_problem_that_does_not_fit_on_the_card_is_a_line(gpu, monkeypatch):
-    def send(*_):
-        raise MemoryError("allocating 4,000,000,000 bytes")
-
-    monkeypatch.setattr(ours, "send", send)
-    (line,) = ours.contestants(quadratic(5), "float64", "adjoint", "gpu")
-    assert line.name == ON_GPU
-    assert "MemoryError: allocating 4,000,000,000 bytes" in line.reason
-
-
-def test_a_run_that_fails_says_which():
-    with pytest.raises(RunFailed) as caught:
-        interleave([lambda: None, _fails_at(2, RuntimeError("late"))], 0.0, 3)
-    assert caught.value.index == 1
-    assert str(caught.value.reason) == "late"
-
-
-def test_what_was_measured_before_a_failure_is_written(monkeypatch, tmp_path):
-    monkeypatch.setattr(run, "limits", lambda *_, **__: Limits(1e9, 1e9))
-    whole = run.run_case
-
-    def run_case(case, problem, *rest):
-        if problem.d == 6:
-            raise RuntimeError("the driver is gone")
-        return whole(case, problem, *rest)
-
-    monkeypatch.setattr(run, "run_case", run_case)
-    result = CliRunner().invoke(
-        main, ["bench", "--case", "quadratic", "--d", "5", "--d", "6", "--steps", "2", "--peers",
-               "none", "--dtype", "float64", "--repeats", "3", "--seconds", "0.1", "--threads",
-               "1", "--out", str(tmp_path), "--json", str(tmp_path / "also.json")],
-    )  # fmt: skip
-    assert str(result.exception) == "the driver is gone"
-    for name in ("bench.json", "also.json"):
-        (case,) = json.loads((tmp_path / name).read_text())["cases"]
-        assert case["d"] == 5
-        assert PLAIN in {row["name"] for row in case["rows"] if row["median"] > 0.0}
 
 
 # What a profiler sees -----------------------------------------------------------------------------

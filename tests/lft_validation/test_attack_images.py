@@ -1,0 +1,155 @@
+"""`lft attack --images`: images of one's own, from folders and `.npz` files; bad ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from lft_validation import attack_images
+from lft_validation.attack_images import Wanted, from_files, from_source
+from lft_validation.cli import main
+from lft_validation.errors import UserError
+from lft_validation.victims import load_victim
+
+
+def attack(*arguments):
+    return CliRunner().invoke(main, ["attack", *map(str, arguments)])
+
+
+def digit_bytes(classes, number):
+    """Digits as the victim knows them, as bytes: (N, 8, 8) and classes."""
+    found = from_source("digits", load_victim("digits"), Wanted(classes, number, 1, 3)).given
+    return np.round((found.x[:, 0] + 0.5) * 255).astype(np.uint8), found.y
+
+
+def write_folder(path, classes=(3, 8), number=4, size=(8, 8)):
+    pixels, labels = digit_bytes(classes, number)
+    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        (path / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).resize(size).save(path / str(label) / f"{index}.png")
+    return path
+
+
+def test_a_folder_of_images_and_an_npz_with_them_give_the_same_attack(tmp_path):
+    folder = write_folder(tmp_path / "mine")
+    pixels, labels = digit_bytes((3, 8), 4)
+    np.savez(tmp_path / "mine.npz", images=pixels, labels=labels)
+    np.savez(tmp_path / "real.npz", x=pixels[:, None] / 255.0, y=labels)  # as lft finetune has them
+    victim, wanted = load_victim("digits"), Wanted(None, 2, 9, 0)
+    sets = [from_files(p, victim, wanted) for p in (folder, *sorted(tmp_path.glob("*.npz")))]
+    for found in sets[1:]:
+        np.testing.assert_allclose(found.given.x, sets[0].given.x, atol=1e-7)
+        np.testing.assert_array_equal(found.unseen.y, [3, 3, 8, 8])
+    result = attack("--images", folder, "--victim", "digits", "--steps", 3, "--out", tmp_path / "o")
+    assert result.exit_code == 0, result.output
+
+
+def test_colour_images_are_read_with_their_channels_first(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(256, size=(3, 32, 32, 3), dtype=np.uint8)
+    (tmp_path / "mine" / "1").mkdir(parents=True)
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "mine" / "1" / f"{index}.png")
+    found = from_files(tmp_path / "mine", load_victim("cifar10"), Wanted(None, 2, 1, 0))
+    assert found.given.x.shape == (2, 3, 32, 32)
+    everything = np.concatenate([found.given.x, found.unseen.x])
+    wanted = np.moveaxis(pixels, -1, 1) / 255.0 - 0.5
+    np.testing.assert_allclose(np.sort(everything.ravel()), np.sort(wanted.ravel()), atol=1e-6)
+    assert any(np.allclose(everything[0], image, atol=1e-6) for image in wanted)
+
+
+def npz(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+GOOD = {"images": np.zeros((6, 8, 8), np.uint8), "labels": np.repeat([3, 8], 3)}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"images": GOOD["images"]}, "lacks 'labels'"),
+        (GOOD | {"labels": np.zeros(6)}, "labels must be 6 whole numbers"),
+        (GOOD | {"labels": np.zeros(5, int)}, "labels must be 6 whole numbers"),
+        (GOOD | {"labels": np.full(6, 12)}, "classes must be from 0 to 9, found 12 to 12"),
+        (GOOD | {"images": np.zeros((6, 9, 9), np.uint8)}, "has images of 1 x 9 x 9, but the vict"),
+        (GOOD | {"images": np.full((6, 8, 8), 7.0)}, "or real numbers from 0 to 1"),
+        (GOOD | {"images": np.full((6, 8, 8), np.nan)}, "or real numbers from 0 to 1"),
+        (GOOD | {"images": np.zeros((6, 8), np.uint8)}, "images must be (N, C, H, W)"),
+        (GOOD | {"labels": np.asarray([3, 3, 8, 8, 8, 8])}, "has 2 images of class 3"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, sentence):
+    file = npz(tmp_path / "mine.npz", **arrays)
+    with pytest.raises(UserError, match=sentence.replace("(", r"\(").replace(")", r"\)")):
+        from_files(file, load_victim("digits"), Wanted(None, 2, 2, 0))
+
+
+def test_files_that_are_no_images_are_refused(tmp_path):
+    victim, wanted = load_victim("digits"), Wanted(None, 2, 2, 0)
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(UserError, match=r"is not a readable \.npz file"):
+        from_files(broken, victim, wanted)
+    with pytest.raises(UserError, match="does not exist; give a folder"):
+        from_files(tmp_path / "absent.npz", victim, wanted)
+    pickled = npz(tmp_path / "pickled.npz", images=np.asarray([{}]), labels=np.zeros(1, int))
+    with pytest.raises(UserError, match=r"is not a readable \.npz file"):
+        from_files(pickled, victim, wanted)
+    np.save(tmp_path / "one.npz", np.zeros(3))
+    (tmp_path / "one.npz.npy").rename(tmp_path / "one.npz")
+    with pytest.raises(UserError, match="it is no archive"):
+        from_files(tmp_path / "one.npz", victim, wanted)
+
+
+def test_files_that_unpack_to_far_more_than_they_are_get_refused(tmp_path, monkeypatch):
+    victim, wanted = load_victim("digits"), Wanted(None, 2, 2, 0)
+    bomb = tmp_path / "bomb.npz"
+    np.savez_compressed(bomb, images=np.zeros((99, 8, 8), np.uint8), labels=np.full(99, 3))
+    monkeypatch.setattr(attack_images, "LARGEST", bomb.stat().st_size + 1)
+    with pytest.raises(UserError, match="it unpacks to too many bytes"):
+        from_files(bomb, victim, wanted)
+    monkeypatch.setattr(attack_images, "LARGEST", 10)
+    with pytest.raises(UserError, match="bytes are too many"):
+        from_files(bomb, victim, wanted)
+    folder = write_folder(tmp_path / "mine")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with pytest.raises(UserError, match="is no readable PNG or JPEG picture"):
+        from_files(folder, victim, wanted)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "is no readable PNG or JPEG"),
+        (None, "is a picture of mode I;16, expected"),
+    ],
+)
+def test_pictures_that_are_programs_or_would_lose_range_are_refused(tmp_path, content, sentence):
+    folder = write_folder(tmp_path / "mine")
+    first = next((folder / "3").iterdir())
+    if content is None:
+        Image.fromarray(np.full((8, 8), 1000, np.uint16)).save(first)
+    else:
+        first.write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
+        from_files(folder, load_victim("digits"), Wanted(None, 2, 2, 0))
+
+
+def test_folders_that_do_not_fit_are_refused(tmp_path):
+    victim, wanted = load_victim("digits"), Wanted(None, 2, 2, 0)
+    (tmp_path / "empty" / "3").mkdir(parents=True)
+    with pytest.raises(UserError, match="has 0 image files"):
+        from_files(tmp_path / "empty", victim, wanted)
+    (tmp_path / "words" / "three").mkdir(parents=True)
+    with pytest.raises(UserError, match="named by its number, such as 3/; found three"):
+        from_files(tmp_path / "words", victim, wanted)
+    with pytest.raises(UserError, match="has 9 x 7 pixels, expected 8 x 8; resize it"):
+        from_files(write_folder(tmp_path / "large", size=(9, 7)), victim, wanted)
+    damaged = write_folder(tmp_path / "damaged")
+    next((damaged / "3").iterdir()).write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(UserError, match="is no readable PNG or JPEG picture"):
+        from_files(damaged, victim, wanted)
