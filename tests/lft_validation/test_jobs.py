@@ -15,7 +15,8 @@ import pytest
 
 from lft_backends.executors import THREADS, Choice
 from lft_validation.errors import JobFailed
-from lft_validation.jobs import Job, Monitor, Plan, Stopped, run_jobs
+from lft_validation.jobs import Job, Monitor, Plan, run_jobs
+from lft_validation.stopping import Stopped
 
 
 def processes(workers: int) -> Plan:

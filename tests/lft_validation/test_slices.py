@@ -15,9 +15,10 @@ from lft_validation import slices
 from lft_validation.errors import JobFailed, UserError
 from lft_validation.files import write_bytes
 from lft_validation.in_common import recorded
-from lft_validation.jobs import Job, Plan, Stopped, run_jobs
+from lft_validation.jobs import Job, Plan, run_jobs
 from lft_validation.runs import installed
 from lft_validation.slices import advance, on_worker
+from lft_validation.stopping import Stopped
 
 CLUSTER = Plan(Choice("dask", address="node1:8786"))
 

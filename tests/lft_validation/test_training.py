@@ -13,7 +13,8 @@ from lft_validation.errors import UserError
 from lft_validation.experiments import training
 from lft_validation.experiments.training import Diverged, Learner, LearnerState, decaying, train
 from lft_validation.files import read_arrays, write_arrays
-from lft_validation.jobs import Stopped, map_here
+from lft_validation.jobs import map_here
+from lft_validation.stopping import Stopped
 
 BACKEND = get_backend("numpy")
 

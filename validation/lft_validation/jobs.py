@@ -11,8 +11,6 @@ import contextlib
 import functools
 import multiprocessing
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -31,15 +29,12 @@ from lft_backends.executors import (
 )
 from lft_validation.errors import JobFailed
 from lft_validation.resources import cores, keep_freed_memory
+from lft_validation.stopping import Flag, Stopped, stop_on_signal
 
 if TYPE_CHECKING:
     from lft_validation.in_common import InCommon
 
 Map = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[Any]]
-
-
-class Stopped(Exception):
-    """The job was asked to stop; it left a checkpoint."""
 
 
 class Plan(NamedTuple):
@@ -146,23 +141,6 @@ def opened(plan: Plan) -> Iterator[Executor | None]:
         yield executor
 
 
-class _Flag:
-    """A request to stop, which all processes see.
-
-    It is one byte without a lock: a signal may come while it is being read, and the handler would
-    then wait for what it interrupts.
-    """
-
-    def __init__(self, context: Any) -> None:
-        self._byte = context.RawValue("b", 0)
-
-    def is_set(self) -> bool:
-        return bool(self._byte.value)
-
-    def set(self) -> None:
-        self._byte.value = 1
-
-
 def run_jobs(
     jobs: Sequence[Job],
     plan: Plan,
@@ -186,8 +164,8 @@ def run_jobs(
         Lost: if a cluster cannot go on; checkpoints are left.
     """
     context = multiprocessing.get_context("spawn")
-    done, stop = context.Array("d", len(jobs), lock=False), _Flag(context)
-    with _stop_on_signal(stop):
+    done, stop = context.Array("d", len(jobs), lock=False), Flag(context)
+    with stop_on_signal(stop):
         if executor is not None and plan.share == "tasks":
             share: Map = functools.partial(results, executor)
             if plan.choice.is_cluster:
@@ -227,30 +205,6 @@ def _run_in_processes(
 
 def _is_right(future: Future[None]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
-
-
-@contextlib.contextmanager
-def _stop_on_signal(stop: Any) -> Iterator[None]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop; a second one ends at once."""
-
-    def ask(number: int, _frame: object) -> None:
-        stop.set()
-        signal.signal(number, signal.default_int_handler)
-
-    def is_ours(number: int) -> bool:  # a shell's background jobs are told to ignore Ctrl-C
-        return signal.getsignal(number) is not signal.SIG_IGN
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM) if is_ours(n)}
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _run_here(

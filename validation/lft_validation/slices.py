@@ -22,7 +22,8 @@ from lft_backends.executors import Executor, check, one_thread
 from lft_validation.errors import JobFailed
 from lft_validation.files import write_bytes
 from lft_validation.in_common import InCommon, check_worker, recorded
-from lft_validation.jobs import Job, Monitor, Stopped
+from lft_validation.jobs import Job, Monitor
+from lft_validation.stopping import Stopped
 
 SECONDS = 10.0  # of a slice, once the worker has started on it
 

@@ -16,7 +16,8 @@ from lft_ref import FineTuner, Optimizer, unflatten
 from lft_validation.errors import UserError
 from lft_validation.experiments.training import CHECKPOINT
 from lft_validation.files import belongs_to, read_arrays, write_arrays, write_bytes
-from lft_validation.jobs import Job, Monitor, Stopped
+from lft_validation.jobs import Job, Monitor
+from lft_validation.stopping import Stopped
 from lft_validation.tuners import save_tuner
 
 RESULT, PHI = "result.npz", "phi.npz"

@@ -15,8 +15,9 @@ from lft_backends.libraries import Unavailable
 from lft_validation.errors import CheckFailed, JobFailed, UserError
 from lft_validation.files import write_bytes, write_json
 from lft_validation.in_common import InCommon, recorded
-from lft_validation.jobs import Job, Plan, Stopped, opened, run_jobs
+from lft_validation.jobs import Job, Plan, opened, run_jobs
 from lft_validation.runs import log, opened_run
+from lft_validation.stopping import Stopped
 
 
 def run_in_folder(

@@ -21,7 +21,8 @@ from lft_ref import Optimizer
 from lft_ref.optimizers import AdamState
 from lft_validation.errors import JobFailed, UserError
 from lft_validation.files import read_arrays, require, write_arrays
-from lft_validation.jobs import Monitor, Stopped
+from lft_validation.jobs import Monitor
+from lft_validation.stopping import Stopped
 
 CHECKPOINT = "checkpoint.npz"
 CHECKPOINT_SECONDS = 5.0

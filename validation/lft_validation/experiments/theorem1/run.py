@@ -16,8 +16,9 @@ from lft_validation.experiments.theorem1.phi import make_phi, tuner_of
 from lft_validation.experiments.theorem1.point import Point, measure_point
 from lft_validation.experiments.theorem1.problems import make_tasks
 from lft_validation.files import fingerprint, read_arrays, write_arrays
-from lft_validation.jobs import Job, Monitor, Stopped
+from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
+from lft_validation.stopping import Stopped
 from lft_validation.tuners import load_tuner, save_tuner
 
 KIND = "lft-theorem1-point-1"
