@@ -110,7 +110,8 @@ def test_nan_stays_where_it_is_and_infinity_has_a_sign(twins):
 
 def test_an_unroll_with_the_twins_equals_the_references(twins):
     """State goes from step to step as the kernels left it, (..., n, d), without a copy."""
-    from tests.helpers import assert_same_result, random_case
+    from tests.helpers import assert_same_result
+    from tests.random_cases import random_case
 
     for seed in range(3):
         case = random_case(seed, "squared_mean_tanh", batch=(2,), n=3, m=2, K=3, with_state=True)

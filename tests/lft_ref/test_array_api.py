@@ -6,7 +6,6 @@ import functools
 import inspect
 import sys
 import types
-from typing import Any
 
 import numpy as np
 import pytest
@@ -51,18 +50,17 @@ from lft_ref._array import namespace
 from lft_ref.forward_mode import initial_forward_state
 from lft_ref.params import all_columns
 from tests import libraries
-from tests.helpers import (
+from tests.helpers import assert_close, cast, leaves
+from tests.libraries import LIBRARIES
+from tests.measuring import measured_once
+from tests.random_cases import (
     ESTIMATORS,
     OBJECTIVES,
     Case,
-    assert_close,
     random_case,
     random_params,
     random_state,
-    relative_error,
 )
-from tests.libraries import LIBRARIES
-from tests.measuring import measured_once
 
 NO_ARRAYS = {
     "adjoint_memory_bytes",
@@ -184,25 +182,6 @@ CALLS = {
 }
 
 
-def leaves(tree: Any) -> list[np.ndarray]:
-    """All arrays of nested tuples and lists, in order."""
-    if isinstance(tree, tuple | list):
-        return [leaf for branch in tree for leaf in leaves(branch)]
-    return [np.asarray(tree)] if isinstance(tree, np.ndarray | np.generic) else []
-
-
-def cast(tree: Any, dtype: str) -> Any:
-    """The same tree with floating-point arrays of another precision."""
-    if isinstance(tree, dict):
-        return {name: cast(branch, dtype) for name, branch in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(cast(branch, dtype) for branch in tree))
-    if isinstance(tree, tuple | list):
-        return type(tree)(cast(branch, dtype) for branch in tree)
-    floating = isinstance(tree, np.ndarray) and tree.dtype.kind == "f"
-    return tree.astype(dtype) if floating else tree
-
-
 def test_the_calls_below_are_all_public_functions():
     public = {name for name in lft_ref.__all__ if inspect.isfunction(getattr(lft_ref, name))}
     assert set(CALLS) == public - NO_ARRAYS
@@ -307,49 +286,3 @@ def test_the_namespace_is_found_from_the_arrays_and_remembered(xp):
     a = xp.put(np.ones(2))
     assert namespace(a) is namespace(a, a)
     assert np.all(xp.get(namespace(a).asarray(a) + 1.0) == 2.0)
-
-
-# float32 ------------------------------------------------------------------------------------------
-
-
-def sensitivity(engine, case, eps, trials=6):
-    """Relative change of the gradient when every float of the arguments moves by up to eps/2."""
-    want, changes = flatten(engine(*case).grad), []
-    for seed in range(trials):
-        rng = np.random.default_rng(seed)
-
-        def jitter(tree, rng=rng):
-            if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-                return type(tree)(*(jitter(branch) for branch in tree))
-            floating = isinstance(tree, np.ndarray) and tree.dtype.kind == "f"
-            return tree * (1.0 + 0.5 * eps * rng.uniform(-1, 1, tree.shape)) if floating else tree
-
-        changes.append(relative_error(flatten(engine(*jitter(case)).grad), want))
-    return max(changes)
-
-
-def well_conditioned_case(objective, m):
-    """The first random case in which no gradient comes near the steep branch of log/sign."""
-    for seed in range(200):
-        case = random_case(seed, objective, m=m, K=4, output_scale=0.1)
-        g = np.abs(unroll(*case[:3], 4).g)
-        if np.min(g[g > 0.0]) > 100 * np.exp(-10.0):  # a dead ReLU gives 0 in both precisions
-            return case
-    raise AssertionError(f"no well-conditioned case of {objective} among 200")
-
-
-@pytest.mark.parametrize("m", [1, 2])
-@pytest.mark.parametrize("engine", [adjoint, forward_mode])
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_float32_agrees_with_float64_as_far_as_the_problem_is_conditioned(objective, engine, m):
-    # Rounding the arguments is the least error that float32 must make; rounding each intermediate
-    # result in a few dozen operations a step adds to it, but is of the same kind.
-    case = well_conditioned_case(objective, m)
-    eps = float(np.finfo("float32").eps)
-    bound = 20 * max(sensitivity(engine, case, eps), eps)
-    assert bound < 1e-3  # otherwise the comparison would say little
-    got, want = engine(*cast(case, "float32")), engine(*case)
-    assert relative_error(flatten(got.grad), flatten(want.grad)) < bound
-    # Losses of either sign, as an attack's are, can cancel: their sum is as exact as its terms.
-    terms = sum(abs(w * f) for w, f in zip(case.weights, want.val_loss, strict=True))
-    assert abs(float(got.meta_loss) - want.meta_loss) < bound * terms

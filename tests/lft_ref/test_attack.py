@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 
 from lft_ref import AttackLoss, Data, Dense, Flatten, Network
-from tests.helpers import (
-    assert_close,
-    assert_is_derivative,
-    image_network,
-    norm,
-    random_objective,
-    taylor_slope,
-)
+from tests.helpers import assert_close, assert_is_derivative, norm, taylor_slope
+from tests.random_cases import image_network, random_objective
 
 # Two pixels; three logits: the pixels themselves and 0.
 LINEAR = Network((Flatten(), Dense(2, 3)))

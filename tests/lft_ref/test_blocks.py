@@ -7,7 +7,8 @@ import pytest
 
 from lft_ref import BLOCKWISE, REFERENCE, Cell, FineTuner, LSTMState, blockwise
 from lft_ref.blocks import BLOCK, FEW
-from tests.helpers import assert_close, random_params, random_state
+from tests.helpers import assert_close
+from tests.random_cases import random_params, random_state
 
 
 def arguments(batch, d, n=2):

@@ -6,7 +6,8 @@ import pytest
 
 from lft_ref import LSTMParams, flatten, unflatten
 from lft_validation.autodiff_oracle import oracle
-from tests.helpers import assert_same_gradient, gradient_error, random_case
+from tests.helpers import assert_same_gradient, gradient_error
+from tests.random_cases import random_case
 
 
 def gradient():

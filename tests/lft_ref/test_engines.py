@@ -27,17 +27,9 @@ from lft_ref import (
 from lft_ref.forward_mode import forward_step, initial_forward_state
 from lft_ref.params import all_columns, column_blocks
 from lft_validation.autodiff_oracle import oracle, oracle_GH
-from tests.helpers import (
-    ESTIMATORS,
-    OBJECTIVES,
-    assert_close,
-    assert_same_gradient,
-    assert_same_result,
-    examples,
-    random_case,
-    settings_of_cases,
-)
+from tests.helpers import assert_close, assert_same_gradient, assert_same_result, examples
 from tests.measuring import measured_once
+from tests.random_cases import ESTIMATORS, OBJECTIVES, random_case, settings_of_cases
 
 
 @pytest.mark.parametrize("objective", measured_once(OBJECTIVES))

@@ -30,7 +30,7 @@ from lft_ref import (
 )
 from lft_ref._array import namespace
 from lft_validation.autodiff_oracle import oracle, oracle_GH
-from tests.helpers import random_case
+from tests.random_cases import random_case
 
 CASE = random_case(0)
 PARAMS, TUNER, TASK, WEIGHTS, _, _ = CASE

@@ -24,13 +24,12 @@ from lft_ref import (
 from lft_ref.forward_mode import forward_step, initial_forward_state
 from lft_ref.params import all_columns
 from tests.helpers import (
-    ESTIMATORS,
     assert_close,
     assert_is_derivative,
     central_difference_errors,
-    random_case,
     taylor_slope,
 )
+from tests.random_cases import ESTIMATORS, random_case
 
 SMOOTH = ("quadratic", "squared_mean_tanh", "squared_sum_tanh_deep", "cross_entropy_sum_tanh")
 ENGINES = (adjoint, forward_mode)

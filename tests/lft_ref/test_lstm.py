@@ -22,7 +22,8 @@ from lft_ref import (
 )
 from lft_ref.params import Columns, all_columns, column_blocks
 from lft_validation.autodiff_restatement import rnn_step
-from tests.helpers import assert_close, examples, random_params, random_state
+from tests.helpers import assert_close, examples
+from tests.random_cases import random_params, random_state
 
 SIZES = {
     "seed": st.integers(0, 2**32 - 1),

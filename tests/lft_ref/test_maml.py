@@ -7,15 +7,9 @@ from hypothesis import strategies as st
 
 from lft_ref import Data, FirstOrder, Quadratic, Task, maml_gradient
 from lft_validation.autodiff_oracle import oracle_maml
-from tests.helpers import (
-    ESTIMATORS,
-    OBJECTIVES,
-    assert_close,
-    examples,
-    random_case,
-    relative_error,
-)
+from tests.helpers import assert_close, examples, relative_error
 from tests.measuring import measured_once
+from tests.random_cases import ESTIMATORS, OBJECTIVES, random_case
 
 
 @pytest.mark.parametrize("objective", measured_once(OBJECTIVES))

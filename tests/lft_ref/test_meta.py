@@ -22,7 +22,8 @@ from lft_ref import (
     weights_every_step,
 )
 from lft_validation.autodiff_oracle import oracle
-from tests.helpers import assert_close, random_case, relative_error
+from tests.helpers import assert_close, relative_error
+from tests.random_cases import random_case
 
 
 def data(seed, N, outputs=None, batch=()):

@@ -7,7 +7,8 @@ import pytest
 
 from lft_ref import REFERENCE, flatten, forward_mode, jacobians, weights_every_step
 from lft_validation.autodiff_oracle import oracle
-from tests.helpers import assert_same_gradient, random_case, relative_error
+from tests.helpers import assert_same_gradient, relative_error
+from tests.random_cases import random_case
 
 
 def with_printed_9(case):

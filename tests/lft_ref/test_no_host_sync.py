@@ -13,8 +13,9 @@ import pytest
 
 from lft_ref import adjoint, forward_mode
 from tests.device_array import DeviceArray, HostTouched, to_device, to_host
-from tests.helpers import ESTIMATORS, OBJECTIVES, assert_close, random_case
+from tests.helpers import assert_close
 from tests.lft_ref.test_array_api import CALLS, LOOKS_AT_VALUES, arguments
+from tests.random_cases import ESTIMATORS, OBJECTIVES, random_case
 
 
 def moved(tree, convert):

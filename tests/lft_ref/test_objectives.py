@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from lft_ref import CrossEntropy, Data, NetworkLoss, Quadratic, SquaredError, mlp
 from lft_ref.objectives import value_and_grad
 from lft_validation.autodiff_restatement import loss
-from tests.helpers import OBJECTIVES, assert_close, assert_product_close, examples, random_objective
+from tests.helpers import assert_close, assert_product_close, examples
+from tests.random_cases import OBJECTIVES, random_objective
 
 
 @examples(80)

@@ -5,7 +5,8 @@ import numpy as np
 from lft_ref import REFERENCE, Cell, jacobians, lstm
 from lft_ref.ops import forward_update, recursion
 from lft_ref.params import Columns, all_columns
-from tests.helpers import assert_close, random_params, random_state
+from tests.helpers import assert_close
+from tests.random_cases import random_params, random_state
 
 
 def arguments(batch=()):

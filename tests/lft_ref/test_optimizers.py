@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lft_ref import adam, clip_by_norm, fine_tune, learned, sgd, unroll
-from tests.helpers import assert_close, random_case
+from tests.helpers import assert_close
+from tests.random_cases import random_case
 
 
 def test_sgd_is_the_learning_rate_times_the_gradient():

@@ -31,8 +31,9 @@ from lft_ref import (
     train_on,
     weights_every_step,
 )
-from tests.helpers import OBJECTIVES, assert_close, examples, random_case, settings_of_cases
+from tests.helpers import assert_close, examples
 from tests.libraries import Library
+from tests.random_cases import OBJECTIVES, random_case, settings_of_cases
 
 
 def assert_same_bits(got, want):

@@ -6,7 +6,8 @@ import pytest
 from lft_ref import FineTuner, flatten, unroll
 from lft_ref.unroll import directions_at, fine_tune_step
 from lft_validation.autodiff_restatement import estimate, rnn_step
-from tests.helpers import ESTIMATORS, assert_close, random_case
+from tests.helpers import assert_close
+from tests.random_cases import ESTIMATORS, random_case
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

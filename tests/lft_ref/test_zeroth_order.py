@@ -8,16 +8,8 @@ from hypothesis import strategies as st
 
 from lft_ref import Data, FirstOrder, Quadratic, ZerothOrder
 from lft_validation.autodiff_restatement import estimate
-from tests.helpers import (
-    ESTIMATORS,
-    OBJECTIVES,
-    assert_close,
-    assert_product_close,
-    examples,
-    random_directions,
-    random_objective,
-    relative_error,
-)
+from tests.helpers import assert_close, assert_product_close, examples, relative_error
+from tests.random_cases import ESTIMATORS, OBJECTIVES, random_directions, random_objective
 
 SCALINGS = ESTIMATORS[1:]
 

@@ -20,7 +20,8 @@ from lft_validation.experiments.theorem1.estimate import length_of_mean, with_co
 from lft_validation.experiments.theorem1.gap import Draws, measure, reference
 from lft_validation.experiments.theorem1.jacobians import JacobianDraws, jacobian_draws
 from lft_validation.experiments.theorem1.problems import Tasks, draw, make_tasks
-from tests.helpers import assert_close, examples, random_objective, random_params
+from tests.helpers import assert_close, examples
+from tests.random_cases import random_objective, random_params
 
 M = 3  # examples in a population: every D_tr and D_val can be written down
 STAGES = Stage.THEOREM1_TASK, Stage.THEOREM1_INIT
