@@ -1,14 +1,19 @@
-"""The meta-gradient against differences of the meta-loss, which share no derivative with it."""
+"""Gradients against differences of the loss, which share no derivative with them."""
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy.differentiate import derivative
 
 from lft_ref import (
     Data,
+    Identity,
     LogSign,
     Quadratic,
     Task,
@@ -17,92 +22,162 @@ from lft_ref import (
     forward_mode,
     maml_gradient,
     size,
+    sum_over_tasks,
     unflatten,
     unroll,
     weights_last_step,
 )
 from lft_ref.forward_mode import forward_step, initial_forward_state
 from lft_ref.params import all_columns
-from tests.helpers import (
-    assert_close,
-    assert_is_derivative,
-    central_difference_errors,
-    taylor_slope,
-)
-from tests.random_cases import ESTIMATORS, random_case
+from tests.helpers import assert_close, examples
+from tests.random_cases import ESTIMATORS, random_case, settings_of_cases
 
 SMOOTH = ("quadratic", "squared_mean_tanh", "squared_sum_tanh_deep", "cross_entropy_sum_tanh")
 ENGINES = (adjoint, forward_mode)
-REACH = 2e-2  # the largest step that a difference takes along a unit direction in Φ
+REACHES = (1e-1, 1e-2, 1e-3, 1e-4)  # steps along a unit direction in Φ, the largest first
+
+
+class Line(NamedTuple):
+    """A function along a line, how far from 0 it is smooth, and the size of what it adds up."""
+
+    f: Callable[[float], float]
+    reach: float
+    size: float
+
+
+def unit(seed, shape):
+    v = np.random.default_rng(seed).normal(size=shape)
+    return v / np.linalg.norm(v)
 
 
 def moved(case, v, e):
     return unflatten(flatten(case.params) + e * v, case.params.m, case.params.n)
 
 
-def meta_loss(case, v, e):
-    path = unroll(moved(case, v, e), case.tuner, case.task, len(case.weights), case.state_0)
-    losses = [case.task.objective.value(theta, case.task.val) for theta in path.theta[1:]]
-    return sum(w * loss for w, loss in zip(case.weights, losses, strict=True))
+def path(case, v, e):
+    return unroll(moved(case, v, e), case.tuner, case.task, len(case.weights), case.state_0)
+
+
+def weighted_losses(case, v, e):
+    losses = [np.sum(case.task.objective.value(x, case.task.val)) for x in path(case, v, e).theta]
+    return [w * loss for w, loss in zip(case.weights, losses[1:], strict=True)]
 
 
 def branches(case, v, e):
     """Sign of every g on the path, and the side of the kink of log/sign that it lies on."""
-    path = unroll(moved(case, v, e), case.tuner, case.task, len(case.weights), case.state_0)
-    g = np.stack(path.g)
-    return np.sign(g) * (1 + (np.abs(g) >= np.exp(-LogSign().p))), np.abs(g).min()
+    if isinstance(case.tuner.cell.preprocess, Identity):
+        return np.zeros(1)
+    g = np.stack(path(case, v, e).g)
+    return np.sign(g) * (1 + (np.abs(g) >= np.exp(-LogSign().p)))
 
 
-@functools.cache
-def smooth_case(objective, estimator, m):
-    """The first random case that keeps off every kink of log/sign, with a direction v in Φ."""
-    for seed in range(200):
-        case = random_case(seed, objective, estimator, m=m, with_state=True, output_scale=0.3)
-        v = np.random.default_rng(seed).normal(size=size(m, 2))
-        v /= np.linalg.norm(v)
-        here, smallest = branches(case, v, 0.0)
-        steps = np.linspace(-REACH, REACH, 9)
-        if smallest > 0.03 and all((branches(case, v, e)[0] == here).all() for e in steps):
-            return case, v
-    raise AssertionError(f"no smooth case of {objective}, {estimator} among 200")
+def line_of(case, v):
+    """The meta-loss (4) along v, as far as no gradient on the path meets a kink of log/sign."""
+    here = branches(case, v, 0.0)
+    for reach in REACHES:
+        steps = np.linspace(-reach, reach, 9)
+        if all((branches(case, v, e) == here).all() for e in steps):
+            size_of_terms = sum(map(abs, weighted_losses(case, v, 0.0)))
+            return Line(lambda e: sum(weighted_losses(case, v, e)), reach, float(size_of_terms))
+    return None
 
 
-@pytest.mark.parametrize("m", [1, 2])
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("objective", SMOOTH)
-def test_meta_gradient_is_the_limit_of_central_differences(objective, estimator, m):
-    case, v = smooth_case(objective, estimator, m)
+def differences(line):
+    """f'(0) from extrapolated central differences, and how far it is thought to be off."""
+    tried = []
+    for reach in (line.reach, line.reach / 10, line.reach / 100):  # smaller where f bends much
+        found = derivative(
+            np.vectorize(line.f), 0.0, initial_step=reach, maxiter=6,
+            tolerances={"rtol": 1e-10, "atol": 0.0},
+        )  # fmt: skip
+        tried.append((float(found.error), float(found.df)))
+        if found.error < 1e-8 * abs(found.df):
+            break
+    doubt, limit = min(tried)
+    return limit, doubt
+
+
+def assert_is_their_limit(found, slope, scale):
+    """``slope`` is what differences give, to 1e-9 of ``scale`` or as far as they can be trusted."""
+    limit, doubt = found
+    error, bound = abs(slope - limit), 1e-9 * scale + 10 * doubt
+    assert bound < 1e-6 * scale, "the differences themselves say little"
+    assert error <= bound, f"central differences are off by {error:.3g} of {scale:.3g}"
+
+
+def remainder_order(line, slope):
+    """Order in ε at which |f(ε) − f(0) − ε f'(0)| vanishes; infinite if it is but rounding.
+
+    The steps are an eighth of the reach and less, so that higher orders do not show.
+    """
+    steps = line.reach * 0.5 ** np.arange(3, 9)
+    f_0 = line.f(0.0)
+    rest = np.asarray([abs(line.f(e) - f_0 - e * slope) for e in steps])
+    seen = rest > 1e-11 * line.size
+    return np.polyfit(np.log(steps[seen]), np.log(rest[seen]), 1)[0] if seen.sum() > 2 else np.inf
+
+
+@examples(40)
+@given(changes=settings_of_cases(), objective=st.sampled_from(SMOOTH))
+def test_meta_gradient_is_the_limit_of_differences(changes, objective):
+    whole = changes | {"second_order": True, "truncate": None}
+    case = random_case(objective=objective, **whole)
+    v = unit(changes["seed"], size(changes["m"], changes["n"]))
+    line = line_of(case, v)
+    assume(line is not None)
+    found = differences(line)
     for engine in ENGINES:
-        slope = flatten(engine(*case).grad) @ v
-        assert_is_derivative(lambda e: meta_loss(case, v, e), slope)
+        grad = flatten(sum_over_tasks(engine(*case).grad))
+        assert_is_their_limit(found, grad @ v, np.linalg.norm(grad))
+    assert remainder_order(line, grad @ v) > 1.5
+    assert remainder_order(line, grad @ v + 0.1 * np.linalg.norm(grad)) < 1.5  # a wrong one: 1
 
 
-@pytest.mark.parametrize("m", [1, 2])
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("objective", SMOOTH)
-def test_taylor_remainder_of_the_meta_loss_is_of_second_order(objective, estimator, m):
-    case, v = smooth_case(objective, estimator, m)
-    for engine in ENGINES:
-        slope = flatten(engine(*case).grad) @ v
-        order = taylor_slope(lambda e: meta_loss(case, v, e), slope, REACH)
-        assert order == pytest.approx(2.0, abs=0.2)
+@examples(20)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    objective=st.sampled_from(SMOOTH),
+    estimator=st.sampled_from(ESTIMATORS),
+    inner_steps=st.integers(1, 5),
+    alpha=st.sampled_from([0.01, 0.03]),
+)
+def test_maml_gradient_is_the_limit_of_differences(seed, objective, estimator, inner_steps, alpha):
+    case = random_case(seed, objective, estimator, K=inner_steps)
+    task, how = case.task, case.tuner.estimator
+    v = unit(seed, task.theta_0.shape)
+
+    def adapted_loss(e):
+        there = task._replace(theta_0=task.theta_0 + e * v)
+        return float(maml_gradient(there, alpha, inner_steps, how).meta_loss)
+
+    grad = maml_gradient(task, alpha, inner_steps, how).grad
+    line, scale = Line(adapted_loss, REACHES[0], abs(adapted_loss(0.0))), np.linalg.norm(grad)
+    assert_is_their_limit(differences(line), grad @ v, scale)
+    assert remainder_order(line, grad @ v) > 1.5
+
+
+def smooth_case(objective):
+    """A case of three steps, a direction in Φ, and the meta-loss along it."""
+    case = random_case(3, objective, m=1, with_state=True)
+    v = unit(3, size(1, 2))
+    return case, v, line_of(case, v)
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.9, -1.0])
-def test_taylor_remainder_of_a_wrong_gradient_is_of_first_order(factor):
-    case, v = smooth_case("squared_mean_tanh", "first_order", 2)
-    slope = factor * (flatten(adjoint(*case).grad) @ v)
-    order = taylor_slope(lambda e: meta_loss(case, v, e), slope, REACH)
-    assert order == pytest.approx(1.0, abs=0.2)
-    with pytest.raises(AssertionError, match="central differences"):
-        assert_is_derivative(lambda e: meta_loss(case, v, e), slope)
+def test_a_wrong_gradient_is_told_by_both(factor):
+    case, v, line = smooth_case("squared_mean_tanh")
+    slope = flatten(adjoint(*case).grad) @ v
+    assert remainder_order(line, factor * slope) == pytest.approx(1.0, abs=0.2)
+    with pytest.raises(AssertionError, match="central differences are off"):
+        assert_is_their_limit(differences(line), factor * slope, abs(slope))
 
 
 def test_the_gradient_without_second_order_terms_is_seen_to_be_incomplete():
-    case, v = smooth_case("squared_sum_tanh_deep", "first_order", 2)
+    case, v, line = smooth_case("squared_sum_tanh_deep")
     incomplete = case._replace(tuner=case.tuner._replace(second_order=False))
-    slope = flatten(adjoint(*incomplete).grad) @ v
-    assert min(central_difference_errors(lambda e: meta_loss(case, v, e), slope)) > 1e-2
+    grad = flatten(adjoint(*incomplete).grad)
+    with pytest.raises(AssertionError, match="central differences are off"):
+        assert_is_their_limit(differences(line), grad @ v, np.linalg.norm(grad))
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -140,21 +215,3 @@ def test_G_and_its_transpose_agree_on_any_pair_of_directions(estimator):
     for k in range(K):
         at = forward_step(params, tuner, task, k, at)
     assert_close(flatten(backward.grad) @ v, theta_bar @ (at.G @ v), 1e-10)
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("objective", SMOOTH)
-def test_maml_gradient_is_the_limit_of_central_differences(objective, estimator):
-    case = random_case(0, objective, estimator)
-    task = case.task
-    v = np.random.default_rng(1).normal(size=task.theta_0.shape)
-    v /= np.linalg.norm(v)
-
-    def adapted_loss(e):
-        there = task._replace(theta_0=task.theta_0 + e * v)
-        return maml_gradient(there, 0.1, 3, case.tuner.estimator).meta_loss
-
-    slope = maml_gradient(task, 0.1, 3, case.tuner.estimator).grad @ v
-    assert_is_derivative(adapted_loss, slope)
-    if objective != "quadratic" or estimator == "first_order":
-        assert taylor_slope(adapted_loss, slope) == pytest.approx(2.0, abs=0.2)
