@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -26,6 +28,12 @@ settings.register_profile(
     "explore", settings.get_profile("ci"), derandomize=False, max_examples=1000, print_blob=True
 )
 settings.load_profile("ci")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what lives as long as the session: some tests call it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 # With ``--cov``: the other libraries run the same lines. See ``tests.measuring``.

@@ -71,6 +71,7 @@ def test_the_other_victim_looks_at_the_same_perturbations_with_its_own_eyes(fini
     assert not np.array_equal(own[NAMES.index("loss")], other[NAMES.index("loss")])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_beside_it_is_not_trained_again_and_a_finished_one_resumes(
     finished, tmp_path, monkeypatch
 ):
@@ -89,6 +90,7 @@ def test_a_run_beside_it_is_not_trained_again_and_a_finished_one_resumes(
     assert lft("table1-beyond", *TINY, "--out", out, "--resume").exit_code == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_can_be_stopped_after_every_part_that_it_follows(finished, tmp_path, monkeypatch):
     monkeypatch.delenv("LFT_DATA", raising=False)
     monkeypatch.setattr(beyond, "find", lambda source: None)

@@ -25,7 +25,8 @@ needs_ray = pytest.mark.skipif(
 )
 
 # Slices of a quarter of a second: a short run has as many as a long one would. The process says how
-# it shared its work: a run that ignored its options would have the right bits too.
+# it shared its work: a run that ignored its options would have the right bits too. Figures are left
+# out, as they take longer than the work.
 COMMAND = """
 def counted(module, name):
     right = getattr(module, name)
@@ -42,6 +43,8 @@ if __name__ == '__main__':
     counted(jobs, "_run_in_processes")
     counted(slices, "run_slices")
     atexit.register(lambda: pathlib.Path("calls.txt").write_text(" ".join(sorted(set(calls)))))
+    from lft_validation.experiments.figure4 import main as figure4
+    figure4.draw = lambda *_: []
     from lft_validation.cli import main
     main(prog_name='lft')
 """

@@ -109,6 +109,7 @@ def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_p
 
 @pytest.mark.no_cover
 @pytest.mark.parametrize("workers", ["2", "4"])
+@pytest.mark.usefixtures("undrawn")
 def test_incongruous_meta_training_gives_the_same_bits_on_more_processes(
     finished, tmp_path, monkeypatch, workers
 ):
@@ -125,6 +126,7 @@ def _nothing_is_computed_here(*_):
     raise AssertionError("in this process")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_meta_batch_has_the_same_bits_when_processes_share_it(tmp_path, monkeypatch):
     four = [*TINY, "--meta-tasks", "4", "--methods", "LFT,MAML,Adam"]
     four += ["--set", "meta_batch=4", "--set", "chunk=1"]
@@ -149,6 +151,7 @@ def test_a_table_takes_over_the_trainings_of_the_runs_beside_it(finished, tmp_pa
     assert (out / same).read_bytes() == (finished[0] / same).read_bytes()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_training_is_shared_even_where_the_tests_differ(finished, tmp_path, trained):
     other = lft("table2", *TINY, "--methods", "LFT,MAML", "--set", "test_query=3",
                 "--out", str(tmp_path / "r"), "--reuse", str(finished[0]))  # fmt: skip

@@ -74,6 +74,7 @@ def test_victims_of_sources_without_one_are_trained(place):
         assert not victim.about["official"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_perturbations_are_followed_on_sources_with_victims_of_ones_own(
     place, tmp_path, monkeypatch
 ):

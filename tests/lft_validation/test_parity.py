@@ -59,6 +59,7 @@ def compare(ours: Path, theirs: Path, bound: float = BOUND) -> None:
 @pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize(("backend", "experiment", "options"), CASES)
+@pytest.mark.usefixtures("undrawn")
 def test_an_experiment_gives_numpys_numbers(tmp_path, backend, experiment, options):
     usable(backend)
     for name in ("numpy", backend):

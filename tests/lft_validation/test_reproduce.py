@@ -95,6 +95,7 @@ def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_p
 
 
 @pytest.mark.no_cover
+@pytest.mark.usefixtures("undrawn")
 def test_two_processes_give_the_same_bits_as_one(finished, tmp_path):
     two = [*TINY, "--out", str(tmp_path / "two")]
     two[two.index("--workers") + 1] = "2"
@@ -104,6 +105,7 @@ def test_two_processes_give_the_same_bits_as_one(finished, tmp_path):
     ).read_bytes()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_finished_jobs_of_another_run_are_taken_over_and_others_computed(
     finished, tmp_path, monkeypatch
 ):
@@ -179,6 +181,7 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_pat
     assert not list(tmp_path.iterdir())  # nothing was started
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_damaged_result_is_named_and_the_others_are_kept(finished, tmp_path):
     out = tmp_path / "damaged"
     assert lft("figure4", *TINY, "--methods", "SGD,Adam", "--out", str(out)).exit_code == 0

@@ -110,6 +110,7 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_half_trained_tuner_stays_so_when_the_training_has_gone_on(tmp_path):
     run = ["reproduce", "theorem1", *TINY, "--set", 'phis=["trained","half-trained"]',
            "--set", "train_sizes=[1,4]", "--out", str(tmp_path / "r")]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lft_validation.commands.backend_options import chosen_backend
+from lft_validation.commands.backend_options import DEVICE_HELP, chosen_backend
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import figure_file
 from lft_validation.errors import CheckFailed, UserError
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lft_validation.gradcheck.rows import Row
 
 LOAD = "FILE:NAME"
-BACKENDS = ("numpy", "numba")  # whose arrays are NumPy's
 NETWORKS = "networks"
 
 
@@ -31,7 +30,8 @@ NETWORKS = "networks"
 @click.option("--hvp", metavar=LOAD, help="Your Hessian-vector product: f(theta, data, v).")
 @click.option("--jacobians", metavar=LOAD, help="Your six blocks, as lft_ref.jacobians.")
 @click.option("--vjp", metavar=LOAD, help="Your vjp of the cell, as lft_ref.vjp.")
-@click.option("--backend", help="Check its twins: numba [default: numpy, which has none].")
+@click.option("--backend", help="Check its twins and arrays: numpy, numba, cupy, torch or jax.")
+@click.option("--device", help=f"Which device of the backend: {DEVICE_HELP}")
 @click.option("--candidate", metavar=LOAD, help="Your whole ∇_Φ: f(test vector).")
 @click.option("--plant", metavar="NAME", help="Plant a mistake; list shows all, table measures.")
 @click.option("--detail", is_flag=True, help="Every term at every step, for every problem.")
@@ -74,7 +74,7 @@ def command(task: str | None, plant: str | None, candidate: str | None, **option
         _report(rows, networks, options, detail=plant is not None or options["detail"])
 
 
-NARROWING = ("estimator", "preprocess", "gradient", "hvp", "jacobians", "vjp", "backend")
+NARROWING = ("estimator", "preprocess", "gradient", "hvp", "jacobians", "vjp", "backend", "device")
 UNUSED = {  # by what is asked for
     "--plant list and table": (*NARROWING, "detail", "plot", "tolerance", "json_file"),
     "--plant": (*NARROWING, "tolerance"),
@@ -127,15 +127,15 @@ def _rows(task: str | None, options: dict[str, Any]) -> list[Row]:
 
     own = load_own(*(options[name] for name in ("gradient", "hvp", "jacobians", "vjp")))
     chosen = chosen_settings(task, options["estimator"], options["preprocess"])
-    backend = _backend(options["backend"])
+    backend = _backend(options["backend"], options["device"])
     rows = check_settings(chosen, options["seed"], options["tolerance"], own, backend)
     return list(track(rows, len(chosen), "Checking"))
 
 
-def _backend(name: str | None) -> Backend | None:
-    if name not in (None, *BACKENDS):
-        raise UserError(f"--backend must be one of {', '.join(BACKENDS)}, found {name!r}")
-    return None if name is None else chosen_backend(name, None)
+def _backend(name: str | None, device: str | None) -> Backend | None:
+    if name is None and device is not None:
+        raise UserError(f"--device {device} needs --backend: whose device is it?")
+    return None if name is None else chosen_backend(name, device)
 
 
 def _planted(name: str, seed: int) -> list[Row]:

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lft_backends.backend import Backend
 from lft_ref import (
-    AttackLoss,
     FineTuner,
     LSTMParams,
     LSTMState,
-    Network,
-    NetworkLoss,
     Task,
     jacobians,
     maml_gradient,
@@ -84,16 +80,3 @@ class Problem(NamedTuple):
         """Whether a function was exchanged that the engines do not have from the fine-tuner."""
         of_tuner = Pieces(step=self.tuner.ops.step, vjp=self.tuner.ops.vjp)
         return self.pieces not in (Pieces(), of_tuner)
-
-    def on(self, backend: Backend) -> Problem:
-        """Return the problem with a backend's twins, if its arrays are NumPy's."""
-        f, pieces = self.task.objective, self.pieces
-        if isinstance(f, NetworkLoss) and isinstance(f.network, Network):
-            f = f._replace(network=backend.fuse_optimizee(f.network))
-        elif isinstance(f, AttackLoss):
-            f = backend.fuse_attack(f)
-        return self._replace(
-            task=self.task._replace(objective=f),
-            tuner=self.tuner._replace(ops=backend.ops),
-            pieces=pieces._replace(step=backend.ops.step, vjp=backend.ops.vjp),
-        )

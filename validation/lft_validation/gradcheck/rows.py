@@ -26,6 +26,7 @@ from lft_validation.gradcheck.own import own_task
 from lft_validation.gradcheck.own_pieces import with_own_loss, with_own_pieces
 from lft_validation.gradcheck.plants import PLANTS, check_plant
 from lft_validation.gradcheck.problem import Problem
+from lft_validation.gradcheck.there import on
 
 
 class Row(NamedTuple):
@@ -99,7 +100,7 @@ def check_settings(
         seed: of tasks, Φ and directions.
         tolerance: relative error that passes; the problem's own if None.
         own: functions that take the place of ours.
-        backend: whose twins do, of NumPy's arrays; none if None.
+        backend: whose twins do, where its arrays are; none if None.
 
     Raises:
         UserError: if something of the user's cannot be used.
@@ -114,7 +115,7 @@ def check_settings(
         else:
             right = problem = own_problem(load(setting.task), setting, seed, index, STEPS, own)
         if backend is not None:
-            problem = problem.on(backend)
+            problem = on(problem, backend)
         problem = with_own_pieces(problem, own.jacobians, own.vjp)
         if tolerance is not None:
             problem = problem._replace(tolerance=tolerance)
