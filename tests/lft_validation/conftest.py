@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 DRAW = (
-    "figure4.main.draw",
-    "fewshot.main.draw",
-    "theorem1.main.draw",
-    "uap.main.draw",
-    "uap.main.picture",
-    "uap.beyond_report.draw",
+    "attack_picture.draw",
+    "experiments.fewshot.main.draw",
+    "experiments.figure4.main.draw",
+    "experiments.theorem1.main.draw",
+    "experiments.uap.beyond_report.draw",
+    "experiments.uap.main.draw",
+    "experiments.uap.main.picture",
 )
 
 
@@ -18,4 +19,4 @@ DRAW = (
 def undrawn(monkeypatch):
     """Runs end without their figures, which are most of the work of a tiny one."""
     for name in DRAW:
-        monkeypatch.setattr(f"lft_validation.experiments.{name}", lambda *_: [])
+        monkeypatch.setattr(f"lft_validation.{name}", lambda *_: [])

@@ -47,6 +47,7 @@ def test_one_command_without_options_ends_in_a_picture_of_attacked_digits(tmp_pa
     assert "victim digits, 5 steps" in result.output
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_a_source_the_images_are_of_the_victims_own(tmp_path, monkeypatch):
     none, out = tmp_path / "none", tmp_path / "out"
     none.mkdir()
@@ -109,6 +110,7 @@ def test_what_is_drawn_is_classified_correctly_and_comes_from_both_splits():
     assert not np.array_equal(images.given.x, other.given.x)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_as_a_black_box_the_victim_is_asked_q_plus_1_times_a_step(tmp_path):
     result = lft("--order", "zeroth", "--steps", 3, "--classes", "0,1", "--json", "-",
                  "--out", tmp_path / "out")  # fmt: skip
@@ -140,6 +142,7 @@ def test_the_default_tuner_is_the_one_of_fewest_sources_that_knows_the_victims(s
 
 
 @pytest.mark.parametrize("method", ["lft", "pgd"])
+@pytest.mark.usefixtures("undrawn")
 def test_every_backend_makes_the_same_perturbation(tmp_path, method):
     pytest.importorskip("numba")
     for backend in ("numpy", "numba", "strict"):
@@ -152,6 +155,7 @@ def test_every_backend_makes_the_same_perturbation(tmp_path, method):
     np.testing.assert_allclose(fused, made["numpy"], atol=1e-5)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_settings_of_the_loss_come_from_the_tuner_and_can_be_changed(tmp_path):
     params, cell = load_tuner("digits")
     file = tmp_path / "mine.npz"

@@ -80,6 +80,7 @@ def made(tmp_path, name, *arguments, source="digits"):
 
 
 @pytest.mark.parametrize("name", ["victim", "Same", "maker"])
+@pytest.mark.usefixtures("undrawn")
 def test_a_shipped_victim_in_the_users_code_is_attacked_in_the_same_way(tmp_path, mine, name):
     methods = ("--method", "lft,adam,pgd", "--steps", 8)
     ours, report = made(tmp_path, "ours", *methods)
@@ -92,6 +93,7 @@ def test_a_shipped_victim_in_the_users_code_is_attacked_in_the_same_way(tmp_path
 
 
 @pytest.mark.parametrize("name", ["victim", "black_box"])
+@pytest.mark.usefixtures("undrawn")
 def test_a_black_box_needs_no_derivative(tmp_path, mine, name):
     asked = ("--order", "zeroth", "--steps", 3)
     ours, _ = made(tmp_path, "ours", *asked)
@@ -101,6 +103,7 @@ def test_a_black_box_needs_no_derivative(tmp_path, mine, name):
 
 
 @pytest.mark.parametrize("backend", ["numba", "strict"])
+@pytest.mark.usefixtures("undrawn")
 def test_other_backends_compute_around_it(tmp_path, mine, backend):
     pytest.importorskip({"numba": "numba", "strict": "array_api_strict"}[backend])
     arguments = ("--network", mine() + "victim", "--steps", 3)
