@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from lft_backends import backend as module
+from lft_backends.backend import get_backend
+from lft_ref import REFERENCE
 from lft_validation.cli import main
+from lft_validation.gradcheck.builtin import Setting, build
+from lft_validation.gradcheck.there import There, on
 from lft_validation.victims import load_victim
+from tests.libraries import LIBRARIES, usable
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None,
@@ -38,9 +44,6 @@ def test_vectors_made_by_the_reference_are_checked_on_another_backend(vectors, b
 
 
 def test_a_backend_that_is_wrong_is_caught_by_the_vectors(vectors, monkeypatch):
-    from lft_backends import backend as module
-    from lft_ref import REFERENCE
-
     def wrong(*arguments):
         delta, state = REFERENCE.step(*arguments)
         return 1.001 * delta, state
@@ -55,18 +58,54 @@ def test_a_backend_that_is_wrong_is_caught_by_the_vectors(vectors, monkeypatch):
 FIRST = ("--estimator", "first_order", "--preprocess", "log_sign")
 
 
-@pytest.mark.parametrize("task", ["sine-relu", "fewshot-cnn", "attack-relu"])
-def test_the_twins_of_a_backend_are_checked_term_by_term(task):
-    pytest.importorskip("numba")
-    result = lft("gradcheck", task, *FIRST, "--backend", "numba")
+ON_ARRAYS_OF_ITS_OWN = [
+    pytest.param("strict", "quadratic"),
+    pytest.param("strict", "attack-relu"),
+    pytest.param("torch", "classes-tanh"),
+    pytest.param("jax", "quadratic", marks=pytest.mark.jax),
+    pytest.param("cupy", "sine-relu", marks=pytest.mark.gpu),
+    pytest.param("cupy", "fewshot-cnn", marks=pytest.mark.gpu),
+]
+
+
+@pytest.mark.parametrize(
+    ("backend", "task"),
+    [*(("numba", t) for t in ("sine-relu", "fewshot-cnn", "attack-relu")), *ON_ARRAYS_OF_ITS_OWN],
+)
+def test_the_twins_of_a_backend_are_checked_term_by_term(backend, task):
+    if backend == "jax":
+        pytest.importorskip("jax")
+        LIBRARIES["jax"]()  # with 64-bit numbers
+    usable(backend)
+    result = lft("gradcheck", task, *FIRST, "--backend", backend)
     assert result.exit_code == 0, result.output
     assert "all 2 gradients are right" in result.output
 
 
-def test_a_twin_that_is_wrong_is_named_with_its_step(monkeypatch):
-    from lft_backends import backend as module
-    from lft_ref import REFERENCE
+@pytest.mark.parametrize("how", ["first_order", "zeroth_order"])
+def test_losses_and_cells_are_computed_where_the_backends_arrays_are(how):
+    pytest.importorskip("array_api_strict")
+    backend, kinds = get_backend("strict"), []
 
+    def seen(*arguments):
+        kinds.append(type(arguments[2]))
+        return REFERENCE.step(*arguments)
+
+    problem = build(Setting("sine-tanh", how, "log_sign", True), 0, 0)
+    there = on(problem, backend._replace(ops=REFERENCE._replace(step=seen)))
+    assert isinstance(there.task.objective, There)
+    theta, train = problem.task.theta_0, problem.task.train
+    for name in ("value", "grad"):
+        found = getattr(there.task.objective, name)(theta, train)
+        right = getattr(problem.task.objective, name)(theta, train)
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_allclose(found, right, rtol=1e-12)
+    delta, _ = there.pieces.step(problem.params, problem.tuner.cell, theta, problem.state_0)
+    assert isinstance(delta, np.ndarray)
+    assert kinds == [type(backend.asarray(theta))]
+
+
+def test_a_twin_that_is_wrong_is_named_with_its_step(monkeypatch):
     def wrong(*arguments):
         params_bar, g_bar, state_bar = REFERENCE.vjp(*arguments)
         return params_bar, 1.001 * g_bar, state_bar
@@ -101,7 +140,9 @@ def test_a_victim_can_be_trained_on_another_backend(tmp_path):
         (("signal", "--device", "gpu"), "numpy backend has one device, 'cpu', found 'gpu'"),
         (("victims", "train", "digits", "--backend", "abacus"), "unknown backend 'abacus'"),
         (("theorem1", "--backend", "abacus"), "backend must be one of numpy, numba"),
-        (("gradcheck", "--backend", "cupy"), "--backend must be one of numpy, numba, found 'cupy'"),
+        (("gradcheck", "--backend", "abacus"), "unknown backend 'abacus'; choose one of"),
+        (("gradcheck", "--device", "1"), "--device 1 needs --backend"),
+        (("gradcheck", "--plant", "list", "--device", "1"), "--device does nothing beside --plant"),
     ],
 )
 def test_a_wrong_backend_is_answered_in_one_sentence(vectors, arguments, message):
