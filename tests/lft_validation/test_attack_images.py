@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -44,6 +46,9 @@ def test_a_folder_of_images_and_an_npz_with_them_give_the_same_attack(tmp_path):
         np.testing.assert_array_equal(found.unseen.y, [3, 3, 8, 8])
     result = attack("--images", folder, "--victim", "digits", "--steps", 3, "--out", tmp_path / "o")
     assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "o" / "attack.json").read_text())
+    assert report["images"]["sha256"] == sets[0].about["sha256"]
+    assert "numpy" in report["versions"]
 
 
 def test_colour_images_are_read_with_their_channels_first(tmp_path):

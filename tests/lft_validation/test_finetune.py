@@ -46,6 +46,8 @@ def test_pictures_in_a_folder_are_learned_from_few_of_them(folder, tmp_path):
                 "--json", str(report))  # fmt: skip
     assert found.exit_code == 0, found.output
     result = json.loads(report.read_text())
+    assert len(result["data"]["sha256"]) == 64
+    assert "numpy" in result["versions"]
     assert result["classes"] == ["above", "below"]
     assert set(result["results"]) == {"LFT", "SGD", "Adam"}
     assert len(result["results"]["LFT"]["accuracy"]) == 21

@@ -66,6 +66,7 @@ def test_json_alone_goes_to_stdout():
     assert result.exit_code == 0
     report = json.loads(result.output)
     assert [row["task"] for row in report["rows"]] == ["quadratic"] * 2
+    assert "numpy" in report["versions"]
     terms = report["rows"][0]["terms"]
     assert {"term", "step", "error", "own", "worst", "found", "expected", "pattern"} <= set(
         terms[0]

@@ -62,7 +62,9 @@ def test_the_command_tells_what_it_found_and_refuses_nonsense(tmp_path):
     assert result.exit_code == 0, result.output
     assert "D_val" in result.output
     assert max(map(len, result.output.splitlines())) <= 80
-    windows = json.loads(file.read_text())["windows"]
+    report = json.loads(file.read_text())
+    assert "numpy" in report["versions"]
+    windows = report["windows"]
     assert [w["last_step"] for w in windows] == [k for k in range(20, 201, 20) for _ in range(2)]
     assert all(np.isfinite(w["norm"]) for w in windows)
 

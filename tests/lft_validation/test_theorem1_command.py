@@ -154,6 +154,8 @@ def test_the_command_takes_a_fine_tuner_from_a_file_and_writes_json(finished):
     result = lft(*FAST, "--phi", str(file), "--json", "-")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
+    assert found["config"]["families"]
+    assert "numpy" in found["versions"]
     assert found["estimator"]["covered"]
     assert found["series"][0]["phi"] == str(file)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,8 +102,17 @@ def from_files(path: Path, victim: Attacked, wanted: Wanted) -> AttackImages:
             )
         given += list(numbers[: wanted.shots])
         unseen += list(numbers[wanted.shots : wanted.shots + wanted.unseen])
-    about = {"source": str(path), "classes": list(classes), "images": len(y)}
+    about = {
+        "source": str(path), "classes": list(classes), "images": len(y), "sha256": _checksum(x, y),
+    }  # fmt: skip
     return AttackImages(Data(x[given], y[given]), Data(x[unseen], y[unseen]), about)
+
+
+def _checksum(x: np.ndarray, y: np.ndarray) -> str:
+    """SHA-256 of the images in [-0.5, 0.5] and of their classes."""
+    digest = hashlib.sha256(x.tobytes())
+    digest.update(y.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def _check_shape(found: tuple[int, ...], victim: Attacked, name: str) -> None:

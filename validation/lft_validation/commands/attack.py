@@ -219,6 +219,7 @@ def _report(
 ) -> dict[str, Any]:
     """Everything that attack.json says."""
     from lft_validation.experiments.uap.metrics import NAMES
+    from lft_validation.runs import installed
 
     made = [
         {
@@ -242,6 +243,7 @@ def _report(
         "classes_unseen": images.unseen.y.tolist(),
         "how": how._asdict(),
         "attempts": made,
+        "versions": installed(),
     }
 
 

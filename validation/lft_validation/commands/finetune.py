@@ -97,7 +97,12 @@ def command(
     if out is not None:
         _save(out, curves, found, network)
     if json_file is not None:
-        about = {"images": images, "tuner": tuner, "network": network, "classes": found.names}
+        from lft_validation.runs import installed
+
+        about: dict[str, Any] = {
+            "images": images, "tuner": tuner, "network": network, "classes": found.names,
+            "data": found.dataset.record(), "versions": installed(),
+        }  # fmt: skip
         write_report(json_file, about | options | {"results": _plain(curves)})
 
 

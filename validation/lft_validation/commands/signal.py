@@ -50,7 +50,10 @@ def command(
     if json_file != "-":
         _show(windows, tasks)
     if json_file is not None:
+        from lft_validation.runs import installed
+
         about = {"tuner": tuner, "tasks": tasks, "seed": seed, "second_order": not no_second_order}
+        about |= {"backend": backend, "device": device, "versions": installed()}
         write_report(json_file, about | {"windows": [_plain(w) for w in windows]})
 
 

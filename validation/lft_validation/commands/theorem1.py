@@ -69,7 +69,10 @@ def command(
         show(config, summary)
         show_details(summary)
     if json_file is not None:
-        write_report(json_file, summary)
+        from lft_validation.runs import installed
+
+        about = {"config": config.to_json(), "versions": installed()}
+        write_report(json_file, about | summary)
     _judge(summary)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from lft_validation.gradcheck.derivatives import Derivatives
 from lft_validation.gradcheck.rows import Row
+from lft_validation.runs import installed
 
 
 def as_json(
@@ -16,6 +17,7 @@ def as_json(
     """Return all reports; what is no finite number is null."""
     return {
         "seed": seed,
+        "versions": installed(),
         "passed": all(row.report.passed for row in rows) and all(d.passed for d in derivatives),
         "rows": [_row(row) for row in rows],
         "networks": [plain(d._asdict() | {"passed": d.passed}) for d in derivatives],
