@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from pathlib import Path
 
+import autograd.numpy as anp
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from lft_validation.cli import main
+from lft_validation.errors import UserError
 from lft_validation.gradcheck import assert_gradients
+from lft_validation.gradcheck.builtin import Setting
 from lft_validation.gradcheck.load import load
+from lft_validation.gradcheck.memory import memory_bytes
+from lft_validation.gradcheck.rows import own_problem, quiet_check
 
 DOCS = (Path(__file__).parents[2] / "docs" / "gradient_checking.md").read_text(encoding="utf-8")
 EXAMPLE = re.search(r"<!-- own-task -->\n```python\n(.*?)```", DOCS, re.DOTALL)[1]
@@ -158,6 +165,34 @@ def test_the_line_of_an_exception_is_told(file):
 
 def test_what_is_loaded_is_the_object():
     assert load("math:pi") == 3.141592653589793
+
+
+class Sized:
+    """A loss of d parameters."""
+
+    def __init__(self, d=100_000):
+        self.theta_0, self.train, self.val = np.linspace(-1, 1, d), np.ones(d), np.full(d, 2.0)
+
+    def value(self, theta, data):
+        return anp.sum((anp.tanh(theta) * data - 1.0) ** 2) / len(data)
+
+
+@pytest.mark.parametrize(
+    ("d", "words"), [(20, ("zeroth_order", "log_sign")), (40, ("first_order", "identity"))]
+)
+def test_the_memory_of_a_check_is_about_what_was_estimated(d, words):
+    problem = own_problem(Sized(d), Setting("sized", *words, second_order=True))
+    tracemalloc.start()
+    report = quiet_check(problem, problem, 0)
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert report.passed
+    assert 0.8 < found / memory_bytes(problem) < 1.2
+
+
+def test_a_task_of_too_many_parameters_is_refused():
+    with pytest.raises(UserError, match=r"every Jacobian of d = 100000 parameters and needs about"):
+        own_problem(Sized(), Setting("sized", "first_order", "identity", second_order=True))
 
 
 PIECES = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from lft_backends.draws import Stage
 from lft_ref import FineTuner, FirstOrder, Task, adjoint, weights_every_step
 from lft_validation.cli import main
 from lft_validation.experiments.sine import SineProblem
-from lft_validation.gradient_signal import FIRST_TASK, agreement, measure
+from lft_validation.gradient_signal import FIRST_TASK, agreement, measure, memory_bytes
 from lft_validation.tuners import load_tuner
 
 
@@ -54,6 +55,26 @@ def test_windows_are_truncated_unrolls_of_one_trajectory():
     assert [w.last_step for w, _ in pairs] == [2, 4]
     assert [(a.judged_on, b.judged_on) for a, b in pairs] == [("D_val", "D_tr")] * 2
     np.testing.assert_allclose([w.loss for w, _ in pairs], losses, rtol=1e-12)
+
+
+@pytest.mark.parametrize("tasks", [3, 8])
+def test_the_memory_is_about_what_was_estimated(tasks):
+    params, cell = load_tuner("sine")
+    arguments = (params, cell, get_backend())
+    list(measure(*arguments, 3, 1, steps=20))
+    tracemalloc.start()
+    list(measure(*arguments, tasks, 1, steps=20))
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.5 < found / memory_bytes(tasks, params.n) < 1.1
+
+
+def test_more_tasks_than_there_is_memory_for_are_refused():
+    result = CliRunner().invoke(main, ["signal", "--tasks", "100000000"])
+    assert result.exit_code == 2
+    said = " ".join(result.output.split())
+    assert said.startswith("Error: 100000000 tasks need about")
+    assert said.endswith("GiB are free; use fewer --tasks")
 
 
 def test_the_command_tells_what_it_found_and_refuses_nonsense(tmp_path):

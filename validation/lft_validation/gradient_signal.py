@@ -25,8 +25,10 @@ from lft_ref import (
     weights_every_step,
 )
 from lft_validation.experiments.sine import SineProblem
+from lft_validation.experiments.usable import unroll_numbers
 
 CHUNK = 20  # tasks unrolled at once
+UNROLL = 20  # K
 FIRST_TASK = 100_000  # far from the tasks of meta-training
 
 
@@ -74,6 +76,18 @@ def _ratio(sum_squared: np.ndarray, squares: np.ndarray, N: int) -> np.ndarray:
     return ratio
 
 
+def memory_bytes(tasks: int, n: int, d: int = 1_761) -> int:
+    """Estimate the peak memory of :func:`measure` in float64: one chunk's unroll, all tasks' ends.
+
+    Args:
+        tasks: how many tasks.
+        n: hidden units of the cell.
+        d: parameters of the regressor.
+    """
+    unrolled = min(tasks, CHUNK) * unroll_numbers(d, UNROLL, n)
+    return 8 * (unrolled + tasks * d * (1 + 2 * n))
+
+
 def measure(
     params: LSTMParams,
     cell: Cell,
@@ -82,7 +96,7 @@ def measure(
     seed: int,
     second_order: bool = True,
     steps: int = 200,
-    unroll: int = 20,
+    unroll: int = UNROLL,
 ) -> Iterator[list[Window]]:
     """Yield, unroll by unroll, the windows on D_val and on D_tr for the sine tasks of Figure 4.
 

@@ -36,7 +36,8 @@ def command(
     tasks agree on its direction (1: all the same, 0: not at all), and how many tasks a batch needs
     until its mean has as much signal as noise.
     """
-    from lft_validation.gradient_signal import measure
+    from lft_validation.experiments.usable import GIB, fits, free_words
+    from lft_validation.gradient_signal import measure, memory_bytes
     from lft_validation.progress import track
     from lft_validation.tuners import load_tuner
 
@@ -45,6 +46,12 @@ def command(
             raise UserError(f"{name} must be at least {least}, found {value}")
     params, cell = load_tuner(tuner)
     chosen = chosen_backend(backend, device)
+    needed = memory_bytes(tasks, params.n)
+    if not fits(needed, 1, chosen):
+        raise UserError(
+            f"{tasks} tasks need about {needed / GIB:.1f} GiB, and {free_words(chosen)}; use "
+            "fewer --tasks"
+        )
     unrolls = measure(params, cell, chosen, tasks, seed, not no_second_order)
     windows = [w for pair in track(unrolls, 10, "unrolls") for w in pair]
     if json_file != "-":

@@ -22,6 +22,7 @@ from lft_validation.gradcheck.builtin import (
 )
 from lft_validation.gradcheck.check import Report, check
 from lft_validation.gradcheck.load import load
+from lft_validation.gradcheck.memory import check_memory
 from lft_validation.gradcheck.own import own_task
 from lft_validation.gradcheck.own_pieces import with_own_loss, with_own_pieces
 from lft_validation.gradcheck.plants import PLANTS, check_plant
@@ -144,6 +145,7 @@ def own_problem(
         task = own_task(found, setting.task, own.gradient, own.hvp)
     rng = stream(seed, Stage.CASE, index, step=0)
     problem = with_fine_tuner(task.task, setting, rng, seed, index, steps)
+    check_memory(problem)
     return problem._replace(
         coordinates=task.coordinates, tolerance=task.tolerance, judge=task.judge
     )
