@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from lft_ref import size, unflatten
 from lft_validation.cli import main
 from lft_validation.errors import UserError
 from lft_validation.experiments.theorem1 import report
 from lft_validation.experiments.theorem1.config import PRESETS, TRAINED, make_config
+from lft_validation.experiments.theorem1.needs import peak_bytes
+from lft_validation.tuners import load_tuner, save_tuner
 
 TINY = (
     "--preset", "smoke", "--workers", "1", "--set", 'families=["sine"]',
@@ -158,6 +162,17 @@ def test_the_command_takes_a_fine_tuner_from_a_file_and_writes_json(finished):
     assert "numpy" in found["versions"]
     assert found["estimator"]["covered"]
     assert found["series"][0]["phi"] == str(file)
+
+
+def test_a_phi_that_needs_more_memory_than_there_is_is_refused(tmp_path, monkeypatch):
+    n, cell = 40, load_tuner("sine")[1]
+    file = tmp_path / "large.npz"
+    save_tuner(file, unflatten(np.zeros(size(2, n)), 2, n), cell)
+    few = "lft_validation.experiments.usable.free_memory"
+    monkeypatch.setattr(few, lambda: peak_bytes(make_config("quick", {"families": ("sine",)}), 10))
+    result = lft("theorem1", "--phi", str(file))
+    assert result.exit_code == 2
+    assert "or a Φ with fewer than its 40 hidden units" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,18 @@ def check_usable(config: Config, workers: int) -> None:
     usable_backend(config.backend)
     if "digits" in config.families:
         digit_images(config.pool)
-    remedy = "smaller --lstm-units, --hidden, or --set jacobian_draws"
-    check_memory(peak_bytes(config), workers, remedy)
-
-
-def peak_bytes(config: Config) -> int:
-    """Estimate the peak memory of one process: ∂θ/∂Φ and ∂h/∂Φ in full, for some draws at once."""
     n = max(config.lstm_units, load_tuner("sine")[0].n if SHIPPED in config.phis else 0)
+    remedy = "smaller --lstm-units, --hidden, or --set jacobian_draws"
+    check_memory(peak_bytes(config, n), workers, remedy)
+
+
+def check_units(config: Config, n: int) -> None:
+    """Raise ``UserError`` if memory does not suffice for a Φ of n hidden units, from a file."""
+    check_memory(peak_bytes(config, n), 1, f"a Φ with fewer than its {n} hidden units")
+
+
+def peak_bytes(config: Config, n: int) -> int:
+    """Estimate the peak memory of one process: ∂θ/∂Φ and ∂h/∂Φ in full, for some draws at once."""
     sine, digits = mlp((1, *config.hidden, 1)).size, 2 * ((8 // config.pool) ** 2 + 1)
     d = max({"sine": sine, "digits": digits}[family] for family in config.families)
     return memory_bytes(d, 2, n, tasks=config.tasks * config.jacobian_draws)

@@ -10,6 +10,7 @@ from lft_ref import FineTuner, LSTMParams
 from lft_validation.errors import UserError
 from lft_validation.experiments.theorem1.config import TRAINED, Config
 from lft_validation.experiments.theorem1.gap import reference
+from lft_validation.experiments.theorem1.needs import check_units
 from lft_validation.experiments.theorem1.phi import make_phi, tuner_of
 from lft_validation.experiments.theorem1.point import Point, measure_point
 from lft_validation.experiments.theorem1.problems import make_tasks
@@ -35,9 +36,10 @@ def measure_all(config: Config, family: str, phi: str, seed: int) -> dict[int, P
     """Measure one Φ, a name or a file, at every |D_tr|; a progress bar shows after two seconds.
 
     Raises:
-        UserError: if there is no such Φ.
+        UserError: if there is no such Φ, or no memory for it.
     """
     params, tuner = _phi(config, family, phi, seed)
+    check_units(config, params.n)
     stages = (Stage.THEOREM1_TASK, Stage.THEOREM1_INIT)
     tasks = make_tasks(config, family, seed, stages, range(config.tasks))
     at = reference(params, tuner, tasks, config.unroll)
