@@ -9,6 +9,7 @@ memory in proportion to √K, and changes no bit of the result. Source: Griewank
 from __future__ import annotations
 
 from math import ceil
+from operator import add
 from typing import Any, NamedTuple
 
 from lft_ref._array import Array, namespace
@@ -115,7 +116,7 @@ def _segment_back(
     val_loss, val_grad = _judge(unroll, path.theta[1:], numbers)
     for k in reversed(numbers):
         if k in val_grad:
-            back = back._replace(theta=back.theta + weights[k] * val_grad[k])
+            back = _Back(back.theta + weights[k] * val_grad[k], back.state, back.params)
         back = _step_back(unroll, path, k, k - numbers.start, back)
         if is_boundary(k, truncate):
             zero = LSTMState(*(0.0 * a for a in start[1]))
@@ -153,7 +154,7 @@ def _step_back(unroll: _Unroll, path: Trajectory, k: int, entry: int, back: _Bac
         params, tuner.cell, g, state, -back.theta, back.state
     )
     if back.params is not None:
-        params_bar = LSTMParams(*(a + b for a, b in zip(back.params, params_bar, strict=True)))
+        params_bar = LSTMParams(*map(add, back.params, params_bar))
     theta_bar = back.theta
     if tuner.second_order:
         u = directions_at(task, k)

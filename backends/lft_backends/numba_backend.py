@@ -33,6 +33,11 @@ def rows(a: np.ndarray, rank: int) -> np.ndarray:
     return _usable(a)
 
 
+def _batched(a: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
+    """Undo :func:`rows`."""
+    return a.reshape((*batch, *a.shape[1:])) if batch else a[0]
+
+
 def _usable(a: np.ndarray) -> np.ndarray:
     return a if a.flags.carray else np.array(a, order="C")
 
@@ -56,19 +61,17 @@ def _fit(params: LSTMParams, g: np.ndarray, *states: LSTMState) -> bool:
     What does not fit is left to the reference, which broadcasts it or says what is wrong.
     """
     (W_x, W_h, b, w_o, b_o), dtype = params, g.dtype
+    if dtype.char not in "fd" or g.ndim == 0:
+        return False
     m, n = W_x.shape[0], w_o.size
-    arrays = [a for state in states for a in state]
     shape = (*g.shape, n)
-    return (
-        dtype.char in "fd"
-        and g.ndim > 0
-        and W_x.shape == (m, 4 * n)
-        and W_h.shape == (n, 4 * n)
-        and b.shape == (4 * n,)
-        and w_o.shape == (n,)
-        and b_o.shape == ()
-        and all(a.shape == shape and a.dtype == dtype for a in arrays)
-        and all(a.dtype == dtype for a in params)
+    for state in states:
+        h, c = state
+        if h.shape != shape or c.shape != shape or h.dtype != dtype or c.dtype != dtype:
+            return False
+    shapes = W_x.shape, W_h.shape, b.shape, w_o.shape, b_o.shape
+    return shapes == ((m, 4 * n), (n, 4 * n), (4 * n,), (n,), ()) and (
+        W_x.dtype == W_h.dtype == b.dtype == w_o.dtype == b_o.dtype == dtype
     )
 
 
@@ -104,8 +107,9 @@ def step(
         size, *_weights(params), real(params.b_o), flat_g, h, c, *kind, real(cell.output_scale),
         delta, h_new, c_new,
     )  # fmt: skip
-    shape = (*g.shape[:-1], *h.shape[1:])
-    return delta.reshape(g.shape), LSTMState(h_new.reshape(shape).mT, c_new.reshape(shape).mT)
+    batch = g.shape[:-1]
+    new = LSTMState(_batched(h_new, batch).mT, _batched(c_new, batch).mT)
+    return _batched(delta, batch), new
 
 
 def vjp(
@@ -121,7 +125,8 @@ def vjp(
     fits = params.m == cell.preprocess.m and same and _fit(params, g, state, state_bar)
     if kind is None or not fits:
         return REFERENCE.vjp(params, cell, g, state, delta_bar, state_bar)
-    h, c, h_bar, c_bar = (rows(a.mT, 2) for a in (*state, *state_bar))
+    h, c = rows(state.h.mT, 2), rows(state.c.mT, 2)
+    h_bar, c_bar = rows(state_bar.h.mT, 2), rows(state_bar.c.mT, 2)
     flat_g, flat_bar, dtype = rows(g, 1), rows(delta_bar, 1), g.dtype
     (tasks, d), n, r = flat_g.shape, h.shape[1], h.shape[1] + params.m + 1
     size = _piece(n, params.m)
@@ -134,9 +139,9 @@ def vjp(
         size, *_weights(params), flat_g, h, c, *kind, dtype.type(cell.output_scale), flat_bar,
         h_bar, c_bar, sums, g_bar, h_old, c_old,
     )  # fmt: skip
-    batch, shape = g.shape[:-1], (*g.shape[:-1], n, d)
-    old = LSTMState(h_old.reshape(shape).mT, c_old.reshape(shape).mT)
-    return _sums(sums, (*batch, each), r, n), g_bar.reshape(g.shape), old
+    batch = g.shape[:-1]
+    old = LSTMState(_batched(h_old, batch).mT, _batched(c_old, batch).mT)
+    return _sums(sums, (*batch, each), r, n), _batched(g_bar, batch), old
 
 
 def _sums(sums: np.ndarray, batch: tuple[int, ...], r: int, n: int) -> LSTMParams:
