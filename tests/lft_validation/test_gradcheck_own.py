@@ -177,11 +177,10 @@ class Sized:
         return anp.sum((anp.tanh(theta) * data - 1.0) ** 2) / len(data)
 
 
-@pytest.mark.parametrize(
-    ("d", "words"), [(20, ("zeroth_order", "log_sign")), (40, ("first_order", "identity"))]
-)
-def test_the_memory_of_a_check_is_about_what_was_estimated(d, words):
-    problem = own_problem(Sized(d), Setting("sized", *words, second_order=True))
+@pytest.mark.parametrize("d", [10, 20])
+def test_the_memory_of_a_check_is_about_what_was_estimated(d):
+    setting = Setting("sized", "zeroth_order", "log_sign", second_order=True)
+    problem = own_problem(Sized(d), setting)
     tracemalloc.start()
     report = quiet_check(problem, problem, 0)
     found = tracemalloc.get_traced_memory()[1]
