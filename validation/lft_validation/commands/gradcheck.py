@@ -102,7 +102,8 @@ def _chosen(
     narrowed = any(options[name] for name in NARROWING)
     if task == NETWORKS and narrowed:
         raise UserError(
-            f"TASK {NETWORKS} takes no --estimator, --preprocess, --backend or function of yours"
+            f"TASK {NETWORKS} takes no --estimator, --preprocess, --backend, --device or "
+            "function of yours"
         )
     if task == NETWORKS or (task is None and not narrowed):
         return rows, _networks(options)
