@@ -28,7 +28,7 @@ from tests.helpers import assert_close
 
 pytest.importorskip("numba", reason="the extra 'fast' is not installed")
 
-from lft_backends.kernels import cnn_cpu
+from lft_backends.kernels import cnn_cpu, convolution_cpu, products_cpu
 from lft_backends.numba_cnn import FusedCNN, fuse
 from lft_backends.numba_mlp import FusedMLP
 
@@ -75,9 +75,10 @@ def everything(network, theta, data, v):
 
 def interpreted(monkeypatch):
     """Let Python run the kernels, and what they call, so that any of it can be replaced."""
-    for name in dir(cnn_cpu):
-        kernel = getattr(cnn_cpu, name)
-        monkeypatch.setattr(cnn_cpu, name, getattr(kernel, "py_func", kernel))
+    for module in (cnn_cpu, convolution_cpu, products_cpu):
+        for name in dir(module):
+            kernel = getattr(module, name)
+            monkeypatch.setattr(module, name, getattr(kernel, "py_func", kernel))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -32,7 +32,7 @@ pytest.importorskip("numba", reason="the extra 'fast' is not installed")
 import numba
 
 from lft_backends import numba_network
-from lft_backends.kernels import convolution_cpu, victim_cpu
+from lft_backends.kernels import convolution_cpu, products_cpu, victim_cpu
 from lft_backends.numba_network import FusedNetwork, fuse
 
 RELU, POOL = Activation("relu"), Pool2d("max")
@@ -178,7 +178,9 @@ def test_kernels_mean_the_same_compiled_and_interpreted(monkeypatch, dtype):
     case = draw("uneven", (3,), dtype)
     case[2][1, 0, 3, 2] = np.nan
     _, compiled = both(*case)
-    layers, whole = interpreted(convolution_cpu), interpreted(victim_cpu)
+    products, layers, whole = map(interpreted, (products_cpu, convolution_cpu, victim_cpu))
+    for name in ("whole_weights", "whole_shifts", "add_products"):
+        monkeypatch.setattr(layers, name, getattr(products, name))
     for name in ("frame", "unframe", "convolve", "convolve_back", "pool", "pool_back"):
         monkeypatch.setattr(whole, name, getattr(layers, name))
     monkeypatch.setattr(numba_network, "victim_cpu", whole)

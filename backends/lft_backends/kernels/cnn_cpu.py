@@ -15,11 +15,10 @@ import numpy as np
 from numba import njit
 
 from lft_backends.kernels.convolution_cpu import (
-    TILE,
     add,
     convolve,
     convolve_back,
-    copy,
+    convolve_more,
     frame,
     pool,
     pool_back,
@@ -27,6 +26,7 @@ from lft_backends.kernels.convolution_cpu import (
 )
 from lft_backends.kernels.elementary import FLAGS, INNER
 from lft_backends.kernels.mlp_cpu import add_up
+from lft_backends.kernels.products_cpu import WIDTH, add_correlations, whole_shifts
 from lft_backends.kernels.victim_cpu import (
     COLUMNS,
     FILTERS,
@@ -70,9 +70,14 @@ def planes(kept, start, block):
 
 @njit(**INNER)
 def outputs(block, like):
-    """Room for what a convolution makes, (1, filters, rows W B), at 0."""
-    shape = (1, block[FILTERS], block[ROWS] * block[W] * block[B])
-    return np.zeros(shape, like.dtype)
+    """Room for what a convolution makes, (1, filters, rows W B)."""
+    return np.empty((1, block[FILTERS], block[ROWS] * block[W] * block[B]), like.dtype)
+
+
+@njit(**INNER)
+def no_cotangents(block, like):
+    """The same for its cotangents, at 0."""
+    return np.zeros((1, block[FILTERS], block[ROWS] * block[W] * block[B]), like.dtype)
 
 
 @njit(**INNER)
@@ -103,27 +108,13 @@ def features_of(kept, start, dense, N):
 
 @njit(**INNER)
 def correlate(y_bar, x, shifts, W_bar, L):
-    """Add ȳ Xᵀ to W̄ (filters, taps): X is x moved by each tap's shift, L numbers of each.
-
-    The product is made as X ȳᵀ, which BLAS does faster where there are more taps than filters.
-    """
-    filters, taps = W_bar.shape
-    most = min(max(TILE // taps, 1), L)
-    rows, parts = np.empty(taps * most, x.dtype), np.empty(filters * most, x.dtype)
-    product = np.empty((taps, filters), x.dtype)
-    for start in range(0, L, most):
-        size = min(most, L - start)
-        X = rows[: taps * size].reshape((taps, size))
-        part = parts[: filters * size].reshape((filters, size))
-        for t in range(taps):
-            first = start + shifts[t]
-            copy(x[0, first : first + size], X[t])
-        for o in range(filters):
-            copy(y_bar[0, o, start : start + size], part[o])
-        np.dot(X, part.T, product)
-        for o in range(filters):
-            for t in range(taps):
-                W_bar[o, t] += product[t, o]
+    """Add ȳ Xᵀ to W̄ (filters, taps): X is x moved by each tap's shift, L numbers of each."""
+    all_shifts = whole_shifts(shifts)
+    sums = np.zeros((W_bar.shape[0], all_shifts.size), x.dtype)
+    for start in range(0, L, WIDTH):
+        add_correlations(y_bar[0], x[0], all_shifts, start, min(WIDTH, L - start), sums)
+    for o in range(W_bar.shape[0]):
+        add(sums[o, : W_bar.shape[1]], W_bar[o])
 
 
 @njit(**INNER)
@@ -182,7 +173,7 @@ def backwards(theta, y_bar, blocks, starts, dense, shifts, kept, which, theta_ba
         out_bar = np.dot(weight, y_bar[t].T).ravel()
         for number in range(blocks.shape[0] - 1, -1, -1):
             block = blocks[number]
-            c_bar = outputs(block, theta)
+            c_bar = no_cotangents(block, theta)
             winners = winners_of(which[t], block, 1)
             pool_back(pooled(out_bar, 0, block), winners, images(c_bar, block), block[OUT])
             filters_bar, biases_bar = filters_of(theta_bar[t], block)
@@ -209,10 +200,8 @@ def forwards_dot(
             out = outputs(block, theta)
             convolve(planes(kept[t], start, block), taps, weight_dot, bias_dot, out, block[RUN])
             if number > 0:  # the images stand still
-                weight, bias = filters_of(theta[t], block)
-                more, none = outputs(block, theta), np.zeros_like(bias)
-                convolve(planes(kept_dot[t], start, block), taps, weight, none, more, block[RUN])
-                add(more.ravel(), out.reshape(out.size))
+                weight, _ = filters_of(theta[t], block)
+                convolve_more(planes(kept_dot[t], start, block), taps, weight, out, block[RUN])
             target = pooled(kept_dot[t], starts[number + 1], block)
             pool_dot(images(out, block), winners_of(which[t], block, 1), target, block[OUT])
         (weight, _), (weight_dot, bias_dot) = head(theta[t], dense), head(theta_dot[t], dense)
@@ -243,7 +232,7 @@ def backwards_dot(
         for number in range(blocks.shape[0] - 1, -1, -1):
             block, start = blocks[number], starts[number]
             winners, taps = winners_of(which[t], block, 1), taps_of(shifts, block)
-            c_bar, c_bar_dot = outputs(block, theta), outputs(block, theta)
+            c_bar, c_bar_dot = no_cotangents(block, theta), no_cotangents(block, theta)
             pool_back(pooled(out_bar, 0, block), winners, images(c_bar, block), block[OUT])
             pool_back(pooled(out_bar_dot, 0, block), winners, images(c_bar_dot, block), block[OUT])
             filters_bar_dot, biases_bar_dot = filters_of(theta_bar_dot[t], block)

@@ -3,9 +3,10 @@
 Images lie as (groups, C, H, W, B): B of them side by side, so that a pixel is a run of B numbers
 and a shift by some pixels moves along one row of memory. All of a plane is worked on as one row of
 H W B numbers, margins included: the k − 1 columns that a filter cannot stand on are computed with
-the rest and never looked at. A tile of such rows, one for each weight of a filter (a tap), stays in
-the cache, and one matrix product with the filters makes the output of it. Loops are short and free
-of branches, which is what makes compilers vectorise them (:mod:`lft_backends.kernels.elementary`).
+the rest and never looked at. :mod:`lft_backends.kernels.products_cpu` makes the output of such rows,
+one for each weight of a filter (a tap); on the way back a tile of them, which stays in the cache,
+comes out of one matrix product with the filters. Loops are short and free of branches, which is
+what makes compilers vectorise them (:mod:`lft_backends.kernels.elementary`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from lft_backends.kernels.elementary import FLAGS
+from lft_backends.kernels.products_cpu import WIDTH, add_products, whole_shifts, whole_weights
 
 TILE = 40_000  # numbers of all taps' rows together
 DEAD = 4  # marks a window whose largest entry ReLU cuts off
@@ -34,10 +36,10 @@ def add(x, y):
 
 
 @njit(**FLAGS)
-def add_constant(x, b, y):
-    """Set the row y to x + b."""
+def fill(y, b):
+    """Set all of the row y to b."""
     for j in range(y.size):
-        y[j] = x[j] + b
+        y[j] = b
 
 
 @njit(**FLAGS)
@@ -73,20 +75,31 @@ def convolve(x, shifts, W, b, y, L):
     x (groups, C H W B) holds the channels one after the other; a tap t is one weight of a filter,
     and shifts (taps,) says where its channel and its pixel lie.
     """
-    filters, taps = W.shape
-    most = min(max(TILE // taps, 1), L)
-    rows, totals = np.empty(taps * most, x.dtype), np.empty(filters * most, x.dtype)
+    weights, all_shifts = whole_weights(W), whole_shifts(shifts)
+    sums = np.zeros(weights.shape[0] * WIDTH, x.dtype)
     for group in range(x.shape[0]):
-        for start in range(0, L, most):
-            size = min(most, L - start)
-            X = rows[: taps * size].reshape((taps, size))
-            total = totals[: filters * size].reshape((filters, size))
-            for t in range(taps):
-                first = start + shifts[t]
-                copy(x[group, first : first + size], X[t])
-            np.dot(W, X, total)
-            for o in range(filters):
-                add_constant(total[o], b[o], y[group, o, start : start + size])
+        for start in range(0, L, WIDTH):
+            size = min(WIDTH, L - start)
+            for o in range(b.size):
+                fill(sums[o * WIDTH : o * WIDTH + size], b[o])
+            add_products(x[group], all_shifts, weights, start, size, sums)
+            for o in range(b.size):
+                copy(sums[o * WIDTH : o * WIDTH + size], y[group, o, start : start + size])
+
+
+@njit(**FLAGS)
+def convolve_more(x, shifts, W, y, L):
+    """Add to L numbers of each plane y[group, o] what :func:`convolve` would fill, without b."""
+    weights, all_shifts = whole_weights(W), whole_shifts(shifts)
+    sums = np.zeros(weights.shape[0] * WIDTH, x.dtype)
+    for group in range(x.shape[0]):
+        for start in range(0, L, WIDTH):
+            size = min(WIDTH, L - start)
+            for o in range(W.shape[0]):
+                copy(y[group, o, start : start + size], sums[o * WIDTH : o * WIDTH + size])
+            add_products(x[group], all_shifts, weights, start, size, sums)
+            for o in range(W.shape[0]):
+                copy(sums[o * WIDTH : o * WIDTH + size], y[group, o, start : start + size])
 
 
 @njit(**FLAGS)
@@ -109,32 +122,51 @@ def convolve_back(y_bar, shifts, W_T, x_bar, L):
 
 
 @njit(**FLAGS)
+def apart(row, even, odd):
+    """Lay the even and the odd pixels of a row (at least 2 columns, B) apart: (columns, B) each."""
+    for j in range(even.shape[0]):
+        left, right, to_even, to_odd = row[2 * j], row[2 * j + 1], even[j], odd[j]
+        for b in range(to_even.size):
+            to_even[b] = left[b]
+            to_odd[b] = right[b]
+
+
+@njit(**FLAGS)
+def largest(windows, target, winner):
+    """Set target to ReLU of the largest of four rows' numbers, winner to its row, or to DEAD."""
+    a_0, a_1, a_2, a_3 = windows[0], windows[1], windows[2], windows[3]
+    zero = target.dtype.type(0.0)
+    for j in range(target.size):
+        won = (a_1[j] > a_0[j]) | (a_1[j] != a_1[j])
+        best, number = (a_1[j], 1) if won else (a_0[j], 0)
+        won = (a_2[j] > best) | (a_2[j] != a_2[j])
+        best, number = (a_2[j], 2) if won else (best, number)
+        won = (a_3[j] > best) | (a_3[j] != a_3[j])
+        best, number = (a_3[j], 3) if won else (best, number)
+        target[j] = zero if best <= zero else best
+        winner[j] = number if best > zero else DEAD
+
+
+@njit(**FLAGS)
 def pool(y, out, which, margin):
     """ReLU of the largest of each 2 × 2 window of y (groups, C, H, W, B).
 
     It goes to the middle of out, which has a margin; which (groups, C, H/2, W/2, B) says the number
     of the winner, the first one if several are equal, or DEAD. NaN wins, and stays NaN.
     """
-    zero = y.dtype.type(0.0)
     groups, C, rows, columns, B = which.shape
+    room = np.empty((4, columns, B), y.dtype)
     for group in range(groups):
         for c in range(C):
             for i in range(rows):
-                for j in range(columns):
-                    top, bottom = y[group, c, 2 * i], y[group, c, 2 * i + 1]
-                    a_0, a_1 = top[2 * j], top[2 * j + 1]
-                    a_2, a_3 = bottom[2 * j], bottom[2 * j + 1]
-                    target = out[group, c, i + margin, j + margin]
-                    winner = which[group, c, i, j]
-                    for b in range(B):
-                        won = (a_1[b] > a_0[b]) | (a_1[b] != a_1[b])
-                        best, number = (a_1[b], 1) if won else (a_0[b], 0)
-                        won = (a_2[b] > best) | (a_2[b] != a_2[b])
-                        best, number = (a_2[b], 2) if won else (best, number)
-                        won = (a_3[b] > best) | (a_3[b] != a_3[b])
-                        best, number = (a_3[b], 3) if won else (best, number)
-                        target[b] = zero if best <= zero else best
-                        winner[b] = number if best > zero else DEAD
+                apart(y[group, c, 2 * i], room[0], room[1])
+                apart(y[group, c, 2 * i + 1], room[2], room[3])
+                target = out[group, c, i + margin, margin : margin + columns]
+                largest(
+                    room.reshape((4, columns * B)),
+                    target.reshape(columns * B),
+                    which[group, c, i].reshape(columns * B),
+                )
 
 
 @njit(**FLAGS)
