@@ -3,10 +3,10 @@
 Images lie as (groups, C, H, W, B): B of them side by side, so that a pixel is a run of B numbers
 and a shift by some pixels moves along one row of memory. All of a plane is worked on as one row of
 H W B numbers, margins included: the k − 1 columns that a filter cannot stand on are computed with
-the rest and never looked at. :mod:`lft_backends.kernels.products_cpu` makes the output of such rows,
-one for each weight of a filter (a tap); on the way back a tile of them, which stays in the cache,
-comes out of one matrix product with the filters. Loops are short and free of branches, which is
-what makes compilers vectorise them (:mod:`lft_backends.kernels.elementary`).
+the rest and never looked at. Rows of it, one for each weight of a filter (a tap), make the output
+(:mod:`lft_backends.kernels.products_cpu`); on the way back a tile of them, which stays in the
+cache, comes out of one matrix product with the filters. Loops are short and free of branches, which
+is what makes compilers vectorise them (:mod:`lft_backends.kernels.elementary`).
 """
 
 from __future__ import annotations
