@@ -19,6 +19,7 @@ from lft_backends.kernels.convolution_cpu import (
     convolve,
     convolve_back,
     convolve_more,
+    fill,
     frame,
     pool,
     pool_back,
@@ -44,6 +45,8 @@ from lft_backends.kernels.victim_cpu import (
     winners_of,
 )
 
+STRIP = 1024  # numbers of a plane that are worked on at once, if one row of windows is not more
+
 
 @njit(**INNER)
 def framed(kept, start, block):
@@ -62,28 +65,42 @@ def pooled(kept, start, block):
 
 
 @njit(**INNER)
-def planes(kept, start, block):
-    """The same input as one row, (1, C H W B)."""
-    size = block[C] * block[H] * block[W] * block[B]
-    return kept[start : start + size].reshape((1, size))
+def planes(kept, start, block, top):
+    """The same input as one row, (1, C H W B), from what the window ``top`` of a column sees on."""
+    stop = start + block[C] * block[H] * block[W] * block[B]
+    row = kept[start + begin(block, top) : stop]
+    return row.reshape((1, row.size))
 
 
 @njit(**INNER)
-def outputs(block, like):
-    """Room for what a convolution makes, (1, filters, rows W B)."""
-    return np.empty((1, block[FILTERS], block[ROWS] * block[W] * block[B]), like.dtype)
+def begin(block, top):
+    """Where the window ``top`` of the first column begins in a plane."""
+    return 2 * top * block[W] * block[B]
 
 
 @njit(**INNER)
-def no_cotangents(block, like):
-    """The same for its cotangents, at 0."""
-    return np.zeros((1, block[FILTERS], block[ROWS] * block[W] * block[B]), like.dtype)
+def windows_at_once(block):
+    """How many rows of windows make a strip: all that is made of them stays in the cache."""
+    return min(max(STRIP // begin(block, 1), 1), block[ROWS] // 2)
+
+
+@njit(**INNER)
+def length(block, top):
+    """How many numbers of a plane belong to the strip from the window ``top`` on."""
+    return min(begin(block, windows_at_once(block)), block[RUN] - begin(block, top))
+
+
+@njit(**INNER)
+def strip(block, like):
+    """Room for what a convolution makes of a strip, (1, filters, rows W B), at 0."""
+    return np.zeros((1, block[FILTERS], begin(block, windows_at_once(block))), like.dtype)
 
 
 @njit(**INNER)
 def images(y, block):
     """The same as (1, filters, rows, W, B)."""
-    return y.reshape((1, block[FILTERS], block[ROWS], block[W], block[B]))
+    shape = (1, block[FILTERS], 2 * windows_at_once(block), block[W], block[B])
+    return y.reshape(shape)
 
 
 @njit(**INNER)
@@ -126,19 +143,33 @@ def add_to_rows(rows, b):
 
 @njit(**INNER)
 def sums(y_bar, b_bar, L):
-    """Set b̄ (filters) to the sums of ȳ's planes."""
+    """Add the sums of ȳ's planes to b̄ (filters)."""
     for o in range(b_bar.size):
         total = y_bar.dtype.type(0.0)
         row = y_bar[0, o, :L]
         for j in range(L):
             total += row[j]
-        b_bar[o] = total
+        b_bar[o] += total
 
 
 @njit(**INNER)
-def transposed(weight):
-    """Wᵀ, as one row after the other."""
-    return np.ascontiguousarray(weight.T)
+def strips(block):
+    """The strips of a block's windows: the first row of windows of each."""
+    return range(0, block[ROWS] // 2, windows_at_once(block))
+
+
+@njit(**INNER)
+def rows_from(block, top):
+    """How many rows of windows the strip from ``top`` on has."""
+    return min(windows_at_once(block), block[ROWS] // 2 - top)
+
+
+@njit(**INNER)
+def spread(out_bar, winners, c_bar, block, top):
+    """Set a strip's cotangents c̄ to what comes back through its windows."""
+    fill(c_bar.reshape(c_bar.size), c_bar.dtype.type(0.0))
+    target = images(c_bar, block)
+    pool_back(pooled(out_bar, 0, block), winners, target, block[OUT], top, rows_from(block, top))
 
 
 @njit(**FLAGS)
@@ -150,12 +181,16 @@ def forwards(theta, x, blocks, starts, dense, shifts, kept, which, y):
     for t in range(theta.shape[0]):
         frame(x[t % x.shape[0]], framed(kept[t], starts[0], blocks[0]), blocks[0, IN])
         for number in range(blocks.shape[0]):
-            block = blocks[number]
+            block, start = blocks[number], starts[number]
             weight, bias = filters_of(theta[t], block)
-            out, inputs = outputs(block, theta), planes(kept[t], starts[number], block)
-            convolve(inputs, taps_of(shifts, block), weight, bias, out, block[RUN])
             target = pooled(kept[t], starts[number + 1], block)
-            pool(images(out, block), target, winners_of(which[t], block, 1), block[OUT])
+            winners, taps = winners_of(which[t], block, 1), taps_of(shifts, block)
+            out = strip(block, theta)
+            for top in strips(block):
+                inputs, L = planes(kept[t], start, block, top), length(block, top)
+                convolve(inputs, taps, weight, bias, out, L)
+                rows = rows_from(block, top)
+                pool(images(out, block), target, winners, block[OUT], top, rows)
         weight, bias = head(theta[t], dense)
         np.dot(features_of(kept[t], starts[-1], dense, y.shape[1]).T, weight, y[t])
         add_to_rows(y[t], bias)
@@ -172,19 +207,19 @@ def backwards(theta, y_bar, blocks, starts, dense, shifts, kept, which, theta_ba
         add_up(y_bar[t], b_bar)
         out_bar = np.dot(weight, y_bar[t].T).ravel()
         for number in range(blocks.shape[0] - 1, -1, -1):
-            block = blocks[number]
-            c_bar = no_cotangents(block, theta)
-            winners = winners_of(which[t], block, 1)
-            pool_back(pooled(out_bar, 0, block), winners, images(c_bar, block), block[OUT])
-            filters_bar, biases_bar = filters_of(theta_bar[t], block)
-            taps = taps_of(shifts, block)
-            correlate(c_bar, planes(kept[t], starts[number], block), taps, filters_bar, block[RUN])
-            sums(c_bar, biases_bar, block[RUN])
-            if number > 0:
-                weight, _ = filters_of(theta[t], block)
-                out_bar = np.zeros(starts[number + 1] - starts[number], theta.dtype)
-                x_bar = planes(out_bar, 0, block)
-                convolve_back(c_bar, taps, transposed(weight), x_bar, block[RUN])
+            block, start = blocks[number], starts[number]
+            winners, taps = winners_of(which[t], block, 1), taps_of(shifts, block)
+            weight, _ = filters_of(theta[t], block)
+            W_bar, b_bar = filters_of(theta_bar[t], block)
+            x_bar, c_bar = np.zeros(starts[number + 1] - start, theta.dtype), strip(block, theta)
+            for top in strips(block):
+                spread(out_bar, winners, c_bar, block, top)
+                x, L = planes(kept[t], start, block, top), length(block, top)
+                correlate(c_bar, x, taps, W_bar, L)
+                sums(c_bar, b_bar, L)
+                if number > 0:
+                    convolve_back(c_bar, taps, weight, planes(x_bar, 0, block, top), L)
+            out_bar = x_bar
 
 
 @njit(**FLAGS)
@@ -194,22 +229,42 @@ def forwards_dot(
     """Fill ẏ (T, N, classes), and ``kept_dot``, zero before, with the tangents along θ̇."""
     for t in range(theta.shape[0]):
         for number in range(blocks.shape[0]):
-            block = blocks[number]
-            taps, start = taps_of(shifts, block), starts[number]
-            weight_dot, bias_dot = filters_of(theta_dot[t], block)
-            out = outputs(block, theta)
-            convolve(planes(kept[t], start, block), taps, weight_dot, bias_dot, out, block[RUN])
-            if number > 0:  # the images stand still
-                weight, _ = filters_of(theta[t], block)
-                convolve_more(planes(kept_dot[t], start, block), taps, weight, out, block[RUN])
+            block, start = blocks[number], starts[number]
+            (weight, _), (weight_dot, bias_dot) = (
+                filters_of(theta[t], block), filters_of(theta_dot[t], block)
+            )  # fmt: skip
             target = pooled(kept_dot[t], starts[number + 1], block)
-            pool_dot(images(out, block), winners_of(which[t], block, 1), target, block[OUT])
+            winners, taps = winners_of(which[t], block, 1), taps_of(shifts, block)
+            out = strip(block, theta)
+            for top in strips(block):
+                x, L = planes(kept[t], start, block, top), length(block, top)
+                convolve(x, taps, weight_dot, bias_dot, out, L)
+                if number > 0:  # the images stand still
+                    convolve_more(planes(kept_dot[t], start, block, top), taps, weight, out, L)
+                rows = rows_from(block, top)
+                pool_dot(images(out, block), winners, target, block[OUT], top, rows)
         (weight, _), (weight_dot, bias_dot) = head(theta[t], dense), head(theta_dot[t], dense)
         N = y_dot.shape[1]
         np.dot(features_of(kept_dot[t], starts[-1], dense, N).T, weight, y_dot[t])
         more = np.dot(features_of(kept[t], starts[-1], dense, N).T, weight_dot)
         add(more.ravel(), y_dot[t].reshape(more.size))
         add_to_rows(y_dot[t], bias_dot)
+
+
+@njit(**INNER)
+def head_backwards_dot(
+    theta, theta_dot, y_bar, y_bar_dot, features, features_dot, dense, theta_bar_dot
+):  # fmt: skip
+    """Fill the dense layer's part of θ̄'s tangent; return the features' cotangent, and its own."""
+    (weight, _), (weight_dot, _) = head(theta, dense), head(theta_dot, dense)
+    W_bar_dot, b_bar_dot = head(theta_bar_dot, dense)
+    np.dot(features, y_bar_dot, W_bar_dot)
+    more = np.dot(features_dot, y_bar)
+    add(more.ravel(), W_bar_dot.reshape(more.size))
+    add_up(y_bar_dot, b_bar_dot)
+    out_bar_dot = np.dot(weight, y_bar_dot.T).ravel()
+    add(np.dot(weight_dot, y_bar.T).ravel(), out_bar_dot)
+    return np.dot(weight, y_bar.T).ravel(), out_bar_dot
 
 
 @njit(**FLAGS)
@@ -220,33 +275,30 @@ def backwards_dot(
     """Fill the tangent of θ̄ (T, d), zero before, along θ̇, ẏ̄ and what θ̇ does to ``kept``."""
     N = y_bar.shape[1]
     for t in range(theta.shape[0]):
-        (weight, _), (weight_dot, _) = head(theta[t], dense), head(theta_dot[t], dense)
-        W_bar_dot, b_bar_dot = head(theta_bar_dot[t], dense)
-        np.dot(features_of(kept[t], starts[-1], dense, N), y_bar_dot[t], W_bar_dot)
-        more = np.dot(features_of(kept_dot[t], starts[-1], dense, N), y_bar[t])
-        add(more.ravel(), W_bar_dot.reshape(more.size))
-        add_up(y_bar_dot[t], b_bar_dot)
-        out_bar = np.dot(weight, y_bar[t].T).ravel()
-        out_bar_dot = np.dot(weight, y_bar_dot[t].T).ravel()
-        add(np.dot(weight_dot, y_bar[t].T).ravel(), out_bar_dot)
+        out_bar, out_bar_dot = head_backwards_dot(
+            theta[t], theta_dot[t], y_bar[t], y_bar_dot[t],
+            features_of(kept[t], starts[-1], dense, N),
+            features_of(kept_dot[t], starts[-1], dense, N), dense, theta_bar_dot[t],
+        )  # fmt: skip
         for number in range(blocks.shape[0] - 1, -1, -1):
-            block, start = blocks[number], starts[number]
+            block, start, size = blocks[number], starts[number], starts[number + 1] - starts[number]
             winners, taps = winners_of(which[t], block, 1), taps_of(shifts, block)
-            c_bar, c_bar_dot = no_cotangents(block, theta), no_cotangents(block, theta)
-            pool_back(pooled(out_bar, 0, block), winners, images(c_bar, block), block[OUT])
-            pool_back(pooled(out_bar_dot, 0, block), winners, images(c_bar_dot, block), block[OUT])
-            filters_bar_dot, biases_bar_dot = filters_of(theta_bar_dot[t], block)
-            x = planes(kept[t], start, block)
-            correlate(c_bar_dot, x, taps, filters_bar_dot, block[RUN])
-            sums(c_bar_dot, biases_bar_dot, block[RUN])
-            if number > 0:
-                x_dot = planes(kept_dot[t], start, block)
-                correlate(c_bar, x_dot, taps, filters_bar_dot, block[RUN])
-                weight, _ = filters_of(theta[t], block)
-                weight_dot, _ = filters_of(theta_dot[t], block)
-                out_bar = np.zeros(starts[number + 1] - start, theta.dtype)
-                out_bar_dot = np.zeros(starts[number + 1] - start, theta.dtype)
-                x_bar_dot, W_T = planes(out_bar_dot, 0, block), transposed(weight)
-                convolve_back(c_bar, taps, W_T, planes(out_bar, 0, block), block[RUN])
-                convolve_back(c_bar_dot, taps, W_T, x_bar_dot, block[RUN])
-                convolve_back(c_bar, taps, transposed(weight_dot), x_bar_dot, block[RUN])
+            (weight, _), (weight_dot, _) = (
+                filters_of(theta[t], block), filters_of(theta_dot[t], block)
+            )  # fmt: skip
+            W_bar_dot, b_bar_dot = filters_of(theta_bar_dot[t], block)
+            x_bar, x_bar_dot = np.zeros(size, theta.dtype), np.zeros(size, theta.dtype)
+            c_bar, c_bar_dot = strip(block, theta), strip(block, theta)
+            for top in strips(block):
+                spread(out_bar_dot, winners, c_bar_dot, block, top)
+                L = length(block, top)
+                correlate(c_bar_dot, planes(kept[t], start, block, top), taps, W_bar_dot, L)
+                sums(c_bar_dot, b_bar_dot, L)
+                if number > 0:  # the images stand still, and nobody asks for their cotangents
+                    spread(out_bar, winners, c_bar, block, top)
+                    correlate(c_bar, planes(kept_dot[t], start, block, top), taps, W_bar_dot, L)
+                    back, back_dot = planes(x_bar, 0, block, top), planes(x_bar_dot, 0, block, top)
+                    convolve_back(c_bar, taps, weight, back, L)
+                    convolve_back(c_bar_dot, taps, weight, back_dot, L)
+                    convolve_back(c_bar, taps, weight_dot, back_dot, L)
+            out_bar, out_bar_dot = x_bar, x_bar_dot

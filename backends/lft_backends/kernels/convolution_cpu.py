@@ -4,9 +4,8 @@ Images lie as (groups, C, H, W, B): B of them side by side, so that a pixel is a
 and a shift by some pixels moves along one row of memory. All of a plane is worked on as one row of
 H W B numbers, margins included: the k − 1 columns that a filter cannot stand on are computed with
 the rest and never looked at. Rows of it, one for each weight of a filter (a tap), make the output
-(:mod:`lft_backends.kernels.products_cpu`); on the way back a tile of them, which stays in the
-cache, comes out of one matrix product with the filters. Loops are short and free of branches, which
-is what makes compilers vectorise them (:mod:`lft_backends.kernels.elementary`).
+(:mod:`lft_backends.kernels.products_cpu`). Loops are short and free of branches, which makes
+compilers vectorise them (:mod:`lft_backends.kernels.elementary`).
 """
 
 from __future__ import annotations
@@ -15,9 +14,14 @@ import numpy as np
 from numba import njit
 
 from lft_backends.kernels.elementary import FLAGS
-from lft_backends.kernels.products_cpu import WIDTH, add_products, whole_shifts, whole_weights
+from lft_backends.kernels.products_cpu import (
+    WIDTH,
+    add_products,
+    add_transposed,
+    whole_shifts,
+    whole_weights,
+)
 
-TILE = 40_000  # numbers of all taps' rows together
 DEAD = 4  # marks a window whose largest entry ReLU cuts off
 
 
@@ -103,22 +107,16 @@ def convolve_more(x, shifts, W, y, L):
 
 
 @njit(**FLAGS)
-def convolve_back(y_bar, shifts, W_T, x_bar, L):
+def convolve_back(y_bar, shifts, W, x_bar, L):
     """Add to x_bar, moved by each tap's shift, the L numbers of Σ_o W[o, t] ȳ[group, o]."""
-    taps, filters = W_T.shape
-    most = min(max(TILE // taps, 1), L)
-    rows, parts = np.empty(taps * most, y_bar.dtype), np.empty(filters * most, y_bar.dtype)
+    weights = whole_weights(W)
+    rows = np.zeros(weights.shape[0] * WIDTH, y_bar.dtype)
     for group in range(y_bar.shape[0]):
-        for start in range(0, L, most):
-            size = min(most, L - start)
-            X_bar = rows[: taps * size].reshape((taps, size))
-            part = parts[: filters * size].reshape((filters, size))
-            for o in range(filters):
-                copy(y_bar[group, o, start : start + size], part[o])
-            np.dot(W_T, part, X_bar)
-            for t in range(taps):
-                first = start + shifts[t]
-                add(X_bar[t], x_bar[group, first : first + size])
+        for start in range(0, L, WIDTH):
+            size = min(WIDTH, L - start)
+            for o in range(W.shape[0]):
+                copy(y_bar[group, o, start : start + size], rows[o * WIDTH : o * WIDTH + size])
+            add_transposed(rows, shifts, weights, start, size, x_bar[group])
 
 
 @njit(**FLAGS)
@@ -148,39 +146,38 @@ def largest(windows, target, winner):
 
 
 @njit(**FLAGS)
-def pool(y, out, which, margin):
-    """ReLU of the largest of each 2 × 2 window of y (groups, C, H, W, B).
+def pool(y, out, which, margin, top, rows):
+    """ReLU of the largest of each 2 × 2 window of y (groups, C, 2 rows, W, B).
 
-    It goes to the middle of out, which has a margin; which (groups, C, H/2, W/2, B) says the number
-    of the winner, the first one if several are equal, or DEAD. NaN wins, and stays NaN.
+    It goes to the rows of out from ``top`` on, and to the middle of them: out has a margin; which
+    (groups, C, H/2, W/2, B) says the number of the winner there, the first one if several are
+    equal, or DEAD. NaN wins, and stays NaN.
     """
-    groups, C, rows, columns, B = which.shape
+    groups, C, _, columns, B = which.shape
     room = np.empty((4, columns, B), y.dtype)
     for group in range(groups):
         for c in range(C):
             for i in range(rows):
                 apart(y[group, c, 2 * i], room[0], room[1])
                 apart(y[group, c, 2 * i + 1], room[2], room[3])
-                target = out[group, c, i + margin, margin : margin + columns]
+                target = out[group, c, top + i + margin, margin : margin + columns]
                 largest(
                     room.reshape((4, columns * B)),
                     target.reshape(columns * B),
-                    which[group, c, i].reshape(columns * B),
+                    which[group, c, top + i].reshape(columns * B),
                 )
 
 
 @njit(**FLAGS)
-def pool_back(out_bar, which, y_bar, margin):
-    """Hand the cotangent of each window to its winner; y_bar is zero before."""
-    groups, C, rows, columns, B = which.shape
+def pool_back(out_bar, which, y_bar, margin, top, rows):
+    """Hand the cotangent of each window to its winner; y_bar is zero before. As :func:`pool`."""
+    groups, C, _, columns, B = which.shape
     for group in range(groups):
         for c in range(C):
             for i in range(rows):
+                sources, winners = out_bar[group, c, top + i + margin], which[group, c, top + i]
                 for j in range(columns):
-                    source, winner = (
-                        out_bar[group, c, i + margin, j + margin],
-                        which[group, c, i, j],
-                    )
+                    source, winner = sources[j + margin], winners[j]
                     for b in range(B):
                         number = winner[b]
                         if number != DEAD:
@@ -188,15 +185,15 @@ def pool_back(out_bar, which, y_bar, margin):
 
 
 @njit(**FLAGS)
-def pool_dot(y_dot, which, out_dot, margin):
-    """Hand on the tangent of each window's winner, to the middle of out_dot; 0 where ReLU cuts."""
-    groups, C, rows, columns, B = which.shape
+def pool_dot(y_dot, which, out_dot, margin, top, rows):
+    """Hand on the tangent of each window's winner; 0 where ReLU cuts. As :func:`pool`."""
+    groups, C, _, columns, B = which.shape
     for group in range(groups):
         for c in range(C):
             for i in range(rows):
+                targets, winners = out_dot[group, c, top + i + margin], which[group, c, top + i]
                 for j in range(columns):
-                    target = out_dot[group, c, i + margin, j + margin]
-                    winner = which[group, c, i, j]
+                    target, winner = targets[j + margin], winners[j]
                     for b in range(B):
                         number = winner[b]
                         if number != DEAD:

@@ -14,8 +14,9 @@ from numba import njit
 from lft_backends.kernels.elementary import INNER
 
 WIDTH = 256  # numbers of a row worked on at once
-TAPS = 4  # of a block of both products
+TAPS = 4  # of a block of :func:`add_products` and :func:`add_correlations`
 FILTERS = 4  # of a block of :func:`add_products`
+MANY = 8  # filters of a block of :func:`add_transposed`
 
 
 @njit(**INNER)
@@ -26,17 +27,20 @@ def whole(number, block):
 
 @njit(**INNER)
 def whole_weights(W):
-    """W (filters, taps), filled up with zeros to whole blocks."""
-    padded = np.zeros((whole(W.shape[0], FILTERS), whole(W.shape[1], TAPS)), W.dtype)
-    padded[: W.shape[0], : W.shape[1]] = W
+    """W (filters, taps), filled up with zeros to whole blocks of every product."""
+    padded = np.zeros((whole(W.shape[0], MANY), whole(W.shape[1], TAPS)), W.dtype)
+    for o in range(W.shape[0]):  # a slice to assign to takes Numba seconds to compile
+        for t in range(W.shape[1]):
+            padded[o, t] = W[o, t]
     return padded
 
 
 @njit(**INNER)
 def whole_shifts(shifts):
     """The shifts, the last one repeated to whole blocks: nothing else is read for the zeros."""
-    padded = np.full(whole(shifts.size, TAPS), shifts[-1])
-    padded[: shifts.size] = shifts
+    padded = np.empty(whole(shifts.size, TAPS), shifts.dtype)
+    for t in range(padded.size):
+        padded[t] = shifts[min(t, shifts.size - 1)]
     return padded
 
 
@@ -69,6 +73,36 @@ def add_block(w, x_0, x_1, x_2, x_3, sums):
         sums[WIDTH + j] += w_10 * a + w_11 * b + w_12 * c + w_13 * d
         sums[2 * WIDTH + j] += w_20 * a + w_21 * b + w_22 * c + w_23 * d
         sums[3 * WIDTH + j] += w_30 * a + w_31 * b + w_32 * c + w_33 * d
+
+
+@njit(**INNER)
+def add_transposed(rows, shifts, W, start, size, x_bar):
+    """Add Wᵀ times ``rows`` (filters, WIDTH), as one row, to ``size`` numbers of x̄ for each tap.
+
+    What belongs to tap t goes to the numbers from start + shifts[t] on; W is in whole blocks.
+    """
+    for t in range(shifts.size):
+        target = x_bar[start + shifts[t] : start + shifts[t] + size]
+        for o in range(0, W.shape[0], MANY):
+            add_many(W[o : o + MANY], t, rows[o * WIDTH : (o + MANY) * WIDTH], target)
+
+
+@njit(**INNER)
+def add_many(W, t, rows, target):
+    """Add eight filters' rows, each times its weight of the tap t."""
+    w_0, w_1, w_2, w_3 = W[0, t], W[1, t], W[2, t], W[3, t]
+    w_4, w_5, w_6, w_7 = W[4, t], W[5, t], W[6, t], W[7, t]
+    for j in range(target.size):
+        target[j] += (
+            w_0 * rows[j]
+            + w_1 * rows[WIDTH + j]
+            + w_2 * rows[2 * WIDTH + j]
+            + w_3 * rows[3 * WIDTH + j]
+            + w_4 * rows[4 * WIDTH + j]
+            + w_5 * rows[5 * WIDTH + j]
+            + w_6 * rows[6 * WIDTH + j]
+            + w_7 * rows[7 * WIDTH + j]
+        )
 
 
 @njit(**INNER)

@@ -59,7 +59,8 @@ def forwards(theta, x, groups, blocks, dense, shifts, which, features):
         winners, margin = winners_of(which, block, groups), block[OUT]
         rows, columns = winners.shape[2] + 2 * margin, winners.shape[3] + 2 * margin
         h = np.zeros((groups, filters, rows, columns, side), x.dtype)
-        pool(y.reshape((groups, filters, block[ROWS], width, side)), h, winners, margin)
+        images = y.reshape((groups, filters, block[ROWS], width, side))
+        pool(images, h, winners, margin, 0, winners.shape[2])
     rows = np.empty((N, dense[0, N_IN]), x.dtype)
     flat = h.reshape((groups, dense[0, N_IN], h.shape[4]))
     for n in range(N):
@@ -106,13 +107,14 @@ def backwards(theta, y_bar, groups, blocks, dense, shifts, which, features, x_ba
         block = blocks[number]
         filters, margin = block[FILTERS], block[OUT]
         y = np.zeros((groups, filters, block[ROWS], block[W], side), x_bar.dtype)
-        pool_back(out_bar, winners_of(which, block, groups), y, margin)
+        winners = winners_of(which, block, groups)
+        pool_back(out_bar, winners, y, margin, 0, winners.shape[2])
         out_bar = np.zeros((groups, block[C], block[H], block[W], side), x_bar.dtype)
         weight, _ = filters_of(theta, block)
         taps = shifts[block[SHIFTS] : block[SHIFTS] + block[TAPS]]
         flat_y = y.reshape((groups, filters, y.size // (groups * filters)))
         flat_x = out_bar.reshape((groups, out_bar.size // groups))
-        convolve_back(flat_y, taps, np.ascontiguousarray(weight.T), flat_x, block[RUN])
+        convolve_back(flat_y, taps, weight, flat_x, block[RUN])
     unframe(out_bar, x_bar, blocks[0, IN])
 
 
