@@ -79,7 +79,9 @@ class FusedAttack(AttackLoss):
             raise ValueError(
                 f"images {x.shape}, classes {y.shape} and theta {theta.shape} do not fit together"
             )
-        shape = np.broadcast_shapes(theta.shape[:-1], x.shape[:-4], y.shape[:-1])
+        shape = theta.shape[:-1]
+        if not shape == x.shape[:-4] == y.shape[:-1]:
+            shape = np.broadcast_shapes(shape, x.shape[:-4], y.shape[:-1])
         low, high = self.box if self.clip else (-np.inf, np.inf)
         return _Batch(
             shape,

@@ -18,7 +18,7 @@ from lft_backends import numba_mlp
 from lft_backends.kernels import cnn_cpu
 from lft_backends.kernels.victim_cpu import C, H, W
 from lft_backends.numba_backend import rows
-from lft_backends.numba_network import BLOCK, blocks_of, dense_of, own_examples
+from lft_backends.numba_network import BLOCK, blocks_of, dense_of, own_examples, size_of
 from lft_ref import Activation, Conv2d, Dense, Flatten, Network, Pool2d
 from lft_ref.layers import Layer, bare
 from lft_ref.networks import Optimizee
@@ -85,7 +85,7 @@ class FusedCNN(NamedTuple):
     @property
     def size(self) -> int:
         """Number of parameters d."""
-        return self.network.size
+        return size_of(self.network)
 
     def activations(self, theta: np.ndarray, x: np.ndarray, keep: bool = False) -> list[np.ndarray]:
         """Return x, what the other passes need of the way, and, last, the output."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from lft_backends.kernels import mlp_cpu
 from lft_backends.numba_backend import rows
-from lft_backends.numba_network import own_examples
+from lft_backends.numba_network import own_examples, size_of
 from lft_ref import Activation, Dense, Flatten, Network
 from lft_ref.layers import Layer
 from lft_ref.networks import Optimizee
@@ -73,7 +73,7 @@ class FusedMLP(NamedTuple):
     @property
     def size(self) -> int:
         """Number of parameters d."""
-        return self.network.size
+        return size_of(self.network)
 
     def activations(self, theta: np.ndarray, x: np.ndarray, keep: bool = False) -> list[np.ndarray]:
         """Return the input of each layer and, last, the output.

@@ -116,6 +116,12 @@ def plan_of(network: Network, N: int, *shape: int) -> Plan:
     return Plan(groups, table, dense, shifts, winners, N * int(dense[1:, 1].sum()))
 
 
+@cache
+def size_of(network: Network) -> int:
+    """Number of parameters: asked for in every pass, added up once."""
+    return network.size
+
+
 def own_examples(size: int, axes: int, theta: np.ndarray, x: np.ndarray) -> tuple[int, ...] | None:
     """(..., N) if every θ (..., size) has its own examples, or shares them along first axes.
 
@@ -143,7 +149,7 @@ class FusedNetwork(NamedTuple):
     @property
     def size(self) -> int:
         """Number of parameters."""
-        return self.network.size
+        return size_of(self.network)
 
     @property
     def curved(self) -> bool:
