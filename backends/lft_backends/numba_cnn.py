@@ -2,7 +2,9 @@
 
 For blocks of convolution, 2 × 2 max pooling and ReLU, and one dense layer: the classifiers of
 :func:`lft_ref.cnn`. Results are those of ``lft_ref.networks``, to within rounding. Where an
-argument has other batch axes than θ, the reference's passes are used.
+argument has other batch axes than θ, the reference's passes are used. Where images or weights are
+not finite, other entries of gradients may be NaN than in the reference, since it multiplies others
+by 0; values are the same.
 """
 
 from __future__ import annotations

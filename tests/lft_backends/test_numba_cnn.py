@@ -28,6 +28,7 @@ from tests.helpers import assert_close
 
 pytest.importorskip("numba", reason="the extra 'fast' is not installed")
 
+from lft_backends import numba_network
 from lft_backends.kernels import cnn_cpu, convolution_cpu, products_cpu
 from lft_backends.numba_cnn import FusedCNN, fuse
 from lft_backends.numba_mlp import FusedMLP
@@ -41,6 +42,16 @@ NETWORKS = {
         (1, 10, 11),
     ),
     "many tiles": (cnn((3, 20, 20), 2, 16, 2), (3, 20, 20)),
+    "one tap, wide margin, one filter and nine": (
+        Network(
+            (
+                *(Conv2d(1, 9, 1, padding=1), POOL, RELU, Conv2d(9, 1, 3, padding=3), POOL, RELU),
+                *(Flatten(), Dense(9, 2)),
+            )
+        ),
+        (1, 5, 4),
+    ),
+    "long rows": (cnn((1, 6, 120), 1, 17, 2), (1, 6, 120)),
 }
 BATCHES = {  # axes of θ before d, and of the examples before N
     "one task": ((), ()),
@@ -185,6 +196,36 @@ def test_kernels_mean_the_same_compiled_and_interpreted(monkeypatch):
     interpreted(monkeypatch)
     for plain, fused in zip(everything(fuse(network), *inputs), compiled, strict=True):
         assert_close(plain, fused, 1e-13)
+
+
+def test_many_short_strips_stay_within_their_arrays(monkeypatch):
+    network, *inputs = draw("no margin", "tasks", N=1)
+    compiled = everything(fuse(network), *inputs)
+    interpreted(monkeypatch)  # Python looks at bounds
+    monkeypatch.setattr(cnn_cpu, "STRIP", 8)
+    for module in (cnn_cpu, convolution_cpu, products_cpu):
+        monkeypatch.setattr(module, "WIDTH", 16)
+    for plain, fused in zip(everything(fuse(network), *inputs), compiled, strict=True):
+        assert_close(plain, fused, 1e-13)
+
+
+@pytest.mark.parametrize("N", [1, 19])
+def test_one_image_and_more_than_a_processor_takes_at_once(N):
+    network, *inputs = draw("odd sides", "tasks", N=N)
+    pairs = zip(everything(fuse(network), *inputs), everything(network, *inputs), strict=True)
+    for fused, reference in pairs:
+        assert_close(fused, reference, 64 * np.finfo("float64").eps)
+
+
+@pytest.mark.parametrize("twin", [fuse, numba_network.fuse])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_infinity_is_no_nan_and_relu_cuts_it_off(sign, twin):
+    network = Network((Conv2d(1, 1, 3), POOL, RELU, Flatten(), Dense(1, 2)))
+    theta, x = np.full(network.size, sign), np.ones((1, 1, 4, 4))
+    x[0, 0, -1, -1] = np.inf  # under the last tap, which is the first of a block of four
+    found, wanted = (one.activations(theta, x)[-1] for one in (twin(network), network))
+    assert np.isinf(wanted).all() == (sign > 0)
+    np.testing.assert_array_equal(found, wanted)
 
 
 MISTAKES = {  # what is left out, and which of value, gradient, Hessian-vector product it spoils

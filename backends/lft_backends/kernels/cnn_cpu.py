@@ -27,7 +27,7 @@ from lft_backends.kernels.convolution_cpu import (
 )
 from lft_backends.kernels.elementary import FLAGS, INNER
 from lft_backends.kernels.mlp_cpu import add_up
-from lft_backends.kernels.products_cpu import WIDTH, add_correlations, whole_shifts
+from lft_backends.kernels.products_cpu import WIDTH, add_correlations
 from lft_backends.kernels.victim_cpu import (
     COLUMNS,
     FILTERS,
@@ -126,12 +126,8 @@ def features_of(kept, start, dense, N):
 @njit(**INNER)
 def correlate(y_bar, x, shifts, W_bar, L):
     """Add ȳ Xᵀ to W̄ (filters, taps): X is x moved by each tap's shift, L numbers of each."""
-    all_shifts = whole_shifts(shifts)
-    sums = np.zeros((W_bar.shape[0], all_shifts.size), x.dtype)
     for start in range(0, L, WIDTH):
-        add_correlations(y_bar[0], x[0], all_shifts, start, min(WIDTH, L - start), sums)
-    for o in range(W_bar.shape[0]):
-        add(sums[o, : W_bar.shape[1]], W_bar[o])
+        add_correlations(y_bar[0], x[0], shifts, start, min(WIDTH, L - start), W_bar)
 
 
 @njit(**INNER)

@@ -18,7 +18,6 @@ from lft_backends.kernels.products_cpu import (
     WIDTH,
     add_products,
     add_transposed,
-    whole_shifts,
     whole_weights,
 )
 
@@ -79,14 +78,14 @@ def convolve(x, shifts, W, b, y, L):
     x (groups, C H W B) holds the channels one after the other; a tap t is one weight of a filter,
     and shifts (taps,) says where its channel and its pixel lie.
     """
-    weights, all_shifts = whole_weights(W), whole_shifts(shifts)
+    weights = whole_weights(W)
     sums = np.zeros(weights.shape[0] * WIDTH, x.dtype)
     for group in range(x.shape[0]):
         for start in range(0, L, WIDTH):
             size = min(WIDTH, L - start)
             for o in range(b.size):
                 fill(sums[o * WIDTH : o * WIDTH + size], b[o])
-            add_products(x[group], all_shifts, weights, start, size, sums)
+            add_products(x[group], shifts, weights, start, size, sums)
             for o in range(b.size):
                 copy(sums[o * WIDTH : o * WIDTH + size], y[group, o, start : start + size])
 
@@ -94,14 +93,14 @@ def convolve(x, shifts, W, b, y, L):
 @njit(**FLAGS)
 def convolve_more(x, shifts, W, y, L):
     """Add to L numbers of each plane y[group, o] what :func:`convolve` would fill, without b."""
-    weights, all_shifts = whole_weights(W), whole_shifts(shifts)
+    weights = whole_weights(W)
     sums = np.zeros(weights.shape[0] * WIDTH, x.dtype)
     for group in range(x.shape[0]):
         for start in range(0, L, WIDTH):
             size = min(WIDTH, L - start)
             for o in range(W.shape[0]):
                 copy(y[group, o, start : start + size], sums[o * WIDTH : o * WIDTH + size])
-            add_products(x[group], all_shifts, weights, start, size, sums)
+            add_products(x[group], shifts, weights, start, size, sums)
             for o in range(W.shape[0]):
                 copy(sums[o * WIDTH : o * WIDTH + size], y[group, o, start : start + size])
 

@@ -36,25 +36,30 @@ def whole_weights(W):
 
 
 @njit(**INNER)
-def whole_shifts(shifts):
-    """The shifts, the last one repeated to whole blocks: nothing else is read for the zeros."""
-    padded = np.empty(whole(shifts.size, TAPS), shifts.dtype)
-    for t in range(padded.size):
-        padded[t] = shifts[min(t, shifts.size - 1)]
-    return padded
+def tap(x, shifts, t, start, size, zeros):
+    """The numbers of the row x that belong to tap t; zeros for those that fill up a block.
+
+    A weight of 0 would not do: 0 · ∞ is NaN.
+    """
+    if t >= shifts.size:
+        return zeros[:size]
+    first = start + shifts[t]
+    return x[first : first + size]
 
 
 @njit(**INNER)
 def add_products(x, shifts, W, start, size, sums):
     """Add W (filters, taps), in whole blocks, times X to ``sums`` (filters, WIDTH), as one row.
 
-    Row t of X are the ``size`` numbers of the row x from start + shifts[t] on.
+    Row t of X are the ``size`` numbers of the row x from start + shifts[t] on; there is a shift for
+    each real tap.
     """
+    zeros = np.zeros(size, x.dtype)
     for t in range(0, W.shape[1], TAPS):
-        x_0 = x[start + shifts[t] : start + shifts[t] + size]
-        x_1 = x[start + shifts[t + 1] : start + shifts[t + 1] + size]
-        x_2 = x[start + shifts[t + 2] : start + shifts[t + 2] + size]
-        x_3 = x[start + shifts[t + 3] : start + shifts[t + 3] + size]
+        x_0 = tap(x, shifts, t, start, size, zeros)
+        x_1 = tap(x, shifts, t + 1, start, size, zeros)
+        x_2 = tap(x, shifts, t + 2, start, size, zeros)
+        x_3 = tap(x, shifts, t + 3, start, size, zeros)
         for o in range(0, W.shape[0], FILTERS):
             w = W[o : o + FILTERS, t : t + TAPS]
             add_block(w, x_0, x_1, x_2, x_3, sums[o * WIDTH : (o + FILTERS) * WIDTH])
@@ -107,22 +112,22 @@ def add_many(W, t, rows, target):
 
 @njit(**INNER)
 def add_correlations(y_bar, x, shifts, start, size, W_bar):
-    """Add ȳ Xᵀ to W̄ (filters, taps), taps in whole blocks: X as in :func:`add_products`.
+    """Add ȳ Xᵀ to W̄ (filters, taps): X as in :func:`add_products`.
 
     Row o of ȳ are the ``size`` numbers of the row y_bar[o] from ``start`` on.
     """
-    last = y_bar.shape[0] - 1
-    for t in range(0, W_bar.shape[1], TAPS):
-        x_0 = x[start + shifts[t] : start + shifts[t] + size]
-        x_1 = x[start + shifts[t + 1] : start + shifts[t + 1] + size]
-        x_2 = x[start + shifts[t + 2] : start + shifts[t + 2] + size]
-        x_3 = x[start + shifts[t + 3] : start + shifts[t + 3] + size]
+    last, zeros = y_bar.shape[0] - 1, np.zeros(size, x.dtype)
+    for t in range(0, shifts.size, TAPS):
+        x_0 = tap(x, shifts, t, start, size, zeros)
+        x_1 = tap(x, shifts, t + 1, start, size, zeros)
+        x_2 = tap(x, shifts, t + 2, start, size, zeros)
+        x_3 = tap(x, shifts, t + 3, start, size, zeros)
         for o in range(0, last + 1, 2):  # an odd number's last filter is worked on twice
             y_0, y_1 = y_bar[o], y_bar[min(o + 1, last)]
             correlations = correlate_block(
                 y_0[start : start + size], y_1[start : start + size], x_0, x_1, x_2, x_3
             )
-            for i in range(TAPS):
+            for i in range(min(TAPS, shifts.size - t)):
                 W_bar[o, t + i] += correlations[0][i]
                 if o < last:
                     W_bar[o + 1, t + i] += correlations[1][i]
