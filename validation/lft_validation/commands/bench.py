@@ -52,8 +52,8 @@ def command(
     with the float64 reference first; only what is right is timed. Exit codes: 0 done, 1 a
     contestant was wrong, 2 wrong usage.
 
-    Everything takes in the order of half an hour on two idle cores, half of it PyTorch at
-    d = 200,000. For a first look: --case quadratic --d 20000 --dtype float32 --peers jax.
+    Everything takes in the order of half an hour on two idle cores. For a first look:
+    --case quadratic --d 20000 --dtype float32 --peers jax.
     """
     _check(settings, d, threads)
     chosen = _threads(threads)

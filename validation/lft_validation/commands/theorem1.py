@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     "--phi",
     default="random",
     show_default=True,
-    help="random, half-trained, trained (both train first), or a file of yours: phi.npz.",
+    help="random, half-trained, trained (both train first), a shipped one (sine), or a file.",
 )
 @click.option("--train-sizes", default="1,8,64", show_default=True, help="|D_tr|, a list.")
 @click.option("--val-sizes", default="1,64", show_default=True, help="|D_val|, a list.")

@@ -131,7 +131,7 @@ def _zero(where: str, what: str, length: Length, scale: float) -> Check:
     if not scale > 0.0:  # an unbiased estimate of a squared length may be negative
         found = f"{length.value:.3g}, on a scale that could not be told from 0"
         return Check(where, what, found, UNDECIDED)
-    found = f"{length.value / scale:.3f} ({low / scale:.3f} … {high / scale:.3f}) of {scale:.3g}"
+    found = f"{length.value / scale:.3f} ({low / scale:.3f} … {high / scale:.3f}) × {scale:.3g}"
     if length.top >= DOMINATED:
         return Check(where, what, found, HEAVY)
     return Check(where, what, found, FAILS if low > 0.0 else UNDECIDED)

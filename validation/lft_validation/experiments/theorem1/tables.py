@@ -13,7 +13,10 @@ HOW_TO_READ = (
     "σ that A2 and A3 allow at that point (largest mean over tasks and steps). Ratio: bound over "
     "gap, or over the gap's upper limit. G and σ apart: (11) with a pair of them for ∇_θ f and "
     "another for ∂θ/∂Φ, as (S22) and (S26) use them. An asterisk: one draw has more than half of "
-    "the variance, so that the interval cannot be trusted."
+    "the variance, so that the interval cannot be trusted. Found: a length (its interval) in units "
+    "of what stands after ×, the length of the mean ∇_θ f for A1 and of L2O's ∇_Φ for the proof. "
+    "Not contradicted: 0 lies inside. By construction: means over finite populations are finite, "
+    "so the number alone says something. One draw dominates: as the asterisk."
 )
 
 
