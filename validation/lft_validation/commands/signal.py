@@ -36,6 +36,7 @@ def command(
     tasks agree on its direction (1: all the same, 0: not at all), and how many tasks a batch needs
     until its mean has as much signal as noise.
     """
+    from lft_backends.executors import one_thread
     from lft_validation.experiments.usable import GIB, fits, free_words
     from lft_validation.gradient_signal import measure, memory_bytes
     from lft_validation.progress import track
@@ -53,7 +54,8 @@ def command(
             "fewer --tasks"
         )
     unrolls = measure(params, cell, chosen, tasks, seed, not no_second_order)
-    windows = [w for pair in track(unrolls, 10, "unrolls") for w in pair]
+    with one_thread():  # products are small: waiting for each other takes threads most of the time
+        windows = [w for pair in track(unrolls, 10, "unrolls") for w in pair]
     if json_file != "-":
         _show(windows, tasks)
     if json_file is not None:
