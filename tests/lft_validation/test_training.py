@@ -55,16 +55,39 @@ def noisy_learner(bad_batch: int = -1) -> Learner:
     return Learner(init, update, trace)
 
 
+@pytest.mark.parametrize("averaged", [0.0, 0.5])
 @pytest.mark.parametrize("stops", [(1,), (5,), (2, 3, 4), (12,)])
-def test_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, stops):
-    whole = train(noisy_learner(), 12, tmp_path / "a", "me", BACKEND, Monitor(), 2.0)
+def test_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, stops, averaged):
+    last = (12, tmp_path / "b", "me", BACKEND)
+    whole = train(noisy_learner(), 12, tmp_path / "a", "me", BACKEND, Monitor(), 2.0, averaged)
     for count in stops:
         with pytest.raises(Stopped):
-            train(noisy_learner(), 12, tmp_path / "b", "me", BACKEND, Monitor(count), 2.0)
-    parts = train(noisy_learner(), 12, tmp_path / "b", "me", BACKEND, Monitor(), 2.0)
+            train(noisy_learner(), *last, Monitor(count), 2.0, averaged)
+    parts = train(noisy_learner(), *last, Monitor(), 2.0, averaged)
     np.testing.assert_array_equal(whole, parts)
     a, b = ((tmp_path / x / "checkpoint.npz").read_bytes() for x in "ab")
     assert a == b
+
+
+@pytest.mark.parametrize(("averaged", "count"), [(0.0, 1), (0.01, 1), (0.25, 3), (1.0, 12)])
+def test_the_average_is_that_of_the_last_batches(tmp_path, averaged, count):
+    learner, seen = noisy_learner(), []
+
+    def update(state, batch, over):
+        new, loss = learner.update(state, batch, over)
+        seen.append(new.flat)
+        return new, loss
+
+    watched = learner._replace(update=update)
+    found = train(watched, 12, tmp_path, "me", BACKEND, Monitor(), 2.0, averaged)
+    np.testing.assert_allclose(found, np.mean(seen[-count:], axis=0), rtol=1e-14)
+
+
+def test_a_checkpoint_without_the_average_that_is_asked_for_is_refused(tmp_path):
+    with pytest.raises(Stopped):
+        train(noisy_learner(), 12, tmp_path, "me", BACKEND, Monitor(3), 2.0)
+    with pytest.raises(UserError, match="average"):
+        train(noisy_learner(), 12, tmp_path, "me", BACKEND, Monitor(), 2.0, 0.5)
 
 
 def test_checkpoints_are_written_while_training(tmp_path, monkeypatch):

@@ -37,6 +37,7 @@ class LearnerState(NamedTuple):
 
     flat: Any  # (P,): Φ or θ
     adam: AdamState
+    mean: np.ndarray | None = None  # of flat after the last batches so far, float64, if asked for
 
 
 class Learner(NamedTuple):
@@ -70,8 +71,12 @@ def train(
     backend: Backend,
     monitor: Monitor,
     units_per_batch: float,
+    averaged: float = 0.0,
 ) -> np.ndarray:
     """Run all batches, from the folder's checkpoint if there is one; return the flat result.
+
+    With ``averaged`` it is the mean over that share of the batches, the last ones, of what was
+    learned after each (Polyak and Juditsky 1992); with 0 what was learned last.
 
     Raises:
         Diverged: when the loss or the learned array is not finite; the last good state is kept.
@@ -80,6 +85,9 @@ def train(
     """
     file = folder / CHECKPOINT
     state, losses = learner.init(), list[float]()
+    first = batches - round(averaged * batches)
+    if first < batches:
+        state = state._replace(mean=np.zeros(state.flat.shape))
     if file.exists():
         state, losses = read_checkpoint(file, key, backend, state, batches)
     saved = time.monotonic()
@@ -90,14 +98,15 @@ def train(
             save_checkpoint(file, key, state, losses, backend)
             raise
         losses.append(float(backend.to_host(loss)))
-        if not (math.isfinite(losses[-1]) and np.isfinite(backend.to_host(new.flat)).all()):
+        flat = backend.to_host(new.flat)
+        if not (math.isfinite(losses[-1]) and np.isfinite(flat).all()):
             save_checkpoint(file, key, state, losses[:-1], backend)
             raise Diverged(
                 f"meta-training diverged at task batch {batch + 1} of {batches}: "
                 f"{learner.trace(state, batch)}; the last good checkpoint, from before this batch, "
                 f"is {file}; try a smaller learning rate or --dtype float64"
             )
-        state = new
+        state = new._replace(mean=_mean(state.mean, flat, batch + 1 - first))
         monitor.report((batch + 1) * units_per_batch)
         stop = monitor.check()
         if stop or time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -106,7 +115,13 @@ def train(
         if stop:
             raise Stopped
     save_checkpoint(file, key, state, losses, backend)
-    return backend.to_host(state.flat)
+    last = backend.to_host(state.flat)
+    return last if state.mean is None else state.mean.astype(last.dtype)
+
+
+def _mean(mean: np.ndarray | None, flat: np.ndarray, count: int) -> np.ndarray | None:
+    """The mean of ``count`` arrays, from that of all but the last, which is ``flat``."""
+    return mean if mean is None or count < 1 else mean + (flat - mean) / count
 
 
 def save_checkpoint(
@@ -120,6 +135,8 @@ def save_checkpoint(
         "updates": np.asarray(state.adam.updates),
         "losses": np.asarray(losses, dtype=np.float64),
     }
+    if state.mean is not None:
+        arrays["average"] = state.mean
     write_arrays(file, "lft-checkpoint-1", key, arrays)
 
 
@@ -142,6 +159,7 @@ def read_checkpoint(
     flat = tuple(like.flat.shape)
     losses = a["losses"].shape[:1] if "losses" in a else (0,)
     shapes = {"flat": flat, "mean": flat, "square": flat, "updates": (), "losses": losses}
+    shapes |= {"average": flat} if like.mean is not None else {}
     require(file, a, shapes)
     for name in shapes:
         if a[name].dtype.kind not in "fiu" or not np.isfinite(a[name]).all():
@@ -154,5 +172,6 @@ def read_checkpoint(
             "again"
         )
     moments = backend.asarray(a["mean"]), backend.asarray(a["square"])
-    state = LearnerState(backend.asarray(a["flat"]), AdamState(int(a["updates"]), *moments))
+    adam = AdamState(int(a["updates"]), *moments)
+    state = LearnerState(backend.asarray(a["flat"]), adam, a.get("average"))
     return state, [float(x) for x in a["losses"]]

@@ -12,6 +12,7 @@ from lft_validation.experiments.settings import (
     check_cell,
     check_choices,
     check_positive,
+    check_share,
     check_whole,
     check_words,
     from_preset,
@@ -80,6 +81,7 @@ class Config:
     output_scale: float = 0.1
     learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
     clip: float = 1.0
+    averaged: float = 0.0  # share of the batches, the last ones, whose Φ is averaged; 0: the last Φ
 
     # the estimator (6)
     directions: int = 20  # q
@@ -163,6 +165,7 @@ def _check(config: Config) -> None:
             numbers[f"{variant}.{name}"] = 1 if name == "decay" else value
     check_positive(numbers.items())
     check_cell(config)
+    check_share(config)
     check_choices(config, CHOICES)
     if config.steps % config.unroll:
         raise UserError(

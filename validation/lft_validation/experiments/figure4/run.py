@@ -144,8 +144,8 @@ def _train(config: Config, key: JobKey, folder: Path, owner: str, monitor: Monit
         return None
     setup = make_setup(config, key.setting, key.seed)
     method = learner(setup, key.method)
-    units = _train_units(config, key)
-    return train(method, batches, folder, owner, setup.backend, monitor, units)
+    units, averaged = _train_units(config, key), config.averaged
+    return train(method, batches, folder, owner, setup.backend, monitor, units, averaged)
 
 
 def _test(
