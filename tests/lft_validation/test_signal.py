@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from lft_backends.backend import get_backend
+from lft_backends.executors import one_thread
 from lft_backends.draws import Stage
 from lft_ref import FineTuner, FirstOrder, Task, adjoint, weights_every_step
 from lft_validation.cli import main
@@ -61,11 +62,12 @@ def test_windows_are_truncated_unrolls_of_one_trajectory():
 def test_the_memory_is_about_what_was_estimated(tasks):
     params, cell = load_tuner("sine")
     arguments = (params, cell, get_backend())
-    list(measure(*arguments, 3, 1, steps=20))
-    tracemalloc.start()
-    list(measure(*arguments, tasks, 1, steps=20))
-    found = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    with one_thread():  # as the command
+        list(measure(*arguments, 3, 1, steps=20))
+        tracemalloc.start()
+        list(measure(*arguments, tasks, 1, steps=20))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
     assert 0.5 < found / memory_bytes(tasks, params.n) < 1.1
 
 
