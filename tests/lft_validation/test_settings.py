@@ -79,5 +79,5 @@ def test_what_no_file_of_phi_may_say_is_not_trained(experiment, name):
 def test_no_more_is_averaged_than_there_is(experiment, value):
     make = MAKE[experiment][1]
     assert make({"averaged": 1.0}).averaged == 1.0
-    with pytest.raises(UserError, match="^averaged must "):
+    with pytest.raises(UserError, match=r"^averaged must "):
         make({"averaged": value})

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from lft_backends.backend import get_backend
-from lft_backends.executors import one_thread
 from lft_backends.draws import Stage
+from lft_backends.executors import one_thread
 from lft_ref import FineTuner, FirstOrder, Task, adjoint, weights_every_step
 from lft_validation.cli import main
 from lft_validation.experiments.sine import SineProblem
