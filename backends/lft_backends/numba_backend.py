@@ -7,7 +7,6 @@ once on first use (some seconds) and cached on disk. Results do not depend on th
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -75,13 +74,6 @@ def _fit(params: LSTMParams, g: np.ndarray, *states: LSTMState) -> bool:
     )
 
 
-@cache
-def _piece(n: int, m: int) -> int:
-    """Coordinates of a piece, by sizes alone."""
-    most = lstm_cpu.ONE_THREAD // (4 * n * (n + m + 1)) // 16 * 16
-    return lstm_cpu.PIECE * min(lstm_cpu.BLOCK, max(16, most))
-
-
 def _run(kernel: Any, pieces: int, coordinates: int, *arguments: Any) -> None:
     """Run a kernel on all pieces."""
     if coordinates < FEW:
@@ -101,10 +93,10 @@ def step(
     h, c = rows(state.h.mT, 2), rows(state.c.mT, 2)
     delta = np.empty(flat_g.shape, dtype)
     h_new, c_new = empty(h.shape, dtype), empty(h.shape, dtype)
-    (tasks, d), size = flat_g.shape, _piece(h.shape[1], params.m)
+    tasks, d = flat_g.shape
     _run(
-        lstm_cpu.step_pieces, tasks * -(-d // size), g.size,
-        size, *_weights(params), real(params.b_o), flat_g, h, c, *kind, real(cell.output_scale),
+        lstm_cpu.step_pieces, tasks * -(-d // lstm_cpu.PIECE), g.size,
+        *_weights(params), real(params.b_o), flat_g, h, c, *kind, real(cell.output_scale),
         delta, h_new, c_new,
     )  # fmt: skip
     batch = g.shape[:-1]
@@ -129,14 +121,13 @@ def vjp(
     h_bar, c_bar = rows(state_bar.h.mT, 2), rows(state_bar.c.mT, 2)
     flat_g, flat_bar, dtype = rows(g, 1), rows(delta_bar, 1), g.dtype
     (tasks, d), n, r = flat_g.shape, h.shape[1], h.shape[1] + params.m + 1
-    size = _piece(n, params.m)
-    each = -(-d // size)
+    each = -(-d // lstm_cpu.PIECE)
     sums = np.empty((tasks * each, 4 * n * r + n + 1), dtype)
     g_bar = np.empty(flat_g.shape, dtype)
     h_old, c_old = empty(h.shape, dtype), empty(h.shape, dtype)
     _run(
         lstm_cpu.vjp_pieces, tasks * each, g.size,
-        size, *_weights(params), flat_g, h, c, *kind, dtype.type(cell.output_scale), flat_bar,
+        *_weights(params), flat_g, h, c, *kind, dtype.type(cell.output_scale), flat_bar,
         h_bar, c_bar, sums, g_bar, h_old, c_old,
     )  # fmt: skip
     batch = g.shape[:-1]

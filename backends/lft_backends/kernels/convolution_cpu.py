@@ -15,6 +15,7 @@ from numba import njit
 
 from lft_backends.kernels.elementary import FLAGS
 from lft_backends.kernels.products_cpu import (
+    MANY,
     WIDTH,
     add_products,
     add_transposed,
@@ -78,7 +79,7 @@ def convolve(x, shifts, W, b, y, L):
     x (groups, C H W B) holds the channels one after the other; a tap t is one weight of a filter,
     and shifts (taps,) says where its channel and its pixel lie.
     """
-    weights = whole_weights(W)
+    weights = whole_weights(W, MANY)
     sums = np.zeros(weights.shape[0] * WIDTH, x.dtype)
     for group in range(x.shape[0]):
         for start in range(0, L, WIDTH):
@@ -93,7 +94,7 @@ def convolve(x, shifts, W, b, y, L):
 @njit(**FLAGS)
 def convolve_more(x, shifts, W, y, L):
     """Add to L numbers of each plane y[group, o] what :func:`convolve` would fill, without b."""
-    weights = whole_weights(W)
+    weights = whole_weights(W, MANY)
     sums = np.zeros(weights.shape[0] * WIDTH, x.dtype)
     for group in range(x.shape[0]):
         for start in range(0, L, WIDTH):
@@ -108,7 +109,7 @@ def convolve_more(x, shifts, W, y, L):
 @njit(**FLAGS)
 def convolve_back(y_bar, shifts, W, x_bar, L):
     """Add to x_bar, moved by each tap's shift, the L numbers of Σ_o W[o, t] ȳ[group, o]."""
-    weights = whole_weights(W)
+    weights = whole_weights(W, MANY)
     rows = np.zeros(weights.shape[0] * WIDTH, y_bar.dtype)
     for group in range(y_bar.shape[0]):
         for start in range(0, L, WIDTH):

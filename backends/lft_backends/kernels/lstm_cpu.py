@@ -2,9 +2,10 @@
 
 Coordinates are worked on in blocks that stay in the cache; a block is feature-major, so that every
 loop runs along one row and vectorises. Loops are many and small on purpose: one large loop over
-everything does not vectorise. What enters the cell lies in one block (x, h, 1), r = m + n + 1 rows,
-so that one matrix product gives all gates, and one more all of Φ̄ but (w̄_o, b̄_o). Gates are
-computed again in the vjp instead of being kept.
+everything does not vectorise. What enters the cell lies in one block (x, h, 1), r = m + n + 1 rows
+of WIDTH numbers, so that one matrix product gives all gates, and one more all of Φ̄ but (w̄_o, b̄_o).
+The last block of a batch may be narrower: ``size`` numbers of each row count. Gates are computed
+again in the vjp instead of being kept.
 
 Work is cut into pieces of a few blocks, by sizes alone. Threads share pieces out between them, and
 each piece has sums of its own, so that no bit depends on the number of threads.
@@ -19,19 +20,23 @@ from numba import njit, types
 from numba.extending import overload
 
 from lft_backends.kernels.elementary import FLAGS, INNER, log32, tanh32, tanh64
+from lft_backends.kernels.products_cpu import (
+    FILTERS,
+    WIDTH,
+    add_correlations,
+    add_products,
+    whole_weights,
+)
 
-BLOCK = 512  # coordinates: a block's gates stay in the cache
-PIECE = 4  # blocks that one thread takes at a time
-ONE_THREAD = 2**18  # multiply-adds up to which OpenBLAS starts no threads of its own
+PIECE = 8 * WIDTH  # coordinates that one thread takes at a time
 
 
-def tanh(rows, scratch):
-    """Set rows of either precision to their tanh, where scratch is a row to work in."""
-    if rows.itemsize == 4:
-        tanh32(rows.reshape(-1))
+def tanh(row, scratch):
+    """Set a row of either precision to its tanh, where scratch is a row to work in."""
+    if row.itemsize == 4:
+        tanh32(row)
     else:
-        for r in range(rows.shape[0]):
-            tanh64(rows[r], scratch)
+        tanh64(row, scratch)
 
 
 def log(row, scratch):
@@ -43,15 +48,10 @@ def log(row, scratch):
 
 
 @overload(tanh)
-def _tanh(rows, scratch):  # noqa: ARG001 - Numba looks at types only, and compiles one of the two
-    if rows.dtype == types.float32:
-        return lambda rows, scratch: tanh32(rows.reshape(-1))  # noqa: ARG005
-
-    def by_row(rows, scratch):
-        for r in range(rows.shape[0]):
-            tanh64(rows[r], scratch)
-
-    return by_row
+def _tanh(row, scratch):  # noqa: ARG001 - Numba looks at types only, and compiles one of the two
+    if row.dtype == types.float32:
+        return lambda row, scratch: tanh32(row)  # noqa: ARG005
+    return lambda row, scratch: tanh64(row, scratch)  # noqa: PLW0108
 
 
 @overload(log)
@@ -69,6 +69,13 @@ def copy(row, to):
 
 
 @njit(**INNER)
+def fill(row, value):
+    """Set all numbers of a row to one value."""
+    for j in range(row.size):
+        row[j] = value
+
+
+@njit(**INNER)
 def log64(row):
     """Set row to its logarithm, with the C library's log."""
     for j in range(row.size):
@@ -77,11 +84,11 @@ def log64(row):
 
 @njit(**INNER)
 def features(g, x, p, log_sign):
-    """Fill x (m, block) with the preprocessing of g (block)."""
+    """Fill the first m rows of x with the preprocessing of g (size)."""
     if not log_sign:
-        copy(g, x[0])
+        copy(g, x[0, : g.size])
         return
-    one, size, sign = g.dtype.type(1.0), x[0], x[1]
+    one, size, sign = g.dtype.type(1.0), x[0, : g.size], x[1, : g.size]
     threshold, steep = g.dtype.type(math.exp(-p)), g.dtype.type(math.exp(p))
     for j in range(g.size):
         a = abs(g[j])
@@ -99,13 +106,13 @@ def features(g, x, p, log_sign):
 
 @njit(**INNER)
 def features_vjp(g, x_bar, g_bar, p, log_sign):
-    """Fill g_bar (block) with x_bar (m, block) pulled back through the preprocessing."""
+    """Fill g_bar (size) with the first m rows of x_bar pulled back through the preprocessing."""
     if not log_sign:
-        copy(x_bar[0], g_bar)
+        copy(x_bar[0, : g.size], g_bar)
         return
     threshold, steep = g.dtype.type(math.exp(-p)), g.dtype.type(math.exp(p))
     share, one = g.dtype.type(1.0 / p), g.dtype.type(1.0)
-    of_size, of_sign = x_bar[0], x_bar[1]
+    of_size, of_sign = x_bar[0, : g.size], x_bar[1, : g.size]
     for j in range(g.size):
         large = abs(g[j]) >= threshold
         safe = g[j] if large else one
@@ -115,14 +122,12 @@ def features_vjp(g, x_bar, g_bar, p, log_sign):
 
 @njit(**INNER)
 def inputs(g, h, start, stop, p, log_sign, into):
-    """Fill ``into`` (r, block) with (x, h, 1) of coordinates start … stop − 1."""
+    """Fill ``into`` (r, WIDTH) with (x, h, 1) of coordinates start … stop − 1."""
     r, n = into.shape[0], h.shape[0]
-    features(g[start:stop], into[: r - n - 1], p, log_sign)
+    features(g[start:stop], into, p, log_sign)
     for v in range(n):
-        copy(h[v, start:stop], into[r - n - 1 + v])
-    ones = into[r - 1]
-    for j in range(ones.size):
-        ones[j] = g.dtype.type(1.0)
+        copy(h[v, start:stop], into[r - n - 1 + v, : stop - start])
+    fill(into[r - 1, : stop - start], g.dtype.type(1.0))
 
 
 @njit(**INNER, forceinline=True)
@@ -191,75 +196,83 @@ def halved(W):
 
 
 @njit(**INNER)
-def block_width(W):
-    """Coordinates of a block, whose matrix products are too small for BLAS to start threads."""
-    return min(BLOCK, max(16, ONE_THREAD // W.size // 16 * 16))
+def rows_of(number):
+    """Where each row of a block starts."""
+    return np.arange(number) * WIDTH
 
 
 @njit(**INNER)
-def gates(W_half, g, h, c, start, stop, p, log_sign, into, a, c_new, scratch):
-    """One block: fill ``into`` (r, block), a (4n, block) = tanh(Wᵀ (x, h, 1)) and c⁺ (n, block)."""
-    n = h.shape[0]
+def gates(W_half, weights, g, h, c, start, stop, p, log_sign, into, a, c_new, scratch):
+    """One block: fill ``into`` (r, WIDTH), a (4n, WIDTH) = tanh(Wᵀ (x, h, 1)) and c⁺ (n, WIDTH).
+
+    ``weights`` are all but the last row of W, transposed and in whole blocks.
+    """
+    n, r, size = h.shape[0], into.shape[0], stop - start
     inputs(g, h, start, stop, p, log_sign, into)
-    np.dot(W_half.T, into, a)
-    tanh(a, scratch)
+    for q in range(4 * n):
+        fill(a[q, :size], W_half[r - 1, q])
+    add_products(into.reshape(-1), rows_of(r - 1), weights, 0, size, a.reshape(-1))
+    for q in range(4 * n):
+        tanh(a[q, :size], scratch)
     for v in range(n):
-        new_c(a[v], a[n + v], a[2 * n + v], c[v, start:stop], c_new[v])
+        new_c(a[v, :size], a[n + v], a[2 * n + v], c[v, start:stop], c_new[v])
 
 
 @njit(**FLAGS)
 def step_pieces(
-    first, last, size, W_x, W_h, b, w_o, b_o, g, h, c, p, log_sign, scale, delta, h_new, c_new
+    first, last, W_x, W_h, b, w_o, b_o, g, h, c, p, log_sign, scale, delta, h_new, c_new
 ):
     """Pieces first … last − 1 of a batch: g (tasks, d), h and c (tasks, n, d)."""
     W_half, n, d = halved(stacked(W_x, W_h, b)), W_h.shape[0], g.shape[1]
-    width, pieces = block_width(W_half), -(-d // size)
+    weights, pieces = whole_weights(W_half[:-1].T, FILTERS), -(-d // PIECE)
+    into, a = np.empty((W_half.shape[0], WIDTH), g.dtype), np.empty((4 * n, WIDTH), g.dtype)
+    tanh_c, y = np.empty((n, WIDTH), g.dtype), np.empty(WIDTH, g.dtype)
     for piece in range(first, last):
-        t, begin = piece // pieces, piece % pieces * size
-        end = min(begin + size, d)
-        for start in range(begin, end, width):
-            stop = min(start + width, end)
-            into = np.empty((W_half.shape[0], stop - start), g.dtype)
-            a = np.empty((4 * n, stop - start), g.dtype)
-            tanh_c = np.empty((n, stop - start), g.dtype)
-            gates(W_half, g[t], h[t], c[t], start, stop, p, log_sign, into, a, tanh_c, into[0])
+        t, begin = piece // pieces, piece % pieces * PIECE
+        end = min(begin + PIECE, d)
+        for start in range(begin, end, WIDTH):
+            stop = min(start + WIDTH, end)
+            size = stop - start
+            gates(W_half, weights, g[t], h[t], c[t], start, stop, p, log_sign, into, a, tanh_c, y)
             for v in range(n):
-                copy(tanh_c[v], c_new[t, v, start:stop])
-            tanh(tanh_c, into[0])
-            y = into[0]
-            y[:] = b_o
+                copy(tanh_c[v, :size], c_new[t, v, start:stop])
+                tanh(tanh_c[v, :size], y)
+            fill(y, b_o)
             for v in range(n):
-                new_h(a[3 * n + v], tanh_c[v], w_o[v], h_new[t, v, start:stop], y)
-            for j in range(y.size):
+                new_h(a[3 * n + v], tanh_c[v], w_o[v], h_new[t, v, start:stop], y[:size])
+            for j in range(size):
                 delta[t, start + j] = scale * y[j]
 
 
 @njit(**FLAGS)
 def vjp_pieces(
-    first, last, size, W_x, W_h, b, w_o, g, h, c, p, log_sign, scale, delta_bar, h_bar, c_bar,
+    first, last, W_x, W_h, b, w_o, g, h, c, p, log_sign, scale, delta_bar, h_bar, c_bar,
     sums, g_bar, h_old_bar, c_old_bar,
 ):  # fmt: skip
     """Pieces first … last − 1 of a batch; sums (all pieces, P) holds each one's Φ̄, flattened."""
     W, n, d = stacked(W_x, W_h, b), W_h.shape[0], g.shape[1]
-    W_half, W_xh, r = halved(W), W[:-1], W.shape[0]
-    width, pieces = block_width(W), -(-d // size)
+    W_half, r, pieces = halved(W), W.shape[0], -(-d // PIECE)
+    weights, transposed = whole_weights(W_half[:-1].T, FILTERS), whole_weights(W[:-1], FILTERS)
+    into, a = np.empty((r, WIDTH), g.dtype), np.empty((4 * n, WIDTH), g.dtype)
+    tanh_c, y_bar = np.empty((n, WIDTH), g.dtype), np.empty(WIDTH, g.dtype)
+    into_bar = np.empty((transposed.shape[0], WIDTH), g.dtype)
     for piece in range(first, last):
-        t, begin = piece // pieces, piece % pieces * size
-        end = min(begin + size, d)
+        t, begin = piece // pieces, piece % pieces * PIECE
+        end = min(begin + PIECE, d)
         total = sums[piece]
         total[:] = 0
-        for start in range(begin, end, width):
-            stop = min(start + width, end)
-            into = np.empty((r, stop - start), g.dtype)
-            a = np.empty((4 * n, stop - start), g.dtype)
-            tanh_c = np.empty((n, stop - start), g.dtype)
-            y_bar = np.empty(stop - start, g.dtype)
-            gates(W_half, g[t], h[t], c[t], start, stop, p, log_sign, into, a, tanh_c, y_bar)
-            tanh(tanh_c, y_bar)
+        for start in range(begin, end, WIDTH):
+            stop = min(start + WIDTH, end)
+            size = stop - start
+            gates(
+                W_half, weights, g[t], h[t], c[t], start, stop, p, log_sign, into, a, tanh_c, y_bar
+            )
+            for v in range(n):
+                tanh(tanh_c[v, :size], y_bar)
             b_o_bar = g.dtype.type(0.0)
-            for j in range(y_bar.size):
+            for j in range(size):
                 y_bar[j] = scale * delta_bar[t, start + j]
-            for j in range(y_bar.size):  # a loop of its own: see unit_vjp
+            for j in range(size):  # a loop of its own: see unit_vjp
                 b_o_bar += y_bar[j]
             total[-1] += b_o_bar
             for v in range(n):
@@ -268,15 +281,10 @@ def vjp_pieces(
                     y_bar, w_o[v], h_bar[t, v, start:stop], c_bar[t, v, start:stop],
                     c_old_bar[t, v, start:stop],
                 )  # fmt: skip
-            add(total, np.dot(into, a.T).reshape(-1))
-            into_bar = np.dot(W_xh, a)
+            flat, gate_rows = a.reshape(-1), rows_of(4 * n)
+            add_correlations(into, flat, gate_rows, 0, size, total[: 4 * n * r].reshape((r, 4 * n)))
+            fill(into_bar.reshape(-1), g.dtype.type(0.0))
+            add_products(flat, gate_rows, transposed, 0, size, into_bar.reshape(-1))
             for v in range(n):
-                copy(into_bar[r - 1 - n + v], h_old_bar[t, v, start:stop])
+                copy(into_bar[r - 1 - n + v, :size], h_old_bar[t, v, start:stop])
             features_vjp(g[t, start:stop], into_bar, g_bar[t, start:stop], p, log_sign)
-
-
-@njit(**INNER)
-def add(total, row):
-    """Add a row to the first entries of a total."""
-    for j in range(row.size):
-        total[j] += row[j]

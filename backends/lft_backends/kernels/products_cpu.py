@@ -26,9 +26,9 @@ def whole(number, block):
 
 
 @njit(**INNER)
-def whole_weights(W):
-    """W (filters, taps), filled up with zeros to whole blocks of every product."""
-    padded = np.zeros((whole(W.shape[0], MANY), whole(W.shape[1], TAPS)), W.dtype)
+def whole_weights(W, filters):
+    """W (filters, taps), filled up with zeros to whole blocks of so many filters, and of taps."""
+    padded = np.zeros((whole(W.shape[0], filters), whole(W.shape[1], TAPS)), W.dtype)
     for o in range(W.shape[0]):  # a slice to assign to takes Numba seconds to compile
         for t in range(W.shape[1]):
             padded[o, t] = W[o, t]
