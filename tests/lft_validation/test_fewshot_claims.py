@@ -16,10 +16,26 @@ def test_claims_are_judged_in_the_direction_that_is_better():
     judged = claims(config, made_up(config))
     assert {c["verdict"] for c in judged} == {"holds"}
     # nine cells: two kinds of L2O and two rules by hand; in two of them MAML and FOMAML besides
-    assert len(judged) == 9 * 4 + 2 * 2
+    # each judged by accuracy and by loss
+    assert len(judged) == 2 * (9 * 4 + 2 * 2)
     assert {c["margin"] for c in judged if "matches" in c["claim"]} == {0.01}
     assert [c["of_the_paper"] for c in judged if c["claim"] == "LFT > Adam"] == [False] * 9
     assert {c["verdict"] for c in claims(config, made_up(config, -0.5))} == {"fails"}
+
+
+def test_less_loss_is_judged_beside_accuracy_and_is_no_claim_of_the_paper():
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
+    results = made_up(config)
+    for cell, curves in results.items():
+        if cell.method == "LFT":  # less accurate, with less loss
+            curves[0][0] -= 0.5
+    judged = [c for c in claims(config, results) if c["versus"] == "L2O"]
+    by_metric = {m: [c for c in judged if c["metric"] == m] for m in ("accuracy", "loss")}
+    assert {c["verdict"] for c in by_metric["accuracy"]} == {"fails"}
+    assert {c["verdict"] for c in by_metric["loss"]} == {"holds"}
+    assert {c["difference"]["mean"] < 0 for c in by_metric["loss"]} == {True}
+    assert not any(c["of_the_paper"] for c in by_metric["loss"])
+    assert {difference(c, read_paper("table2"), {}) for c in by_metric["loss"]} == {None}
 
 
 def test_lft_matches_maml_within_a_margin_of_one_point():

@@ -209,7 +209,9 @@ def test_the_table_has_the_paper_beside_ours_and_says_where_a_method_does_not_ap
     assert "| cifar10 | mnist | 5 | LFT | 35 % ± 1.9 % | 54." in text
     assert "| mnist+cifar10 | mnist | any | MAML | n/a |" in text
     assert "not the counts of the paper" in text
-    assert {p.name for p in draw(config, results, tmp_path)} == {"table2.png", "table2.svg"}
+    assert {p.name for p in draw(config, results, tmp_path)} == {
+        f"table2{what}.{kind}" for what in ("", "-loss") for kind in ("png", "svg")
+    }
 
 
 def test_what_stands_in_is_compared_with_what_it_stands_for():

@@ -1,4 +1,4 @@
-"""Accuracy against fine-tuning steps (Figure 3), and against shots (Table A1)."""
+"""Accuracy and loss against fine-tuning steps (Figure 3), and accuracy against shots (Table A1)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def draw(config: Config, results: Results, folder: Path) -> list[Path]:
     Lines are means over the tasks of all seeds; the bands of LFT and L2O are ± one standard
     deviation over tasks. Hand-designed methods, which are trained on nothing, stand in every panel.
     """
-    written = _curves(config, results, folder)
+    written = _curves(config, results, folder, "accuracy", config.table)
+    written += _curves(config, results, folder, "loss", f"{config.table}-loss")
     if len(config.shots) > 1:
         written += _over_shots(config, results, folder)
     return written
@@ -86,34 +87,42 @@ def _grid(config: Config) -> list[list[tuple[str, str, int]]]:
             for training in config.training for k in config.shots]  # fmt: skip
 
 
-def _curves(config: Config, results: Results, folder: Path) -> list[Path]:
+def _curves(config: Config, results: Results, folder: Path, of: str, name: str) -> list[Path]:
+    """Draw one of :data:`metrics.NAMES` against steps: a panel for each training and testing."""
     grid = _grid(config)
-    with _settings(config.table):
+    with _settings(name):
         figure, panels = _canvas((len(grid), len(grid[0])))
         for row, line in zip(panels, grid, strict=True):
             for panel, where in zip(row, line, strict=True):
-                _panel(panel, config, results, where)
-            row[0].set_ylabel("test accuracy, %")
+                _lines(panel, config, results, where, of)
+                _frame(panel, config, where)
+                (_scale_accuracy if of == "accuracy" else _scale_loss)(panel, config)
+            row[0].set_ylabel(f"test {of}{', %' if of == 'accuracy' else ''}")
         for panel in panels[-1]:
             panel.set_xlabel("fine-tuning step")
         _legend(config, figure, panels)
-        return [save(figure, folder / f"{config.table}.{kind}", kind) for kind in ("png", "svg")]
+        return [save(figure, folder / f"{name}.{kind}", kind) for kind in ("png", "svg")]
 
 
-def _panel(panel: Any, config: Config, results: Results, where: tuple[str, str, int]) -> None:
+def _lines(
+    panel: Any, config: Config, results: Results, where: tuple[str, str, int], of: str
+) -> None:
     training, testing, shots = where
-    steps, accuracy = measured_steps(config), NAMES.index("accuracy")
+    scale = 100.0 if of == "accuracy" else 1.0
     for method in config.methods:
         cell = Cell(NONE if method in HAND else training, method, testing, shots)
         if cell not in results:
             continue
-        curves = 100.0 * np.concatenate([c[accuracy] for c in results[cell]])
+        curves = scale * np.concatenate([c[NAMES.index(of)] for c in results[cell]])
         mean, sd = curves.mean(axis=0), curves.std(axis=0)
-        panel.plot(steps, mean, **_style(method))
-        if method in BANDS:
+        panel.plot(measured_steps(config), mean, **_style(method))
+        if method in BANDS and of == "accuracy":
             band = {"color": COLOURS[method], "alpha": 0.08, "linewidth": 0}
-            panel.fill_between(steps, mean - sd, mean + sd, **band)
-    panel.axhline(100.0 / config.ways, color="0.7", linewidth=0.7, linestyle=":")
+            panel.fill_between(measured_steps(config), mean - sd, mean + sd, **band)
+
+
+def _frame(panel: Any, config: Config, where: tuple[str, str, int]) -> None:
+    training, testing, shots = where
     if absent := [m["method"] for m in without(config)
                   if (m["training"], m["testing"]) == (training, testing)]:  # fmt: skip
         panel.text(0.98, 0.02, f"{', '.join(absent)}: n/a", transform=panel.transAxes, ha="right",
@@ -121,7 +130,16 @@ def _panel(panel: Any, config: Config, results: Results, where: tuple[str, str, 
     title = f"{training} → {testing}"
     panel.set_title(f"{title}, {images(shots)}" if len(config.shots) > 1 else title, fontsize=8)
     panel.set_xlim(0, config.steps)
+
+
+def _scale_accuracy(panel: Any, config: Config) -> None:
+    panel.axhline(100.0 / config.ways, color="0.7", linewidth=0.7, linestyle=":")  # guessing
     panel.set_ylim(max(100.0 / config.ways - 15.0, 0.0), 101.0)
+
+
+def _scale_loss(panel: Any, config: Config) -> None:
+    panel.axhline(np.log(config.ways), color="0.7", linewidth=0.7, linestyle=":")  # guessing
+    panel.set_yscale("log")
 
 
 def _over_shots(config: Config, results: Results, folder: Path) -> list[Path]:

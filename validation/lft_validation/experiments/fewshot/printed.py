@@ -32,7 +32,7 @@ def row_of(cell: Cell, paper: dict[str, Any], stand_in: dict[str, str]) -> dict[
 def difference(
     claim: dict[str, Any], paper: dict[str, Any], stand_in: dict[str, str]
 ) -> float | None:
-    """Return the paper's own difference beside a claim's; None where it prints none.
+    """Return the paper's own difference beside a claim's; None where it prints none: no losses.
 
     Its "L2O" stands beside both readings of it (docs/errata.md). Of a gain that grows as shots
     shrink it is the gain with few shots less that with many.
@@ -47,6 +47,8 @@ def difference(
         ours, theirs = (None if row is None else float(row["accuracy"]) for row in found)
         return None if ours is None or theirs is None else ours - theirs
 
+    if claim["metric"] != "accuracy":
+        return None
     gains = [gain(shots) for shots in claim["few_many"] or [claim["shots"]]]
     known = [g for g in gains if g is not None]
     return None if len(known) < len(gains) else known[0] - sum(known[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lft_validation.experiments.fewshot.claims import EARLY
@@ -15,14 +16,16 @@ TITLES = {
     "tableA2": "Table A2: few-shot classifiers with two and four convolutions",
 }
 HOW_TO_READ = (
-    "Accuracy is measured on images of the task that fine-tuning did not see; ± is the standard "
+    "Accuracy and loss (cross-entropy, in nats) are measured on images of the task that "
+    "fine-tuning did not see; ± is the standard "
     "deviation over tasks (the paper does not say over what its own is, and it is too small for "
     "tasks). The intervals are 95 %: of tasks, a bootstrap over the tasks of all seeds, for the "
     "fine-tuners trained here; of seeds, Student's over the means of seeds, for new trainings as "
     "well. Every method but MAML and FOMAML starts from a random network, the same for all of "
     "them. n/a, in the table and in the figure: MAML and FOMAML do not apply to incongruous tasks, "
     "as their shared θ belongs to one network and cannot start another.\n\n"
-    "Differences are paired over tasks, in percentage points; the paper's are those of two numbers "
+    "Differences are paired over tasks, in percentage points, of losses in nats; the paper's are "
+    "those of two numbers "
     "that it prints, its L2O beside both readings of it. A claim holds if the interval and every "
     "seed say so; LFT matches MAML if it is less than a point worse. Only the direction of a claim "
     "is judged, not its size. No correction is made for the number of claims."
@@ -47,6 +50,16 @@ def points(share: float) -> str:
         '-1.2'
     """
     return f"{100.0 * share:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
+
+
+def nats(loss: float) -> str:
+    """Return a loss, or a difference of two with its sign.
+
+    Example:
+        >>> nats(0.64361), nats(26.967)
+        ('0.644', '27.0')
+    """
+    return f"{loss:.3f}" if abs(loss) < 10.0 else f"{loss:.1f}"
 
 
 def stand_ins(summary: dict[str, Any]) -> list[str]:
@@ -77,7 +90,7 @@ def markdown(config: Config, summary: dict[str, Any]) -> str:
 def _results(config: Config, summary: dict[str, Any]) -> str:
     ours = f"ours after {config.table_step} steps"
     head = ("training", "testing", "shots", "method", "paper", ours, "interval of tasks",
-            "of seeds", "of each seed", "on D_tr")  # fmt: skip
+            "of seeds", "of each seed", "on D_tr", "loss")  # fmt: skip
     rows: list[tuple[str, ...]] = [head]
     for row in summary["rows"]:
         at, seeds = row["at"][str(config.table_step)], row["interval_seeds"]
@@ -86,6 +99,7 @@ def _results(config: Config, summary: dict[str, Any]) -> str:
             _paper(row["paper"]), f"{percent(at['accuracy'])} ± {percent(at['sd'])}",
             _interval(row["interval_tasks"]), "–" if seeds is None else _interval(seeds),
             ", ".join(percent(x) for x in row["by_seed"]), percent(at["train_accuracy"]),
+            nats(at["loss"]),
         ))  # fmt: skip
     for row in summary["not_applicable"]:
         empty = ("n/a",) * (len(head) - 4)
@@ -120,16 +134,23 @@ def _claims(summary: dict[str, Any]) -> str:
     rows = [("claim", "training", "testing", "shots", "step", "difference: paper", "ours",
              "95 % interval", "of each seed", "verdict")]  # fmt: skip
     for claim in summary["claims"]:
-        d = claim["difference"]
+        d, number = claim["difference"], _number(claim)
         whose = "" if claim["of_the_paper"] else " (not claimed by the paper)"
         rows.append((
             claim["claim"] + _within(claim) + whose, claim["training"], claim["testing"],
             str(claim["shots"] or "all"), str(claim["step"]),
-            "–" if claim["paper"] is None else points(claim["paper"]), points(d["mean"]),
-            f"{points(d['low'])} … {points(d['high'])}",
-            " ".join(points(x) for x in d["by_seed"]), claim["verdict"],
+            "–" if claim["paper"] is None else points(claim["paper"]), number(d["mean"]),
+            f"{number(d['low'])} … {number(d['high'])}",
+            " ".join(number(x) for x in d["by_seed"]), claim["verdict"],
         ))  # fmt: skip
     return markdown_table(rows) if len(rows) > 1 else ""
+
+
+def _number(claim: dict[str, Any]) -> Callable[[float], str]:
+    """How a claim's differences are written."""
+    if claim["metric"] == "accuracy":
+        return points
+    return lambda loss: nats(loss) if loss < 0.0 else f"+{nats(loss)}"
 
 
 def _within(claim: dict[str, Any]) -> str:
@@ -171,7 +192,7 @@ def _shown_results(config: Config, summary: dict[str, Any]) -> Any:
     title = f"{TITLES[config.table]}, {config.ways}-way, after {config.table_step} steps"
     table = Table(title=title, box=box.SIMPLE_HEAD)
     table.add_column("method")
-    for name in ("ours ± sd", "95 % of tasks", "paper"):
+    for name in ("ours ± sd", "95 % of tasks", "paper", "loss"):
         table.add_column(name, justify="right")
     where = ""
     for row in summary["rows"]:
@@ -179,7 +200,8 @@ def _shown_results(config: Config, summary: dict[str, Any]) -> Any:
         if (where := _where(config, row)) != before:
             table.add_row(f"[bold]{where}[/bold]")
         ours = f"{percent(at['accuracy'])[:-2]} ± {percent(at['sd'])[:-2]}"
-        table.add_row(row["method"], ours, _interval(row["interval_tasks"]), _paper(row["paper"]))
+        numbers = _interval(row["interval_tasks"]), _paper(row["paper"]), nats(at["loss"])
+        table.add_row(row["method"], ours, *numbers)
     if summary["not_applicable"]:
         methods = ", ".join(dict.fromkeys(row["method"] for row in summary["not_applicable"]))
         table.caption = f"{methods}: not applicable across networks"
