@@ -43,11 +43,13 @@ UNEVEN = Network(
         *(Flatten(), Dense(20, 7), RELU, Dense(7, 4)),
     )
 )
+WIDE = Network((Conv2d(1, 2, 3), POOL, RELU, Flatten(), Dense(8, 517), RELU, Dense(517, 3)))
 CASES = {
     "lenet 28": (lenet5(), (1, 28, 28)),
     "lenet 32": (lenet5((3, 32, 32)), (3, 32, 32)),
     "digits": (digits_network(), (1, 8, 8)),
     "uneven": (UNEVEN, (2, 7, 5)),
+    "wide": (WIDE, (1, 6, 6)),  # a dense layer of more outputs than products work on at once
 }
 DTYPES = ["float64", "float32"]
 
@@ -181,8 +183,10 @@ def test_kernels_mean_the_same_compiled_and_interpreted(monkeypatch, dtype):
     products, layers, whole = map(interpreted, (products_cpu, convolution_cpu, victim_cpu))
     for name in ("whole_weights", "add_products", "add_transposed"):
         monkeypatch.setattr(layers, name, getattr(products, name))
-    for name in ("frame", "unframe", "convolve", "convolve_back", "pool", "pool_back"):
+    for name in ("frame", "unframe", "convolve", "convolve_back", "pool", "pool_back", "copy"):
         monkeypatch.setattr(whole, name, getattr(layers, name))
+    for name in ("whole_weights", "add_products", "add_correlations"):
+        monkeypatch.setattr(whole, name, getattr(products, name))
     monkeypatch.setattr(numba_network, "victim_cpu", whole)
     with np.errstate(invalid="ignore"):
         _, plain = both(*case)

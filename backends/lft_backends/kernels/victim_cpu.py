@@ -10,15 +10,22 @@ import numpy as np
 from numba import njit
 
 from lft_backends.kernels.convolution_cpu import (
-    add,
     convolve,
     convolve_back,
+    copy,
     frame,
     pool,
     pool_back,
     unframe,
 )
 from lft_backends.kernels.elementary import FLAGS
+from lft_backends.kernels.products_cpu import FILTERS as FOUR
+from lft_backends.kernels.products_cpu import (
+    WIDTH,
+    add_correlations,
+    add_products,
+    whole_weights,
+)
 
 # Columns of the table of blocks; a block is a convolution, max pooling and ReLU.
 START, FILTERS, TAPS, C, H, W, B, ROWS, COLUMNS, RUN, IN, OUT, SHIFTS, WINNERS = range(14)
@@ -73,14 +80,9 @@ def forwards(theta, x, groups, blocks, dense, shifts, which, features):
 @njit(**FLAGS)
 def dense_forwards(theta, rows, dense, features):
     """Run the dense layers on rows (N, inputs); keep what comes out of all but the last."""
-    N, kept, zero = rows.shape[0], 0, theta.dtype.type(0.0)
+    kept, zero = 0, theta.dtype.type(0.0)
     for number in range(dense.shape[0]):
-        start, n_in, n_out = dense[number]
-        stop = start + n_in * n_out
-        z = np.empty((N, n_out), rows.dtype)
-        np.dot(rows, theta[start:stop].reshape((n_in, n_out)), z)
-        for n in range(N):
-            add(theta[stop : stop + n_out], z[n])
+        z = affine(theta, rows, dense[number])
         if number < dense.shape[0] - 1:
             flat, keep = z.ravel(), features[kept : kept + z.size]
             for j in range(flat.size):
@@ -89,6 +91,23 @@ def dense_forwards(theta, rows, dense, features):
             kept += z.size
         rows = z
     return rows
+
+
+@njit(**FLAGS)
+def affine(theta, rows, layer):
+    """Return rows (N, n_in) times W (n_in, n_out), plus b: W's rows are taps, images filters."""
+    start, n_in, n_out = layer
+    N, stop, shifts = rows.shape[0], start + n_in * n_out, n_out * np.arange(n_in)
+    z, weights = np.empty((N, n_out), rows.dtype), whole_weights(rows, FOUR)
+    sums = np.empty(weights.shape[0] * WIDTH, rows.dtype)
+    for first in range(0, n_out, WIDTH):
+        size = min(WIDTH, n_out - first)
+        for n in range(weights.shape[0]):
+            copy(theta[stop + first : stop + first + size], sums[n * WIDTH : n * WIDTH + size])
+        add_products(theta[start:stop], shifts, weights, first, size, sums)
+        for n in range(N):
+            copy(sums[n * WIDTH : n * WIDTH + size], z[n, first : first + size])
+    return z
 
 
 @njit(**FLAGS)
@@ -121,17 +140,17 @@ def backwards(theta, y_bar, groups, blocks, dense, shifts, which, features, x_ba
 @njit(**FLAGS)
 def dense_backwards(theta, y_bar, dense, features):
     """Return the cotangent (inputs, N) of the dense layers' rows."""
-    N, kept = y_bar.shape[0], features.size
-    h_bar = np.ascontiguousarray(y_bar.T)
+    N, kept, h_bar = y_bar.shape[0], features.size, y_bar
+    before = np.empty((0, 0), y_bar.dtype)
     for number in range(dense.shape[0] - 1, -1, -1):
         start, n_in, n_out = dense[number]
-        before = np.empty((n_in, N), y_bar.dtype)
-        np.dot(theta[start : start + n_in * n_out].reshape((n_in, n_out)), h_bar, before)
+        weight = theta[start : start + n_in * n_out].reshape((n_in, n_out))
+        before = np.zeros((n_in, N), y_bar.dtype)
+        add_correlations(weight, h_bar.ravel(), n_out * np.arange(N), 0, n_out, before)
         if number > 0:
             kept -= N * n_in
-            z = features[kept : kept + N * n_in].reshape((N, n_in))
-            for i in range(n_in):
-                for n in range(N):
-                    before[i, n] = before[i, n] if z[n, i] > 0 else 0
-        h_bar = before
-    return h_bar
+            z, h_bar = features[kept : kept + N * n_in].reshape((N, n_in)), np.empty_like(before.T)
+            for n in range(N):
+                for i in range(n_in):
+                    h_bar[n, i] = before[i, n] if z[n, i] > 0 else 0
+    return before
