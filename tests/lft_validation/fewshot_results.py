@@ -6,7 +6,7 @@ import numpy as np
 
 from lft_validation.experiments.fewshot.claims import Cell
 from lft_validation.experiments.fewshot.config import applicable, measured_steps
-from lft_validation.experiments.unions import NONE
+from lft_validation.experiments.unions import NONE, parts
 
 
 def made_up(config, better: float = 0.2, seed: int = 0):
@@ -15,13 +15,14 @@ def made_up(config, better: float = 0.2, seed: int = 0):
     Its loss is less by as much.
     """
     rng, results = np.random.default_rng(seed), {}
-    shape = (3, config.test_tasks, len(measured_steps(config)))
     for shots in config.shots:
         for method in config.methods:
             gain = better / shots if method == "LFT" else 0.0
             for training in (NONE,) if method in ("SGD", "Adam") else config.training:
                 for testing in config.testing:
                     if applicable(training, method, testing):
+                        tasks = config.test_tasks // len(parts(testing)) * len(parts(testing))
+                        shape = (3, tasks, len(measured_steps(config)))
                         curves = 0.5 + 0.01 * rng.uniform(size=shape)
                         curves += np.reshape([gain, -gain, gain], (3, 1, 1))
                         results[Cell(training, method, testing, shots)] = [curves]

@@ -7,6 +7,7 @@ import pytest
 from lft_validation.experiments.fewshot.claims import Cell, claims
 from lft_validation.experiments.fewshot.config import make_config
 from lft_validation.experiments.fewshot.printed import cells, difference, row_of
+from lft_validation.experiments.fewshot.report import summarise
 from lft_validation.report import read_paper
 from tests.lft_validation.fewshot_results import made_up
 
@@ -52,10 +53,48 @@ def test_lft_matches_maml_within_a_margin_of_one_point():
 
 def test_a_claim_about_cells_that_the_paper_does_not_print_is_not_the_papers():
     config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
-    judged = claims(config, made_up(config), {("cifar10", "mnist")})
+    judged = claims(config, made_up(config), {("cifar10", "mnist", 5)})
     assert {(c["training"], c["testing"]) for c in judged if c["of_the_paper"]} == {
         ("cifar10", "mnist")
     }
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "rows", "claimed"),
+    [
+        ("table2", {}, True, True),
+        ("table2", {"shots": 1}, False, False),
+        ("table2", {"ways": 5}, False, False),
+        ("tableA1", {"shots": (1, 2)}, True, True),
+        ("tableA1", {"shots": (2, 4)}, False, False),
+        ("tableA2", {"ways": 2}, False, False),
+        ("figure3", {}, False, True),
+        ("figure3", {"training": "mnist", "testing": "mnist"}, False, False),
+        ("figure3", {"shots": 10}, False, False),
+    ],
+)
+def test_the_papers_numbers_stand_beside_its_own_setting_alone(table, changes, rows, claimed):
+    config = make_config(table, "paper", {"seeds": (0,), "test_tasks": 8} | changes)
+    summary = summarise(config, made_up(config), {})
+    assert any(row["paper"] for row in summary["rows"]) == rows
+    assert any(claim["of_the_paper"] for claim in summary["claims"]) == claimed
+    beside = [c for c in summary["claims"] if c["paper"] is not None]
+    assert all(c["shots"] in (1, 3, 5, 10, None) for c in beside)
+    assert bool(beside) == rows
+
+
+def test_a_unions_interval_draws_each_source_again_by_itself():
+    config = make_config("table2", "paper", {"seeds": (0, 1), "test_tasks": 40})
+    results = {cell: [c[0], c[0].copy()] for cell, c in made_up(config).items()}
+    cell = Cell("mnist+cifar10", "LFT", "mnist+cifar10", 5)
+    for curves in results[cell]:
+        curves[:, 20:] -= 0.4  # the second source is harder, which is no accident
+    summary = summarise(config, results, {})
+    names = ("training", "method", "testing", "shots")
+    row = next(r for r in summary["rows"] if Cell(*(r[n] for n in names)) == cell)
+    low, high = row["interval_tasks"]
+    assert low < row["at"]["40"]["accuracy"] < high
+    assert high - low < 0.01
 
 
 def test_the_gain_over_l2o_is_compared_between_numbers_of_shots():
@@ -112,6 +151,5 @@ def test_numbers_of_a_stood_in_source_stand_beside_it_and_are_not_its_claims():
     beside = row_of(Cell("omniglot", "L2O", "cifar10", 5), paper, stand_in)
     assert beside == {"accuracy": 0.17, "sd": 0.018}
     assert row_of(Cell("omniglot", "L2O", "cifar10", 5), paper, {}) is None
-    assert cells(paper, stand_in) == {("omniglot", "omniglot")}
-    assert ("omniglot", "miniimagenet") in cells(paper, {})
-    assert cells(read_paper("figure3"), {}) is None
+    assert cells(paper, stand_in) == {("omniglot", "omniglot", 5)}
+    assert ("omniglot", "miniimagenet", 5) in cells(paper, {})

@@ -10,6 +10,7 @@ pytest.importorskip("sklearn")  # the digits
 from lft_backends.backend import get_backend
 from lft_backends.draws import Stage
 from lft_ref import Data
+from lft_validation.experiments.fewshot import run as jobs_of
 from lft_validation.experiments.fewshot.config import (
     METHODS,
     applicable,
@@ -232,6 +233,40 @@ def test_a_unions_tasks_are_as_many_of_each_source():
     joined = union(config, {"digits": a, "mnist": b}, ["digits", "mnist"])
     np.testing.assert_array_equal(joined[0, :, 0], [0, 0, 1, 1])
     np.testing.assert_array_equal(union(config, {"digits": a}, ["digits"]), a)
+    tasks = np.broadcast_to(np.arange(5.0)[:, None], (3, 5, 4))
+    both = {"digits": tasks, "digits:cnn2": 10.0 + tasks}  # task i has the same images in both
+    joined = union(config, both, list(both))
+    np.testing.assert_array_equal(joined[0, :, 0], [0, 1, 12, 13])
+
+
+def test_maml_is_not_trained_where_no_cell_shows_it():
+    methods, pair = ("MAML", "L2O"), "digits+digits:cnn2"
+    changes = {"training": ("digits",), "testing": (pair,), "methods": methods}
+    config = make_config("table2", "smoke", changes)
+    assert {key.method for key in jobs_of.job_keys(config)} == {"L2O"}
+    config = make_config("table2", "smoke", changes | {"testing": ("digits", pair)})
+    found = {key.method: jobs_of.tested_on(config, key) for key in jobs_of.job_keys(config)}
+    assert found == {"MAML": ["digits"], "L2O": ["digits", "digits:cnn2"]}
+
+
+def test_a_source_that_names_its_usual_network_is_the_source():
+    changes = {"training": "digits:mlp", "testing": ["digits", "digits:mlp+digits:cnn2"]}
+    config = make_config("table2", "smoke", changes)
+    assert config.training == ("digits",)
+    assert config.testing == ("digits", "digits+digits:cnn2")
+
+
+def test_images_that_are_not_the_official_ones_are_named_in_the_table():
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 8})
+    data = {
+        "cifar10": {
+            "train": {"images": 50000, "official": True},
+            "test": {"images": 1000, "official": False},
+        }
+    }
+    text = markdown(config, summarise(config, made_up(config), {}, data))
+    assert "cifar10's test images: 1,000, not the official file." in text
+    assert "not the official" not in markdown(config, summarise(config, made_up(config), {}))
 
 
 def test_every_method_has_a_colour_and_measured_steps_include_what_tables_show():

@@ -42,13 +42,13 @@ def own_images(path: Path, shape: tuple[int, int, int] | None = None) -> tuple[D
 
 
 def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[str]]:
-    classes = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    classes = sorted(entry for entry in _shown(path) if entry.is_dir())
     if len(classes) < 2:
         raise UserError(
             f"{path} must hold a subfolder of pictures for each class, at least two of them, found "
             f"{len(classes)}"
         )
-    files = [sorted(f for f in c.iterdir() if f.suffix.lower() in ENDINGS) for c in classes]
+    files = [sorted(f for f in _shown(c) if f.suffix.lower() in ENDINGS) for c in classes]
     for class_, found in zip(classes, files, strict=True):
         if not found:
             raise UserError(f"{class_} holds no picture ({', '.join(ENDINGS)}); add some")
@@ -62,6 +62,11 @@ def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, lis
     pixels = [picture(content(f), str(f), shape) for found in files for f in found]
     labels = np.repeat(np.arange(len(classes)), [len(found) for found in files])
     return Images(np.stack(pixels), labels.astype(np.int64)), [c.name for c in classes]
+
+
+def _shown(folder: Path) -> list[Path]:
+    """What a folder holds, but for hidden files, which programs and systems leave there."""
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
 
 
 def _shape_of(file: Path) -> tuple[int, int, int]:

@@ -58,13 +58,25 @@ class Curves(NamedTuple):
     theta: Any  # (draws, d): the fine-tuned networks
 
 
+def is_source(place: str) -> bool:
+    """Say whether a source is meant, and not a folder of the user's that has its name.
+
+    Example:
+        >>> is_source("digits"), is_source("photos")
+        (True, False)
+    """
+    here = Path(place)
+    classes = here.is_dir() and any(e.is_dir() and e.name[0] != "." for e in here.iterdir())
+    return place in SOURCES and not classes and not here.is_file()
+
+
 def read_images(place: str, shape: tuple[int, int, int] | None = None) -> Images:
     """Return the images of a folder, of an ``.npz`` file, or the test images of a source by name.
 
     Raises:
         UserError: if there is no such thing, or something in it cannot be used.
     """
-    if place in SOURCES and not Path(place).exists():
+    if is_source(place):
         dataset = load(place, "test")
         return Images(dataset, [str(c) for c in np.unique(dataset.images.labels)])
     if not Path(place).exists():
@@ -155,17 +167,39 @@ def check_network(network: Any, images: Images) -> Network:
     x = np.zeros((1, *images.shape))
     try:
         z = network.activations(np.zeros(network.size), x)[-1]
-    except (ValueError, TypeError, IndexError) as error:
+    except Exception as error:  # whatever a layer of the user's own may raise
         raise UserError(
-            f"--network does not take images of shape {images.shape} ({error}); does it begin with "
-            "Flatten() or a convolution of as many channels?"
+            f"--network does not take images of shape {images.shape} ({_reason(error)}); does it "
+            "begin with Flatten() or a convolution of as many channels?"
         ) from error
     if z.shape != (1, len(images.names)):
         raise UserError(
             f"--network must have one output for each of {len(images.names)} classes, found "
             f"outputs of shape {z.shape[1:]}"
         )
+    _check_gradient(network, x)
     return network
+
+
+def _check_gradient(network: Network, x: np.ndarray) -> None:
+    for layer in network.layers:
+        if layer.size and not layer.fan_in:
+            raise UserError(
+                f"--network: {type(layer).__name__} has {layer.size} parameters and fan_in 0, so "
+                "nobody knows how large they are at the start; set its fan_in"
+            )
+    loss, theta = NetworkLoss(network, CrossEntropy("mean")), np.zeros(network.size)
+    try:
+        found = np.shape(loss.grad(theta, Data(x, np.zeros(len(x), np.int64))))
+    except Exception as error:  # whatever a layer of the user's own may raise
+        raise UserError(f"--network has no gradient of its loss ({_reason(error)})") from error
+    if found != theta.shape:
+        raise UserError(f"--network: the gradient of its loss has shape {found}, expected "
+                        f"{theta.shape}")  # fmt: skip
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def initial_networks(network: Network, draws: int, seed: int) -> np.ndarray:

@@ -21,7 +21,7 @@ class Difference(NamedTuple):
     by_seed: list[float]  # the mean difference of each seed: its sign should not depend on the seed
 
 
-def paired_difference(a: list[np.ndarray], b: list[np.ndarray]) -> Difference:
+def paired_difference(a: list[np.ndarray], b: list[np.ndarray], sources: int = 1) -> Difference:
     """Compare two methods on the same tasks.
 
     The interval is a bias-corrected and accelerated bootstrap (BCa) of the mean over the pooled
@@ -31,27 +31,53 @@ def paired_difference(a: list[np.ndarray], b: list[np.ndarray]) -> Difference:
     Args:
         a: one array per seed, one entry per task.
         b: the same tasks under the other method; at least two in all.
+        sources: as of :func:`pooled`.
     """
     by_seed = [x - y for x, y in zip(a, b, strict=True)]
-    pooled = np.concatenate(by_seed)
     means = [float(d.mean()) for d in by_seed]
-    return Difference(float(pooled.mean()), *mean_interval(pooled), means)
+    everything = np.concatenate(by_seed)
+    return Difference(float(everything.mean()), *mean_interval(*pooled(by_seed, sources)), means)
 
 
-def mean_interval(values: np.ndarray) -> tuple[float, float]:
+def pooled(by_seed: list[np.ndarray], sources: int = 1) -> list[np.ndarray]:
+    """Return the tasks of all seeds, those of each source apart.
+
+    Args:
+        by_seed: one array per seed; of a union, equally many tasks of each source, in turn.
+        sources: how many.
+
+    Example:
+        >>> [a.tolist() for a in pooled([np.arange(4.0), np.arange(4.0, 8.0)], 2)]
+        [[0.0, 1.0, 4.0, 5.0], [2.0, 3.0, 6.0, 7.0]]
+    """
+    apart = [np.split(values, sources) for values in by_seed]
+    return [np.concatenate(one) for one in zip(*apart, strict=True)]
+
+
+def mean_interval(*samples: np.ndarray) -> tuple[float, float]:
     """Return the ends of a BCa bootstrap interval of the mean, at 95 %, from at least two values.
+
+    Values of several samples are drawn again sample by sample: their numbers are no accident.
 
     Example:
         >>> mean_interval(np.ones(5))
         (1.0, 1.0)
+        >>> mean_interval(np.zeros(5), np.ones(5))
+        (0.5, 0.5)
     """
     from scipy.stats import bootstrap
 
-    if np.ptp(values) == 0.0:
-        return float(values.mean()), float(values.mean())
+    number = sum(values.size for values in samples)
+
+    def mean(*drawn: np.ndarray, axis: int = -1) -> np.ndarray:
+        total: np.ndarray = sum(values.sum(axis=axis) for values in drawn) / number
+        return total
+
+    if all(np.ptp(values) == 0.0 for values in samples):
+        return float(mean(*samples)), float(mean(*samples))
     interval = bootstrap(
-        (values,),
-        np.mean,
+        samples,
+        mean,
         confidence_level=CONFIDENCE,
         n_resamples=RESAMPLES,
         batch=500,

@@ -61,7 +61,8 @@ def command(
 
     IMAGES is a folder with one subfolder of PNG or JPEG pictures for each class; an .npz file with
     bytes x of shape (N, H, W), (N, H, W, 3) or (N, C, H, W) and integers y of shape (N,); or the
-    name of a source (see lft data; digits needs no download). A new network is made for your
+    name of a source (see lft data; digits needs no download), unless a folder of that name with
+    such subfolders is here. A new network is made for your
     classes, and its accuracy on images that it has not seen is shown. Nothing is meta-trained here.
 
     \b
@@ -107,7 +108,7 @@ def command(
 
 
 def _check(options: dict[str, Any], images: str) -> None:
-    from lft_validation.datasets import SOURCES
+    from lft_validation.finetuning import is_source
 
     for name, least in (("shots", 1), ("query", 1), ("steps", 1), ("draws", 1), ("seed", 0)):
         if options[name] < least:
@@ -118,7 +119,7 @@ def _check(options: dict[str, Any], images: str) -> None:
             raise UserError(f"--{option} must be positive and finite, found {options[name]:g}")
     if options["size"] is not None and options["size"] < 4:
         raise UserError(f"--size must be at least 4, found {options['size']}")
-    if options["size"] is not None and (images in SOURCES or images.endswith(".npz")):
+    if options["size"] is not None and (is_source(images) or images.endswith(".npz")):
         raise UserError(
             f"--size resizes the pictures of a folder, and IMAGES is {images}; leave it out"
         )

@@ -59,7 +59,12 @@ def run_in_folder(
         raise click.exceptions.Exit(130) from None
     except JobFailed as error:
         log(out, f"failed: {error}")
-        raise
+        if len(jobs) == 1:
+            raise
+        raise JobFailed(
+            f"{error}. What other jobs finished is kept in {out}: a run with other settings, or "
+            "without that method (--methods), and an --out beside this one takes it over"
+        ) from error
     except Unavailable as error:
         raise UserError(str(error)) from error
     except Lost as error:

@@ -25,6 +25,7 @@ def changed(settings: Any, name: str, value: Any) -> Any:
 
 
 LARGEST = 10**9  # of whole numbers; beyond, sizes overflow
+MOST = 10**6  # of tasks or steps
 # The most that a file of Φ may say of its cell. Log/sign needs e^-p to be more than 0.
 OF_A_CELL = {"p": 100.0, "output_scale": 100.0}
 LISTS = {tuple[int, ...]: "whole numbers such as [1,2]", tuple[str, ...]: 'words such as ["a","b"]'}
@@ -62,6 +63,13 @@ def check_positive(numbers: Iterable[tuple[str, float]]) -> None:
     for name, value in numbers:
         if not 0 < value < float("inf"):
             raise UserError(f"{name} must be positive and finite, found {value}")
+
+
+def check_most(config: Any, names: Iterable[str]) -> None:
+    """Raise ``UserError`` for the first count that no machine gets through."""
+    for name in names:
+        if getattr(config, name) > MOST:
+            raise UserError(f"{name} must be at most {MOST:,}, found {getattr(config, name):,}")
 
 
 def check_share(config: Any) -> None:

@@ -104,7 +104,8 @@ def train(
             raise Diverged(
                 f"meta-training diverged at task batch {batch + 1} of {batches}: "
                 f"{learner.trace(state, batch)}; the last good checkpoint, from before this batch, "
-                f"is {file}; try a smaller learning rate or --dtype float64"
+                f"is {file}; try a smaller learning rate (--learning-rate of Φ; MAML "
+                "has one of its own, see config.json and --set) or --dtype float64"
             )
         state = new._replace(mean=_mean(state.mean, flat, batch + 1 - first))
         monitor.report((batch + 1) * units_per_batch)

@@ -29,9 +29,15 @@ def sources_of(config: Any) -> list[str]:
 
 
 def union(config: Any, arrays: dict[str, np.ndarray], sources: list[str]) -> np.ndarray:
-    """Return the curves of equally many tasks of each source: tasks lie on the second axis."""
-    share = config.test_tasks // len(sources)
-    return np.concatenate([arrays[name][:, :share] for name in sources], axis=1)
+    """Return the curves of equally many tasks of each source: tasks lie on the second axis.
+
+    The first ones; but of the same images with another network those after them, since tasks of the
+    same number have the same images.
+    """
+    share, images = config.test_tasks // len(sources), [name.partition(":")[0] for name in sources]
+    first = [share * images[:i].count(name) for i, name in enumerate(images)]
+    parts = [arrays[name][:, a : a + share] for name, a in zip(sources, first, strict=True)]
+    return np.concatenate(parts, axis=1)
 
 
 def not_applicable(
@@ -87,12 +93,11 @@ def check_fit(
     Raises:
         UserError: if no method can be tested anywhere.
     """
-    sources = {source for union in config.testing for source in parts(union)}
     if not any(
-        applicable(training, method, source)
+        applicable(training, method, testing)
         for method in config.methods
         for training in ((NONE,) if method in by_hand else config.training)
-        for source in sources
+        for testing in config.testing
     ):
         raise UserError(
             f"none of the methods {', '.join(config.methods)} can be tested on "

@@ -10,7 +10,7 @@ import numpy as np
 from lft_validation.experiments.fewshot.config import HAND, MAML, Config, measured_steps
 from lft_validation.experiments.fewshot.metrics import NAMES
 from lft_validation.experiments.learners import LEARNED
-from lft_validation.experiments.unions import NONE
+from lft_validation.experiments.unions import NONE, parts
 from lft_validation.stats import Difference, paired_difference, verdict_less, verdict_more
 
 EARLY = (1, 2, 5, 10, 20)  # "a smaller number of fine-tuning steps"
@@ -35,7 +35,7 @@ def metric(config: Config, curves: list[np.ndarray], step: int, name: str) -> li
     return [c[NAMES.index(name), :, at] for c in curves]
 
 
-Printed = set[tuple[str, str]]  # (training, testing) of the paper's table
+Printed = set[tuple[str, str, int]]  # (training, testing, shots) of the paper's table or figure
 
 
 def claims(
@@ -56,8 +56,9 @@ def claims(
     if config.table == "tableA1":
         judged += _gain_grows(config, results)
     for claim in judged:
-        where = claim["training"], claim["testing"]
-        claim["of_the_paper"] &= printed is None or where in printed
+        shots = claim["few_many"] or [claim["shots"]]
+        where = {(claim["training"], claim["testing"], k) for k in shots}
+        claim["of_the_paper"] &= printed is None or where <= printed
         claim["of_the_paper"] &= config.table != "tableA1" or not claim["claim"].endswith("MAML")
     return judged
 
@@ -87,7 +88,7 @@ def _less_loss(
     other: str, cell: Cell, step: int, a: list[np.ndarray], b: list[np.ndarray]
 ) -> dict[str, Any]:
     """Judge a < b, losses on D_val."""
-    difference = paired_difference(a, b)
+    difference = paired_difference(a, b, len(parts(cell.testing)))
     claim = _claim(f"LFT < {other} in loss", cell, other, step, difference)
     return claim | {"metric": "loss", "of_the_paper": False, "verdict": verdict_less(difference)}
 
@@ -129,7 +130,7 @@ def _judged(
     margin: float = 0.0,
 ) -> dict[str, Any]:
     """Judge a > b − margin; the difference is that of a and b."""
-    difference = paired_difference(a, b)
+    difference = paired_difference(a, b, len(parts(cell.testing)))
     mean, low, high, by_seed = difference
     moved = Difference(mean + margin, low + margin, high + margin, [d + margin for d in by_seed])
     other = name.rsplit(maxsplit=1)[-1]

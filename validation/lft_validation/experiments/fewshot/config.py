@@ -12,6 +12,7 @@ from lft_validation.experiments.settings import (
     as_json,
     check_cell,
     check_choices,
+    check_most,
     check_positive,
     check_share,
     check_whole,
@@ -103,6 +104,17 @@ class Config:
     def sources(self) -> list[str]:
         """The sources that this run touches, each once."""
         return sources_of(self)
+
+
+def plain(union: str) -> str:
+    """Return a union without the networks that its sources train anyway.
+
+    Example:
+        >>> plain("digits:mlp+digits:cnn2")
+        'digits+digits:cnn2'
+    """
+    usual = {f"{name}:{network}": name for name, network in NETWORKS.items()}
+    return "+".join(usual.get(source, source) for source in parts(union))
 
 
 def images_of(source: str) -> str:
@@ -202,6 +214,10 @@ POSITIVE = (
     "maml_inner_steps", "maml_alpha", "maml_learning_rate", "sgd_rate", "adam_rate", "test_tasks",
     "table_step",
 )  # fmt: skip
+COUNTS = (
+    "meta_tasks", "passes", "meta_batch", "chunk", "steps", "unroll", "maml_batch",
+    "maml_inner_steps", "test_tasks", "query", "test_query",
+)  # fmt: skip
 CHOICES = {
     "weighting": tuple(WEIGHTS),
     "preprocess": ("log_sign", "identity"),
@@ -219,6 +235,8 @@ def make_config(table: str, preset: str, changes: dict[str, Any]) -> Config:
     for name in ("training", "testing", "shots"):
         if isinstance(lists.get(name), str | int):
             lists[name] = (lists[name],)
+        if name != "shots" and isinstance(lists.get(name), tuple | list):
+            lists[name] = tuple(plain(u) if isinstance(u, str) else u for u in lists[name])
     config: Config = from_preset(PRESETS[table], preset, lists)
     if config.table != table:
         raise UserError(
@@ -230,11 +248,14 @@ def make_config(table: str, preset: str, changes: dict[str, Any]) -> Config:
 
 def _check(config: Config) -> None:
     check_positive((name, getattr(config, name)) for name in POSITIVE)
+    check_most(config, COUNTS)
     check_cell(config)
     check_share(config)
     check_choices(config, CHOICES)
     for name in ("training", "testing"):
         unions = getattr(config, name)
+        if not unions:
+            raise UserError(f"{name} must name at least one source")
         check_words(name, unions, unions)
         for union in unions:
             _check_union(name, union)
@@ -253,10 +274,10 @@ def _check_union(name: str, union: Any) -> None:
     check_words(what, sources, sources)
     for source in sources:
         check_words(what, (images_of(source),), known)
-        if network_of(source) not in LAYERS:
+        if network_of(source) not in LAYERS or source.endswith(":"):
             raise UserError(
                 f"the network of {source!r} must be one of {', '.join(LAYERS)}, "
-                f"found {network_of(source)!r}"
+                f"found {source.partition(':')[2]!r}"
             )
 
 

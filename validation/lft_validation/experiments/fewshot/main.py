@@ -55,16 +55,18 @@ def reproduce(
         plan.fit(len(jobs)),
         out,
         resume,
-        lambda console: _finish(config, stand_in, out, console),
+        lambda console: _finish(config, stand_in, data, out, console),
     )
 
 
 BY_NAME = {table: partial(reproduce, table) for table in TABLES}
 
 
-def _finish(config: Config, stand_in: dict[str, str], out: Path, console: Any) -> None:
+def _finish(
+    config: Config, stand_in: dict[str, str], data: dict[str, Any], out: Path, console: Any
+) -> None:
     results = collect(config, out / "jobs")
-    summary = summarise(config, results, stand_in)
+    summary = summarise(config, results, stand_in, data)
     write_results(out, summary, markdown(config, summary))
     figures = draw(config, results, out)
     show(config, summary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from math import ceil
 from typing import Any
 
@@ -79,11 +80,10 @@ def fitting_segment(config: Config, workers: int) -> int | None:
     """
     K, backend = config.unroll, usable_backend(config.backend, config.dtype, config.device)
     least: int = ceil(K**0.5)
-    segments: tuple[int | None, ...] = (None, *range(K - 1, least, -1))
     remedy = "smaller --lstm-units, --set query or --set filters"
     for source in config.sources:  # the estimate below makes one of each network
         check_memory(make_network(config, source).size * 8, workers, remedy)
-    for segment in segments:
+    for segment in chain((None,), range(K - 1, least, -1)):
         if fits(memory_bytes(config, segment), workers, backend):
             return segment
     check_memory(memory_bytes(config, least), workers, remedy, backend)

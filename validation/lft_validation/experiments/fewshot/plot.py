@@ -13,7 +13,7 @@ from lft_validation.experiments.fewshot.metrics import NAMES
 from lft_validation.experiments.fewshot.tables import images
 from lft_validation.experiments.figures import save
 from lft_validation.experiments.unions import NONE, parts
-from lft_validation.stats import mean_interval
+from lft_validation.stats import mean_interval, pooled
 
 COLOURS = {
     "LFT": "#d62728",
@@ -153,11 +153,11 @@ def _over_shots(config: Config, results: Results, folder: Path) -> list[Path]:
             cells = [Cell(training, method, config.testing[0], k) for k in config.shots]
             if not all(cell in results for cell in cells):
                 continue
-            at = [np.concatenate(metric(config, results[c], config.table_step, "accuracy"))
-                  for c in cells]  # fmt: skip
-            mean = np.asarray([100.0 * a.mean() for a in at])
-            ends = 100.0 * np.asarray([mean_interval(a) for a in at]).T
-            error = np.abs(ends - mean)
+            by_seed = [metric(config, results[c], config.table_step, "accuracy") for c in cells]
+            at = [pooled(a, len(parts(config.testing[0]))) for a in by_seed]
+            mean = np.asarray([100.0 * np.concatenate(a).mean() for a in at])
+            ends = [mean_interval(*a) for a in at]
+            error = np.abs(100.0 * np.asarray(ends).T - mean)
             x = width + 0.06 * (index - len(config.methods) / 2)
             panel.errorbar(x, mean, yerr=error, marker="o", markersize=3, capsize=2,
                            **_style(method))  # fmt: skip

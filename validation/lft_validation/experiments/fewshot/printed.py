@@ -9,11 +9,22 @@ from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.unions import parts
 
 
-def cells(paper: dict[str, Any], stand_in: dict[str, str]) -> Printed | None:
-    """Return the cells of the paper's table, but for stood-in sources; None for a figure."""
-    rows = [(row["training"], row["testing"]) for row in paper["rows"]]
-    whole = {where for where in rows if not any(s in stand_in for w in where for s in parts(w))}
-    return whole if rows else None
+def of_the_same_tasks(paper: dict[str, Any], ways: int) -> dict[str, Any]:
+    """Return what the paper has for tasks of so many classes: nothing, if its own have others."""
+    return paper if paper["ways"] == ways else {**paper, "rows": [], "panels": []}
+
+
+def cells(paper: dict[str, Any], stand_in: dict[str, str]) -> Printed:
+    """Return the cells of the paper's table or figure, but for stood-in sources."""
+    rows = [
+        (r["training"], r["testing"], r.get("shots", paper.get("shots"))) for r in paper["rows"]
+    ]
+    rows += [(*panel, paper["shots"]) for panel in paper.get("panels", [])]
+    return {
+        (training, testing, shots)
+        for training, testing, shots in rows
+        if not set(stand_in) & {*parts(training), *parts(testing)}
+    }
 
 
 def row_of(cell: Cell, paper: dict[str, Any], stand_in: dict[str, str]) -> dict[str, Any] | None:
@@ -24,7 +35,7 @@ def row_of(cell: Cell, paper: dict[str, Any], stand_in: dict[str, str]) -> dict[
             for side in ("training", "testing")
         }
         same = Cell(names["training"], row["method"], names["testing"], cell.shots) == cell
-        if same and row.get("shots", cell.shots) == cell.shots:
+        if same and row.get("shots", paper.get("shots")) == cell.shots:
             return {name: row[name] for name in ("accuracy", "sd") if name in row}
     return None
 

@@ -10,12 +10,17 @@ import numpy as np
 from lft_validation.experiments.fewshot.claims import Cell, Results, claims, metric
 from lft_validation.experiments.fewshot.config import Config, applicable, measured_steps, without
 from lft_validation.experiments.fewshot.metrics import NAMES
-from lft_validation.experiments.fewshot.printed import cells, difference, row_of
+from lft_validation.experiments.fewshot.printed import (
+    cells,
+    difference,
+    of_the_same_tasks,
+    row_of,
+)
 from lft_validation.experiments.fewshot.run import CURVES, JobKey, job_keys, owners, test_file
 from lft_validation.experiments.unions import NONE, parts, union
 from lft_validation.files import read_arrays, require
 from lft_validation.report import read_paper
-from lft_validation.stats import mean_interval, seeds_interval
+from lft_validation.stats import mean_interval, pooled, seeds_interval
 
 
 def collect(config: Config, folder: Path) -> Results:
@@ -41,15 +46,21 @@ def _read(config: Config, folder: Path, key: JobKey) -> dict[str, np.ndarray]:
     return found
 
 
-def summarise(config: Config, results: Results, stand_in: dict[str, str]) -> dict[str, Any]:
+def summarise(
+    config: Config,
+    results: Results,
+    stand_in: dict[str, str],
+    data: dict[str, dict[str, Any]] | None = None,
+) -> dict[str, Any]:
     """Return everything that goes into results.json.
 
     Args:
         config: the run's settings.
         results: its curves.
         stand_in: sources that were not there, and what took their place.
+        data: of each source, by split, what config.json says of its images.
     """
-    paper = read_paper(config.table)
+    paper = of_the_same_tasks(read_paper(config.table), config.ways)
     in_order = sorted(results, key=lambda cell: _place(config, cell))
     judged = claims(config, results, cells(paper, stand_in))
     return {
@@ -58,6 +69,12 @@ def summarise(config: Config, results: Results, stand_in: dict[str, str]) -> dic
         "claims": [c | {"paper": difference(c, paper, stand_in)} for c in judged],
         "paper": paper,
         "stand_in": stand_in,
+        "not_official": [
+            (source, split, record["images"])
+            for source, splits in (data or {}).items()
+            for split, record in splits.items()
+            if not record["official"]
+        ],
     }
 
 
@@ -80,13 +97,13 @@ def _row(
 ) -> dict[str, Any]:
     """Means over the tasks of all seeds at the measured steps, and how sure they are."""
     at = metric(config, curves, config.table_step, "accuracy")
-    pooled, by_seed = np.concatenate(at), [float(a.mean()) for a in at]
+    by_seed = [float(a.mean()) for a in at]
     every = np.concatenate(curves, axis=1)
     return {
         **cell._asdict(),
-        "tasks": int(pooled.size),
+        "tasks": sum(a.size for a in at),
         "at": {str(s): _at(every[..., i]) for i, s in enumerate(measured_steps(config))},
-        "interval_tasks": mean_interval(pooled),
+        "interval_tasks": mean_interval(*pooled(at, len(parts(cell.testing)))),
         "interval_seeds": seeds_interval(by_seed),
         "by_seed": by_seed,
         "paper": row_of(cell, paper, stand_in),

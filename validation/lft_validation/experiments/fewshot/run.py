@@ -95,8 +95,8 @@ EVERYWHERE = ("backend", "device", "dtype", "ways")
 
 def tested_on(config: Config, key: JobKey) -> list[str]:
     """The sources that a job's method is tested on. A union's tasks are those of its sources."""
-    wanted = {source for union in config.testing for source in parts(union)}
-    return [s for s in config.sources if s in wanted and applicable(key.training, key.method, s)]
+    unions = [u for u in config.testing if applicable(key.training, key.method, u)]
+    return [s for s in config.sources if any(s in parts(u) for u in unions)]
 
 
 def owners(config: Config, key: JobKey) -> Owners:

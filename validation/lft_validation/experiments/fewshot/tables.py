@@ -17,11 +17,11 @@ TITLES = {
 }
 HOW_TO_READ = (
     "Accuracy and loss (cross-entropy, in nats) are measured on images of the task that "
-    "fine-tuning did not see; ± is the standard "
-    "deviation over tasks (the paper does not say over what its own is, and it is too small for "
-    "tasks). The intervals are 95 %: of tasks, a bootstrap over the tasks of all seeds, for the "
-    "fine-tuners trained here; of seeds, Student's over the means of seeds, for new trainings as "
-    "well. Every method but MAML and FOMAML starts from a random network, the same for all of "
+    "fine-tuning did not see; ± is the standard deviation over tasks (of a union, those of all its "
+    "sources; the paper does not say over what its own is, and it is too small for tasks). The "
+    "intervals are 95 %: of tasks, a bootstrap over the tasks of all seeds, source by source, for "
+    "the fine-tuners trained here; of seeds, Student's over the means of seeds, for new trainings "
+    "as well. Every method but MAML and FOMAML starts from a random network, the same for all of "
     "them. n/a, in the table and in the figure: MAML and FOMAML do not apply to incongruous tasks, "
     "as their shared θ belongs to one network and cannot start another.\n\n"
     "Differences are paired over tasks, in percentage points, of losses in nats; the paper's are "
@@ -71,6 +71,15 @@ def stand_ins(summary: dict[str, Any]) -> list[str]:
     ]
 
 
+def about_data(summary: dict[str, Any]) -> list[str]:
+    """Say which sources are not the official files."""
+    return [
+        f"{name}'s {split} images: {number:,}, not the official file. Tasks are drawn from these, "
+        "and intervals are of such tasks."
+        for name, split, number in summary["not_official"]
+    ]
+
+
 def markdown(config: Config, summary: dict[str, Any]) -> str:
     """Return table.md."""
     paper = PAPER[config.table]
@@ -81,7 +90,7 @@ def markdown(config: Config, summary: dict[str, Any]) -> str:
         f"tasks for each of {len(config.seeds)} seeds, backend {config.backend}, {config.dtype}: "
         f"{'' if same else 'not '}the counts of the paper."
     )
-    text = " ".join([text, *stand_ins(summary)])
+    text = " ".join([text, *stand_ins(summary), *about_data(summary)])
     parts = [f"# {TITLES[config.table]}", text, _results(config, summary), _early(config, summary),
              _claims(summary), HOW_TO_READ]  # fmt: skip
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
@@ -163,11 +172,13 @@ def show(config: Config, summary: dict[str, Any]) -> None:
 
     out = Console()
     out.print(_shown_results(config, summary))
-    for sentence in stand_ins(summary):
+    for sentence in [*stand_ins(summary), *about_data(summary)]:
         out.print(sentence)
-    if summary["claims"]:
+    if any(claim["of_the_paper"] for claim in summary["claims"]):
         out.print(_shown_claims(config, summary))
         out.print("A claim holds or fails if the interval and every seed say so.", style="dim")
+    elif summary["claims"]:
+        out.print("The paper has no claim about these tasks; other differences are in table.md.")
 
 
 def _where(config: Config, row: dict[str, Any]) -> str:
