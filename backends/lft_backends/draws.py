@@ -24,6 +24,9 @@ class Stage(IntEnum):
     BOOTSTRAP = 7
     CASE = 8  # random cases of test vectors and gradient checks
     VICTIM = 9  # training of attacked classifiers: task is the epoch (0 the start), step what for
+    VALIDATION_TASK = 10  # tasks that choose among what was learned
+    VALIDATION_INIT = 11  # their θ^(0)
+    VALIDATION_DIRECTIONS = 12  # their directions of (6)
     THEOREM1_TASK = 20  # tasks that Theorem 1 is measured on
     THEOREM1_INIT = 21  # their θ^(0)
     THEOREM1_TRAIN = 22  # draws of D_tr

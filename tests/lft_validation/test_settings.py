@@ -72,12 +72,3 @@ def test_what_no_file_of_phi_may_say_is_not_trained(experiment, name):
     assert getattr(make({name: 100.0}), name) == 100.0
     with pytest.raises(UserError, match=f"^{name} must be at most 100, found 101.0$"):
         make({name: 101.0})
-
-
-@pytest.mark.parametrize("experiment", ["figure4", "table1", "tableA1"])
-@pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
-def test_no_more_is_averaged_than_there_is(experiment, value):
-    make = MAKE[experiment][1]
-    assert make({"averaged": 1.0}).averaged == 1.0
-    with pytest.raises(UserError, match=r"^averaged must "):
-        make({"averaged": value})

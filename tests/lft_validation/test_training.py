@@ -55,39 +55,55 @@ def noisy_learner(bad_batch: int = -1) -> Learner:
     return Learner(init, update, trace)
 
 
-@pytest.mark.parametrize("averaged", [0.0, 0.5])
+def far_from(target: float):
+    return lambda flat: float(np.sum((flat - target) ** 2))
+
+
+@pytest.mark.parametrize("judge", [None, far_from(0.9)], ids=["last", "best"])
 @pytest.mark.parametrize("stops", [(1,), (5,), (2, 3, 4), (12,)])
-def test_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, stops, averaged):
-    last = (12, tmp_path / "b", "me", BACKEND)
-    whole = train(noisy_learner(), 12, tmp_path / "a", "me", BACKEND, Monitor(), 2.0, averaged)
+def test_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, stops, judge):
+    learner, last = noisy_learner()._replace(judge=judge), (12, tmp_path / "b", "me", BACKEND)
+    whole = train(learner, 12, tmp_path / "a", "me", BACKEND, Monitor(), 2.0)
     for count in stops:
         with pytest.raises(Stopped):
-            train(noisy_learner(), *last, Monitor(count), 2.0, averaged)
-    parts = train(noisy_learner(), *last, Monitor(), 2.0, averaged)
+            train(learner, *last, Monitor(count), 2.0)
+    parts = train(learner, *last, Monitor(), 2.0)
     np.testing.assert_array_equal(whole, parts)
     a, b = ((tmp_path / x / "checkpoint.npz").read_bytes() for x in "ab")
     assert a == b
 
 
-@pytest.mark.parametrize(("averaged", "count"), [(0.0, 1), (0.01, 1), (0.25, 3), (1.0, 12)])
-def test_the_average_is_that_of_the_last_batches(tmp_path, averaged, count):
-    learner, seen = noisy_learner(), []
+@pytest.mark.parametrize("batches", [1, 7, 20, 43, 90])
+def test_the_best_of_what_is_judged_is_taken(tmp_path, batches):
+    judged = []
 
-    def update(state, batch, over):
-        new, loss = learner.update(state, batch, over)
-        seen.append(new.flat)
-        return new, loss
+    def judge(flat):
+        judged.append(flat)
+        return far_from(0.9)(flat) if len(judged) % 3 else float("nan")  # NaN is never the best
 
-    watched = learner._replace(update=update)
-    found = train(watched, 12, tmp_path, "me", BACKEND, Monitor(), 2.0, averaged)
-    np.testing.assert_allclose(found, np.mean(seen[-count:], axis=0), rtol=1e-14)
+    learner = noisy_learner()._replace(judge=judge)
+    found = train(learner, batches, tmp_path / "a", "me", BACKEND, Monitor(), 2.0)
+    values = [far_from(0.9)(flat) for flat in judged]
+    values[2::3] = [np.inf] * len(values[2::3])
+    assert len(judged) == min(batches, 20)
+    np.testing.assert_array_equal(found, judged[int(np.argmin(values))])
+    last = train(noisy_learner(), batches, tmp_path / "b", "me", BACKEND, Monitor(), 2.0)
+    np.testing.assert_array_equal(judged[-1], last)
 
 
-def test_a_checkpoint_without_the_average_that_is_asked_for_is_refused(tmp_path):
+def test_where_nothing_is_usable_the_last_is_taken(tmp_path):
+    learner = noisy_learner()._replace(judge=lambda _: float("inf"))
+    found = train(learner, 5, tmp_path / "a", "me", BACKEND, Monitor(), 2.0)
+    last = train(noisy_learner(), 5, tmp_path / "b", "me", BACKEND, Monitor(), 2.0)
+    np.testing.assert_array_equal(found, last)
+
+
+def test_a_checkpoint_without_the_best_so_far_is_refused(tmp_path):
     with pytest.raises(Stopped):
         train(noisy_learner(), 12, tmp_path, "me", BACKEND, Monitor(3), 2.0)
-    with pytest.raises(UserError, match="average"):
-        train(noisy_learner(), 12, tmp_path, "me", BACKEND, Monitor(), 2.0, 0.5)
+    judging = noisy_learner()._replace(judge=far_from(0.9))
+    with pytest.raises(UserError, match="lacks 'best'"):
+        train(judging, 12, tmp_path, "me", BACKEND, Monitor(), 2.0)
 
 
 def test_checkpoints_are_written_while_training(tmp_path, monkeypatch):

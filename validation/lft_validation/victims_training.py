@@ -24,6 +24,7 @@ from lft_validation.errors import CheckFailed, UserError
 from lft_validation.experiments.training import (
     CHECKPOINT_SECONDS,
     LearnerState,
+    Progress,
     decaying,
     read_checkpoint,
     save_checkpoint,
@@ -103,7 +104,7 @@ def train(
     optimizer = decaying(adam(recipe.learning_rate), recipe.epochs * steps_per_epoch(recipe, data))
     state, key = _start(recipe, victim, optimizer, backend), _key(recipe, data, backend)
     if checkpoint is not None and checkpoint.exists():
-        state, _ = read_checkpoint(checkpoint, key, backend, state, 0)
+        state = read_checkpoint(checkpoint, key, backend, state, 0).state
     yield from [state.flat] * state.adam.updates
     saved = time.monotonic()
     try:
@@ -112,14 +113,14 @@ def train(
             _check_finite(recipe, data, new, backend)
             state = new
             if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_checkpoint(checkpoint, key, state, [], backend)
+                save_checkpoint(checkpoint, key, Progress(state, []), backend)
                 saved = time.monotonic()
             yield state.flat
         if checkpoint is not None:  # what is done with the weights may fail, or be stopped
-            save_checkpoint(checkpoint, key, state, [], backend)
+            save_checkpoint(checkpoint, key, Progress(state, []), backend)
     except (KeyboardInterrupt, GeneratorExit):
         if checkpoint is not None:
-            save_checkpoint(checkpoint, key, state, [], backend)
+            save_checkpoint(checkpoint, key, Progress(state, []), backend)
         raise
 
 

@@ -72,12 +72,6 @@ def check_most(config: Any, names: Iterable[str]) -> None:
             raise UserError(f"{name} must be at most {MOST:,}, found {getattr(config, name):,}")
 
 
-def check_share(config: Any) -> None:
-    """Raise ``UserError`` where ``averaged`` is no share of the batches."""
-    if not 0.0 <= config.averaged <= 1.0:
-        raise UserError(f"averaged must lie between 0 and 1, found {config.averaged}")
-
-
 def check_cell(config: Any) -> None:
     """Raise ``UserError`` where a Φ trained with these settings could not be loaded again."""
     for name, most in OF_A_CELL.items():

@@ -26,6 +26,8 @@ from lft_validation.stopping import Stopped
 
 CHECKPOINT = "checkpoint.npz"
 CHECKPOINT_SECONDS = 5.0
+CANDIDATES = 20  # states of a training that are judged, evenly spread, the last one among them
+UNUSABLE = float(np.finfo(np.float64).max)  # what a judgement counts as that is not finite
 
 
 class Diverged(JobFailed):
@@ -37,7 +39,21 @@ class LearnerState(NamedTuple):
 
     flat: Any  # (P,): Φ or θ
     adam: AdamState
-    mean: np.ndarray | None = None  # of flat after the last batches so far, float64, if asked for
+
+
+class Best(NamedTuple):
+    """The best that was met so far, of those that were judged."""
+
+    flat: np.ndarray
+    value: float  # the less the better
+
+
+class Progress(NamedTuple):
+    """Where a training is: what a checkpoint holds."""
+
+    state: LearnerState
+    losses: list[float]  # of the batches so far
+    best: Best | None = None
 
 
 class Learner(NamedTuple):
@@ -45,11 +61,14 @@ class Learner(NamedTuple):
 
     The map is what the groups of a meta-batch may be handed to, where there are several.
     ``trace(state, batch)`` says where an update that diverged met its first bad number.
+    ``judge(flat)`` says how good something learned is, on tasks that are neither trained nor tested
+    on: the less the better. None if the last is taken, whatever it is.
     """
 
     init: Callable[[], LearnerState]
     update: Callable[..., tuple[LearnerState, Any]]
     trace: Callable[[LearnerState, int], str]
+    judge: Callable[[np.ndarray], float] | None = None
 
 
 def decaying(optimizer: Optimizer, total_updates: int) -> Optimizer:
@@ -71,12 +90,11 @@ def train(
     backend: Backend,
     monitor: Monitor,
     units_per_batch: float,
-    averaged: float = 0.0,
 ) -> np.ndarray:
     """Run all batches, from the folder's checkpoint if there is one; return the flat result.
 
-    With ``averaged`` it is the mean over that share of the batches, the last ones, of what was
-    learned after each (Polyak and Juditsky 1992); with 0 what was learned last.
+    It is what was learned last, or the best of :data:`CANDIDATES` on the way if the learner has a
+    judge.
 
     Raises:
         Diverged: when the loss or the learned array is not finite; the last good state is kept.
@@ -84,51 +102,59 @@ def train(
         Stopped: when asked to stop; a checkpoint is kept.
     """
     file = folder / CHECKPOINT
-    state, losses = learner.init(), list[float]()
-    first = batches - round(averaged * batches)
-    if first < batches:
-        state = state._replace(mean=np.zeros(state.flat.shape))
+    state, losses, best = Progress(learner.init(), [])
     if file.exists():
-        state, losses = read_checkpoint(file, key, backend, state, batches)
+        judges = learner.judge is not None
+        state, losses, best = read_checkpoint(file, key, backend, state, batches, judges)
     saved = time.monotonic()
     for batch in range(len(losses), batches):
         try:
             new, loss = learner.update(state, batch, monitor.map)
         except Lost:
-            save_checkpoint(file, key, state, losses, backend)
+            save_checkpoint(file, key, Progress(state, losses, best), backend)
             raise
         losses.append(float(backend.to_host(loss)))
         flat = backend.to_host(new.flat)
         if not (math.isfinite(losses[-1]) and np.isfinite(flat).all()):
-            save_checkpoint(file, key, state, losses[:-1], backend)
+            save_checkpoint(file, key, Progress(state, losses[:-1], best), backend)
             raise Diverged(
                 f"meta-training diverged at task batch {batch + 1} of {batches}: "
                 f"{learner.trace(state, batch)}; the last good checkpoint, from before this batch, "
                 f"is {file}; try a smaller learning rate (--learning-rate of Φ; MAML "
                 "has one of its own, see config.json and --set) or --dtype float64"
             )
-        state = new._replace(mean=_mean(state.mean, flat, batch + 1 - first))
+        state, best = new, _better(learner, best, flat, batch, batches)
         monitor.report((batch + 1) * units_per_batch)
         stop = monitor.check()
         if stop or time.monotonic() - saved > CHECKPOINT_SECONDS:
-            save_checkpoint(file, key, state, losses, backend)
+            save_checkpoint(file, key, Progress(state, losses, best), backend)
             saved = time.monotonic()
         if stop:
             raise Stopped
-    save_checkpoint(file, key, state, losses, backend)
-    last = backend.to_host(state.flat)
-    return last if state.mean is None else state.mean.astype(last.dtype)
+    save_checkpoint(file, key, Progress(state, losses, best), backend)
+    return backend.to_host(state.flat) if best is None else best.flat
 
 
-def _mean(mean: np.ndarray | None, flat: np.ndarray, count: int) -> np.ndarray | None:
-    """The mean of ``count`` arrays, from that of all but the last, which is ``flat``."""
-    return mean if mean is None or count < 1 else mean + (flat - mean) / count
+def _judged(batch: int, batches: int) -> bool:
+    """Whether what was learned after a batch is judged: each time one more part of 20 is done."""
+    done, before = (CANDIDATES * b // batches for b in (batch + 1, batch))
+    return done > before
 
 
-def save_checkpoint(
-    file: Path, key: str, state: LearnerState, losses: list[float], backend: Backend
-) -> None:
+def _better(
+    learner: Learner, best: Best | None, flat: np.ndarray, batch: int, batches: int
+) -> Best | None:
+    """The better one of the best so far and what was learned after this batch, if it is judged."""
+    if learner.judge is None or not _judged(batch, batches):
+        return best
+    value = float(learner.judge(flat))
+    value = value if math.isfinite(value) else UNUSABLE
+    return best if best is not None and best.value < value else Best(np.array(flat), value)
+
+
+def save_checkpoint(file: Path, key: str, progress: Progress, backend: Backend) -> None:
     """Write what was learned so far, and the losses; see :func:`read_checkpoint`."""
+    state, losses, best = progress
     arrays = {
         "flat": backend.to_host(state.flat),
         "mean": backend.to_host(state.adam.mean),
@@ -136,14 +162,14 @@ def save_checkpoint(
         "updates": np.asarray(state.adam.updates),
         "losses": np.asarray(losses, dtype=np.float64),
     }
-    if state.mean is not None:
-        arrays["average"] = state.mean
+    if best is not None:
+        arrays |= {"best": best.flat, "best_value": np.asarray(best.value)}
     write_arrays(file, "lft-checkpoint-1", key, arrays)
 
 
 def read_checkpoint(
-    file: Path, key: str, backend: Backend, like: LearnerState, batches: int
-) -> tuple[LearnerState, list[float]]:
+    file: Path, key: str, backend: Backend, like: LearnerState, batches: int, judges: bool = False
+) -> Progress:
     """Return what :func:`save_checkpoint` wrote.
 
     Args:
@@ -152,6 +178,7 @@ def read_checkpoint(
         backend: where the arrays go.
         like: a state of the same shape.
         batches: how many losses there are at most.
+        judges: whether it holds the best so far, if any of so many batches was judged.
 
     Raises:
         UserError: if it is damaged, of another run, or does not fit.
@@ -160,7 +187,8 @@ def read_checkpoint(
     flat = tuple(like.flat.shape)
     losses = a["losses"].shape[:1] if "losses" in a else (0,)
     shapes = {"flat": flat, "mean": flat, "square": flat, "updates": (), "losses": losses}
-    shapes |= {"average": flat} if like.mean is not None else {}
+    if judges and any(_judged(batch, batches) for batch in range(losses[0])):
+        shapes |= {"best": flat, "best_value": ()}
     require(file, a, shapes)
     for name in shapes:
         if a[name].dtype.kind not in "fiu" or not np.isfinite(a[name]).all():
@@ -174,5 +202,6 @@ def read_checkpoint(
         )
     moments = backend.asarray(a["mean"]), backend.asarray(a["square"])
     adam = AdamState(int(a["updates"]), *moments)
-    state = LearnerState(backend.asarray(a["flat"]), adam, a.get("average"))
-    return state, [float(x) for x in a["losses"]]
+    best = Best(a["best"], float(a["best_value"])) if "best" in shapes else None
+    state = LearnerState(backend.asarray(a["flat"]), adam)
+    return Progress(state, [float(x) for x in a["losses"]], best)

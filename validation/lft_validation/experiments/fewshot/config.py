@@ -14,7 +14,6 @@ from lft_validation.experiments.settings import (
     check_choices,
     check_most,
     check_positive,
-    check_share,
     check_whole,
     check_words,
     from_preset,
@@ -80,7 +79,6 @@ class Config:
     output_scale: float = 0.03
     learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
     clip_norm: float = 1.0
-    averaged: float = 0.0  # share of the batches, the last ones, whose Φ is averaged; 0: the last Φ
 
     # MAML and its first-order variant
     maml_batch: int = 1
@@ -250,7 +248,6 @@ def _check(config: Config) -> None:
     check_positive((name, getattr(config, name)) for name in POSITIVE)
     check_most(config, COUNTS)
     check_cell(config)
-    check_share(config)
     check_choices(config, CHOICES)
     for name in ("training", "testing"):
         unions = getattr(config, name)

@@ -81,12 +81,12 @@ class Owners(NamedTuple):
 
 # What a method's training depends on, beside the tasks and the networks.
 CELL = (
-    "meta_tasks", "passes", "clip_norm", "averaged", "query", "meta_batch", "chunk", "steps",
+    "meta_tasks", "passes", "clip_norm", "query", "meta_batch", "chunk", "steps",
     "unroll", "weighting", "lstm_units", "preprocess", "p", "second_order", "output_scale",
     "learning_rate",
 )  # fmt: skip
 MAML_SETTINGS = (
-    "meta_tasks", "passes", "clip_norm", "averaged", "query", "maml_batch", "maml_inner_steps",
+    "meta_tasks", "passes", "clip_norm", "query", "maml_batch", "maml_inner_steps",
     "maml_alpha", "maml_learning_rate",
 )  # fmt: skip
 RATES = {"SGD": ("sgd_rate",), "Adam": ("adam_rate",)}
@@ -214,9 +214,8 @@ def _learned(
         return None
     if not is_there(file, LEARNT, owner, [other / file.name for other in elsewhere]):
         flat = train(
-            learner(setup, key.method), batches, folder, owner, setup.backend, monitor, units,
-            config.averaged,
-        )  # fmt: skip
+            learner(setup, key.method), batches, folder, owner, setup.backend, monitor, units
+        )
         write_arrays(file, LEARNT, owner, learned_arrays(folder, owner, flat))
         (folder / CHECKPOINT).unlink()
     flat = read_arrays(file, LEARNT, owner)["flat"]

@@ -12,7 +12,6 @@ from lft_validation.experiments.settings import (
     check_cell,
     check_choices,
     check_positive,
-    check_share,
     check_whole,
     check_words,
     from_preset,
@@ -81,7 +80,7 @@ class Config:
     output_scale: float = 0.1
     learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
     clip: float = 1.0
-    averaged: float = 0.0  # share of the batches, the last ones, whose Φ is averaged; 0: the last Φ
+    validation_tasks: int = 0  # that choose among what was learned on the way; 0: the last is taken
 
     # the estimator (6)
     directions: int = 20  # q
@@ -165,7 +164,7 @@ def _check(config: Config) -> None:
             numbers[f"{variant}.{name}"] = 1 if name == "decay" else value
     check_positive(numbers.items())
     check_cell(config)
-    check_share(config)
+    check_whole("validation_tasks", (config.validation_tasks,), 0, distinct=False)
     check_choices(config, CHOICES)
     if config.steps % config.unroll:
         raise UserError(

@@ -38,6 +38,18 @@ CHUNK = 50  # test tasks fine-tuned at once
 CURVES = "lft-figure4-curves-1"
 
 
+class Stages(NamedTuple):
+    """What the draws of some tasks are keyed by."""
+
+    task: Stage
+    start: Stage  # θ^(0)
+    directions: Stage  # of (6)
+
+
+TEST = Stages(Stage.TEST_TASK, Stage.TEST_INIT, Stage.TEST_DIRECTIONS)
+VALIDATION = Stages(Stage.VALIDATION_TASK, Stage.VALIDATION_INIT, Stage.VALIDATION_DIRECTIONS)
+
+
 class JobKey(NamedTuple):
     """What tells one job from another."""
 
@@ -143,9 +155,21 @@ def _train(config: Config, key: JobKey, folder: Path, owner: str, monitor: Monit
     if not batches:
         return None
     setup = make_setup(config, key.setting, key.seed)
-    method = learner(setup, key.method)
-    units, averaged = _train_units(config, key), config.averaged
-    return train(method, batches, folder, owner, setup.backend, monitor, units, averaged)
+    method, units = learner(setup, key.method), _train_units(config, key)
+    if config.validation_tasks:
+        method = method._replace(judge=partial(validation_error, setup, key.method))
+    return train(method, batches, folder, owner, setup.backend, monitor, units)
+
+
+def validation_error(setup: Setup, method: str, flat: np.ndarray) -> float:
+    """Return the mean MSE after the last step, over tasks of meta-validation."""
+    config, rule = setup.config, fine_tuner(setup, method, flat)
+    start, tasks = flat if method in MAML else None, range(config.validation_tasks)
+    curves = [
+        test_curve(setup, rule, start, tasks[a : a + CHUNK], config.steps, VALIDATION)
+        for a in range(0, len(tasks), CHUNK)
+    ]
+    return float(np.concatenate(curves)[:, -1].mean())
 
 
 def _test(
@@ -169,11 +193,16 @@ def _test_part(config: Config, key: JobKey, flat: Any, tasks: range, steps: int)
     setup = make_setup(config, key.setting, key.seed)
     start = flat if key.method in MAML else None
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
-        return test_curve(setup, fine_tuner(setup, key.method, flat), start, tasks, steps)
+        return test_curve(setup, fine_tuner(setup, key.method, flat), start, tasks, steps, TEST)
 
 
 def test_curve(
-    setup: Setup, optimizer: Optimizer, start: Any, tasks: range, steps: int
+    setup: Setup,
+    optimizer: Optimizer,
+    start: Any,
+    tasks: range,
+    steps: int,
+    stages: Stages,
 ) -> np.ndarray:
     """Fine-tune on D_tr of each task and return the test MSE at every step (tasks, steps + 1).
 
@@ -181,22 +210,24 @@ def test_curve(
     """
     config, seed, backend = setup.config, setup.seed, setup.backend
     problem = setup.problem._replace(val_shots=config.test_points)
-    train_data, test_data = problem.data(seed, Stage.TEST_TASK, tasks)
-    theta = problem.theta_0(seed, Stage.TEST_INIT, tasks)
+    train_data, test_data = problem.data(seed, stages.task, tasks)
+    theta = problem.theta_0(seed, stages.start, tasks)
     if start is not None:
         theta = backend.xp.broadcast_to(backend.asarray(start), theta.shape)
-    gradient = partial(_gradient, setup, problem, train_data, tasks)
+    gradient = partial(_gradient, setup, problem, train_data, tasks, stages.directions)
     path = fine_tuned(optimizer, gradient, theta, steps)
     curve = [problem.mean_loss.value(theta, test_data) for theta in path]
     host = backend.to_host(backend.xp.stack(curve, axis=-1))
     return np.asarray(host, dtype=np.float64)
 
 
-def _gradient(setup: Setup, problem: Any, train: Data, tasks: range, theta: Any, k: int) -> Any:
+def _gradient(
+    setup: Setup, problem: Any, train: Data, tasks: range, stage: Stage, theta: Any, k: int
+) -> Any:
     u = None
     if setup.zeroth:
         q = setup.config.directions
-        u = problem.directions(setup.seed, Stage.TEST_DIRECTIONS, tasks, [k], q)[0, ...]
+        u = problem.directions(setup.seed, stage, tasks, [k], q)[0, ...]
     return setup.tuner.estimator.estimate(problem.sum_loss, theta, train, u)
 
 

@@ -13,7 +13,6 @@ from lft_validation.experiments.settings import (
     check_cell,
     check_choices,
     check_positive,
-    check_share,
     check_whole,
     check_words,
     from_preset,
@@ -70,7 +69,6 @@ class Config:
     output_scale: float = 0.1
     learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
     clip_norm: float = 1.0
-    averaged: float = 0.0  # share of the batches, the last ones, whose Φ is averaged; 0: the last Φ
 
     # the estimator (6)
     directions: int = 20  # q
@@ -171,7 +169,6 @@ def make_config(preset: str, changes: dict[str, Any]) -> Config:
 def _check(config: Config) -> None:
     check_positive((name, getattr(config, name)) for name in POSITIVE)
     check_cell(config)
-    check_share(config)
     check_choices(config, CHOICES)
     for name in ("l1", "kappa"):
         if not 0.0 <= getattr(config, name) < float("inf"):

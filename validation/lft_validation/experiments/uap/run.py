@@ -91,7 +91,7 @@ def job_key(config: Config, key: JobKey) -> str:
     if key.method not in LEARNED:
         unused.update(CELL)
     if key.method in HAND:
-        unused.update(("meta_tasks", "clip_norm", "averaged"))
+        unused.update(("meta_tasks", "clip_norm"))
     used = {name: value for name, value in config.to_json().items() if name not in unused}
     sources = dict.fromkeys((*_trained_on(key), *tested_on(config, key)))
     checks = [record(config, name) for name in sources]
@@ -174,8 +174,7 @@ def run_job(
         flat = None
         if batches := training_batches(config, key.method):
             method, units = learner(setup, key.method), _train_units(config, key)
-            backend, averaged = setup.backend, config.averaged
-            flat = train(method, batches, folder, owner, backend, monitor, units, averaged)
+            flat = train(method, batches, folder, owner, setup.backend, monitor, units)
         curves = _test(setup, key, folder, owner, flat, monitor)
     tuner = setup.tuner if key.method in LEARNED else None
     about = {"experiment": "uap", "job": key._asdict(), "config": config.to_json()}
