@@ -32,3 +32,18 @@ def test_table_1s_page_has_our_numbers_from_its_json():
             f"{100 * at['train']:.1f} %", f"{at['strength']:.3f}",
         ])  # fmt: skip
     assert sorted([row[i] for i in shown] for row in found) == sorted(wanted)
+
+
+def test_table_2s_page_has_our_numbers_from_its_json():
+    _, *found = first_table((RESULTS / "table2.md").read_text(encoding="utf-8"))
+    wanted = []
+    for row in json.loads((RESULTS / "table2.json").read_text())["rows"]:
+        at, (low, high) = row["at"]["40"], row["interval_tasks"]
+        wanted.append([
+            NAMES[row["training"]], NAMES[row["testing"]], row["method"],
+            f"{100 * at['accuracy']:.1f} ± {100 * at['sd']:.0f}",
+            f"{100 * low:.1f} … {100 * high:.1f}",
+            " ".join(f"{100 * x:.1f}" for x in row["by_seed"]), f"{100 * at['train_accuracy']:.1f}",
+            f"{at['loss']:.3f}" if at["loss"] < 10 else f"{at['loss']:,.1f}",
+        ])  # fmt: skip
+    assert sorted([*row[:3], *row[4:]] for row in found) == sorted(wanted)
