@@ -157,10 +157,12 @@ def _tuner_for(source: str | None) -> str:
 
     For a source that none has seen, or images of nobody knows where, the one that has seen most.
     """
+    from lft_validation.datasets import SOURCES
     from lft_validation.tuners import shipped
 
-    known = [name for name in shipped() if source in name.split("+")]
-    return min(known, key=len) if known else max(shipped(), key=lambda name: name.count("+"))
+    attackers = [name for name in shipped() if set(name.split("+")) <= set(SOURCES)]
+    known = [name for name in attackers if source in name.split("+")]
+    return min(known, key=len) if known else max(attackers, key=lambda name: name.count("+"))
 
 
 def _classes(text: str | None) -> tuple[int, ...] | None:
