@@ -153,10 +153,7 @@ def _victim(options: dict[str, Any], backend: Backend) -> Attacked:
 
 
 def _tuner_for(source: str | None) -> str:
-    """Return the tuner in the package that was trained on a source, or on it and others.
-
-    For a source that none has seen, or images of nobody knows where, the one that has seen most.
-    """
+    """Return the package's tuner of the fewest sources with this one; else the one of the most."""
     from lft_validation.datasets import SOURCES
     from lft_validation.tuners import shipped
 
