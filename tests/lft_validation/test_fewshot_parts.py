@@ -179,7 +179,7 @@ def test_figure_3_says_that_maml_does_not_apply(tmp_path, monkeypatch, capsys):
     assert "do not apply to incongruous tasks" in text
     show(config, summary)
     assert "MAML, FOMAML: not applicable across networks" in capsys.readouterr().out
-    monkeypatch.setattr("matplotlib.axes.Axes.text", lambda self, x, y, s, **_: drawn.append(s))
+    monkeypatch.setattr("matplotlib.axes.Axes.text", lambda _, s, **__: drawn.append(s))
     draw(config, results, tmp_path)
     assert drawn == ["MAML, FOMAML: n/a"] * 4  # two panels of accuracy, two of loss
     alone = {"training": "mnist", "testing": "mnist", "methods": ("LFT", "MAML")}

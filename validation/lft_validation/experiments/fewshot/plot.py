@@ -95,7 +95,7 @@ def _curves(config: Config, results: Results, folder: Path, of: str, name: str) 
         for row, line in zip(panels, grid, strict=True):
             for panel, where in zip(row, line, strict=True):
                 _lines(panel, config, results, where, of)
-                _frame(panel, config, where, "lower" if of == "accuracy" else "upper")
+                _frame(panel, config, where, of)
                 (_scale_accuracy if of == "accuracy" else _scale_loss)(panel, config)
             row[0].set_ylabel(f"test {of}{', %' if of == 'accuracy' else ''}")
         for panel in panels[-1]:
@@ -121,14 +121,16 @@ def _lines(
             panel.fill_between(measured_steps(config), mean - sd, mean + sd, **band)
 
 
-def _frame(panel: Any, config: Config, where: tuple[str, str, int], free: str) -> None:
-    """Title and steps; what does not apply is said in the right corner that has no lines."""
+def _frame(panel: Any, config: Config, where: tuple[str, str, int], of: str) -> None:
+    """Title and steps; what does not apply is said in the corner that has no lines."""
     training, testing, shots = where
-    y, side = (0.02, "bottom") if free == "lower" else (0.98, "top")
     if absent := [m["method"] for m in without(config)
                   if (m["training"], m["testing"]) == (training, testing)]:  # fmt: skip
-        panel.text(0.98, y, f"{', '.join(absent)}: n/a", transform=panel.transAxes, ha="right",
-                   va=side, fontsize=7, color="0.4")  # fmt: skip
+        corner = {"x": 0.98, "y": 0.02, "ha": "right", "va": "bottom"}
+        if of == "loss":
+            corner = {"x": 0.03, "y": 0.98, "ha": "left", "va": "top"}
+        panel.text(s=f"{', '.join(absent)}: n/a", transform=panel.transAxes, fontsize=7,
+                   color="0.4", **corner)  # fmt: skip
     title = f"{training} → {testing}"
     panel.set_title(f"{title}, {images(shots)}" if len(config.shots) > 1 else title, fontsize=8)
     panel.set_xlim(0, config.steps)
