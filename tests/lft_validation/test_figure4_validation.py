@@ -14,8 +14,18 @@ from lft_validation.experiments.figure4.methods import fine_tuner, make_setup
 from lft_validation.experiments.figure4.run import VALIDATION, validation_error
 from lft_validation.experiments.figure4.run import test_curve as curve_of
 
-TINY = {"meta_tasks": 25, "test_tasks": 4, "steps": 4, "unroll": 2, "long_steps": 4, "hidden": (5,),
-        "lstm_units": 3, "maml.batch": 5, "learning_rate": 0.05}  # fmt: skip
+TINY = {
+    "meta_tasks": 25,
+    "test_tasks": 4,
+    "steps": 4,
+    "unroll": 2,
+    "long_steps": 4,
+    "hidden": (5,),
+    "lstm_units": 3,
+    "maml.batch": 5,
+    "learning_rate": 0.05,
+    "maml.learning_rate": 0.3,
+}  # fmt: skip; rates so high that the last is not the best
 
 
 @pytest.mark.parametrize("setting", [FIRST, ZEROTH])
@@ -37,8 +47,7 @@ def test_what_is_chosen_has_the_least_error_on_tasks_of_meta_validation(tmp_path
         chosen[tasks] = np.load(file)["flat"]
     setup = make_setup(make_config("smoke", TINY | {"validation_tasks": 60}), setting, 0)
     errors = {tasks: validation_error(setup, method, flat) for tasks, flat in chosen.items()}
-    assert errors[60] <= errors[0]
-    assert (errors[60] < errors[0]) == (not np.array_equal(chosen[0], chosen[60]))
+    assert errors[60] < errors[0]
 
 
 def test_an_error_is_the_mean_over_all_tasks_after_the_last_step():
