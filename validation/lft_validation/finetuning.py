@@ -66,8 +66,9 @@ def is_source(place: str) -> bool:
         (True, False)
     """
     here = Path(place)
-    classes = here.is_dir() and any(e.is_dir() and e.name[0] != "." for e in here.iterdir())
-    return place in SOURCES and not classes and not here.is_file()
+    if place not in SOURCES or not here.is_dir():
+        return place in SOURCES and not here.exists()
+    return not any(entry.is_dir() and entry.name[0] != "." for entry in here.iterdir())
 
 
 def read_images(place: str, shape: tuple[int, int, int] | None = None) -> Images:

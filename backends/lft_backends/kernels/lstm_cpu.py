@@ -50,8 +50,8 @@ def log(row, scratch):
 @overload(tanh)
 def _tanh(row, scratch):  # noqa: ARG001 - Numba looks at types only, and compiles one of the two
     if row.dtype == types.float32:
-        return lambda row, scratch: tanh32(row)  # noqa: ARG005
-    return lambda row, scratch: tanh64(row, scratch)  # noqa: PLW0108
+        return lambda row, scratch: tanh32(row)  # noqa: ARG005 - it must take what tanh takes
+    return lambda row, scratch: tanh64(row, scratch)  # noqa: PLW0108 - Numba wants plain Python
 
 
 @overload(log)
