@@ -59,11 +59,11 @@ def run_in_folder(
         raise click.exceptions.Exit(130) from None
     except JobFailed as error:
         log(out, f"failed: {error}")
-        if len(jobs) == 1:
+        if len(jobs) == 1 or "methods" not in config:
             raise
         raise JobFailed(
-            f"{error}. What other jobs finished is kept in {out}: a run with other settings, or "
-            "without that method (--methods), and an --out beside this one takes it over"
+            f"{error}. What other jobs finished is kept: a run with other settings, or without "
+            f"that method (--methods), another --out and --reuse {out} takes it over"
         ) from error
     except Unavailable as error:
         raise UserError(str(error)) from error
