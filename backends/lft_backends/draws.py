@@ -49,6 +49,8 @@ class Stage(IntEnum):
     FEWSHOT_TEST_INIT = 54
     FEWSHOT_TEST_DIRECTIONS = 55
     FEWSHOT_MAML_INIT = 56  # where MAML's shared θ starts from
+    FEWSHOT_VALIDATION_TASK = 57  # tasks that choose among what was learned
+    FEWSHOT_VALIDATION_INIT = 58  # their θ^(0)
     FINETUNE_TASK = 60  # lft finetune: images to tune on and to judge by
     FINETUNE_INIT = 61  # initial networks
     BENCH = 70  # problems that are timed

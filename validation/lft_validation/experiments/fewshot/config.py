@@ -79,6 +79,7 @@ class Config:
     output_scale: float = 0.03
     learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
     clip_norm: float = 1.0
+    validation_tasks: int = 0  # that choose among what was learned on the way; 0: the last is taken
 
     # MAML and its first-order variant
     maml_batch: int = 1
@@ -214,7 +215,7 @@ POSITIVE = (
 )  # fmt: skip
 COUNTS = (
     "meta_tasks", "passes", "meta_batch", "chunk", "steps", "unroll", "maml_batch",
-    "maml_inner_steps", "test_tasks", "query", "test_query",
+    "maml_inner_steps", "test_tasks", "query", "test_query", "validation_tasks",
 )  # fmt: skip
 CHOICES = {
     "weighting": tuple(WEIGHTS),
@@ -257,6 +258,7 @@ def _check(config: Config) -> None:
         for union in unions:
             _check_union(name, union)
     check_whole("seeds", config.seeds, 0, distinct=True)
+    check_whole("validation_tasks", (config.validation_tasks,), 0, distinct=False)
     check_whole("shots", config.shots, 1, distinct=True)
     check_whole("hidden", config.hidden, 1, distinct=False)
     check_words("methods", config.methods, METHODS)
@@ -282,3 +284,9 @@ def _check_sizes(config: Config) -> None:
     if len(config.hidden) != LAYERS["mlp"] - 1:
         raise UserError(f"hidden must be two widths, since the MLP has three layers, found "
                         f"{config.hidden}")  # fmt: skip
+    most = max(len(parts(union)) for union in config.training)
+    if 0 < config.validation_tasks < most:
+        raise UserError(
+            f"validation_tasks must be 0 or at least {most}, one for each source of a union, found "
+            f"{config.validation_tasks}"
+        )

@@ -13,8 +13,9 @@ from lft_validation.datasets import source as source_of
 from lft_validation.episodes import Episodes, check_episodes, pool
 from lft_validation.experiments.fewshot.config import MAML, Config, images_of
 from lft_validation.experiments.fewshot.methods import AT_ONCE
-from lft_validation.experiments.fewshot.run import CHUNK, record
+from lft_validation.experiments.fewshot.run import record
 from lft_validation.experiments.fewshot.tasks import make_network
+from lft_validation.experiments.fewshot.trial import CHUNK
 from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.unions import parts
 from lft_validation.experiments.usable import (
@@ -100,6 +101,7 @@ def memory_bytes(config: Config, segment: int | None = None) -> int:
     item, n, K = (4 if config.dtype == "float32" else 8), config.lstm_units, config.unroll
     learns = bool(set(config.methods) & set(LEARNED))
     maml = config.maml_batch if set(config.methods) & set(MAML) else 0
+    judged_by = max(config.test_query, config.query if config.validation_tasks else 0)
     most = 0
     for source in config.sources:
         network, shots = make_network(config, source), max(config.shots)
@@ -111,7 +113,7 @@ def memory_bytes(config: Config, segment: int | None = None) -> int:
         shared = network.size * item * config.maml_inner_steps
         shared += image * config.ways * (config.query + tuned)
         testing = STEP * n * network.size * item
-        testing += image * config.ways * (config.test_query + tuned)
+        testing += image * config.ways * (judged_by + tuned)
         training *= min(config.chunk, config.meta_batch)
         training += config.meta_batch * (1 + 2 * n) * network.size * item
         most = max(most, learns * training, maml * shared, CHUNK * testing)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lft_backends.draws import Stage
 from lft_validation.datasets import Split
 from lft_validation.episodes import pool
 from lft_validation.experiments.fewshot.config import (
@@ -27,17 +26,15 @@ from lft_validation.experiments.fewshot.config import (
 )
 from lft_validation.experiments.fewshot.methods import (
     Setup,
-    fine_tuner,
     learner,
     make_setup,
     training_batches,
 )
-from lft_validation.experiments.fewshot.metrics import measure
-from lft_validation.experiments.learners import LEARNED, shared
+from lft_validation.experiments.fewshot.trial import CHUNK, test_curves, validation_error
+from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.method_jobs import (
     PHI,
     Part,
-    fine_tuned,
     folder_name,
     is_there,
     learned_arrays,
@@ -52,7 +49,6 @@ from lft_validation.files import fingerprint, read_arrays, write_arrays
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
 
-CHUNK = 10  # test tasks fine-tuned at once
 CURVES, LEARNT = "lft-fewshot-curves-1", "lft-fewshot-learned-1"
 COST = {"mlp": 1.0, "cnn2": 4.0, "cnn4": 6.0}  # of a step of one task, roughly
 
@@ -89,6 +85,7 @@ MAML_SETTINGS = (
     "meta_tasks", "passes", "clip_norm", "query", "maml_batch", "maml_inner_steps",
     "maml_alpha", "maml_learning_rate",
 )  # fmt: skip
+JUDGE = ("validation_tasks", "table_step")  # where something judges on the way
 RATES = {"SGD": ("sgd_rate",), "Adam": ("adam_rate",)}
 EVERYWHERE = ("backend", "device", "dtype", "ways")
 
@@ -118,6 +115,7 @@ def owners(config: Config, key: JobKey) -> Owners:
 def _of_training(config: Config, key: JobKey) -> dict[str, Any]:
     """The settings that a method's training depends on."""
     names = CELL if key.method in LEARNED else MAML_SETTINGS if key.method in MAML else ()
+    names += JUDGE if names and config.validation_tasks else ()
     return _some(config, names, [] if key.training == NONE else parts(key.training))
 
 
@@ -213,9 +211,10 @@ def _learned(
     if not batches:
         return None
     if not is_there(file, LEARNT, owner, [other / file.name for other in elsewhere]):
-        flat = train(
-            learner(setup, key.method), batches, folder, owner, setup.backend, monitor, units
-        )
+        method = learner(setup, key.method)
+        if config.validation_tasks:
+            method = method._replace(judge=partial(validation_error, setup, key.method))
+        flat = train(method, batches, folder, owner, setup.backend, monitor, units)
         write_arrays(file, LEARNT, owner, learned_arrays(folder, owner, flat))
         (folder / CHECKPOINT).unlink()
     flat = read_arrays(file, LEARNT, owner)["flat"]
@@ -269,23 +268,3 @@ def _test_part(config: Config, key: JobKey, flat: Any, source: str, tasks: range
 def test_file(folder: Path, source: str) -> Path:
     """Return where a job's curves on a source are."""
     return folder / f"test-{source.replace(':', '-')}.npz"
-
-
-def test_curves(setup: Setup, method: str, flat: Any, source: str, tasks: range) -> np.ndarray:
-    """Fine-tune on D_tr of each task and measure: (3, tasks, measured steps) float64.
-
-    ``flat`` is Φ, or the θ^(0) that MAML learned, or None.
-    """
-    config, seed, problem = setup.config, setup.seed, setup.problems[source]
-    sets = problem.data(seed, Stage.FEWSHOT_TEST_TASK, tasks, setup.shots, "test")
-    theta = problem.theta_0(seed, Stage.FEWSHOT_TEST_INIT, tasks)
-    if method in MAML:
-        theta = shared(setup.backend.asarray(flat), len(tasks), setup.backend)
-    rule, wanted = fine_tuner(setup, method, flat), set(measured_steps(config))
-    path = fine_tuned(rule, lambda theta, _: problem.loss.grad(theta, sets[0]), theta, config.steps)
-    curve = [
-        measure(setup.backend, problem.loss, theta, sets)
-        for k, theta in enumerate(path)
-        if k in wanted
-    ]
-    return np.stack(curve, axis=-1)
