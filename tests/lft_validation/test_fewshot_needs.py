@@ -41,7 +41,7 @@ def test_cifar10_stands_in_the_place_of_miniimagenet_and_it_is_said(monkeypatch)
         (["--set", "training=digits:rnn"], "the network of 'digits:rnn' must be one of mlp"),
         (["--set", "training=digits:"], "the network of 'digits:' must be one of mlp"),
         (["--set", "training=[]"], "training must name at least one source"),
-        (["--set", "steps=100000000"], "steps must be at most 1,000,000, found 100,000,000"),
+        (["--set", "steps=100000000"], "steps must be at most 1,000,000 in size, found 100000000"),
         (["--set", "test_tasks=100000000"], "test_tasks must be at most 1,000,000"),
         (["--set", "testing=digits+digits"], "each once"),
         (["--set", "testing=[]"], "testing must name at least one source"),
@@ -58,7 +58,7 @@ def test_cifar10_stands_in_the_place_of_miniimagenet_and_it_is_said(monkeypatch)
         (["--methods", "LFT,Reptile"], "unknown 'Reptile'"),
         (["--set", "val_shots=3"], "unknown setting 'val_shots'"),
         (["--set", "table=figure3"], "table is chosen by its name: lft reproduce table2"),
-        (["--set", "filters=1000000000"], "this run needs about"),
+        (["--set", "filters=1000000"], "this run needs about"),
         (["--set", 'training=["digits","digits"]'], "some of digits, each once"),
         (["--reuse", "nowhere"], "--reuse nowhere is not a run folder"),
         (

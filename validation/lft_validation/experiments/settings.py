@@ -24,8 +24,8 @@ def changed(settings: Any, name: str, value: Any) -> Any:
     )
 
 
-LARGEST = 10**9  # of whole numbers; beyond, sizes overflow
-MOST = 10**6  # of tasks or steps
+LARGEST = 10**9  # of numbers; beyond, sizes overflow
+MOST = 10**6  # of tasks, steps, units, …: no machine gets through more
 # The most that a file of Φ may say of its cell. Log/sign needs e^-p to be more than 0.
 OF_A_CELL = {"p": 100.0, "output_scale": 100.0}
 LISTS = {tuple[int, ...]: "whole numbers such as [1,2]", tuple[str, ...]: 'words such as ["a","b"]'}
@@ -42,8 +42,9 @@ def _fitting(name: str, value: Any, hint: Any) -> Any:
     """Return a JSON value as a setting of the type ``hint``; what is in a list is checked later."""
     is_list = isinstance(value, list | tuple)
     for item in value if is_list else [value]:
-        if type(item) is int and abs(item) > LARGEST:
-            raise UserError(f"{name} must be at most {LARGEST} in size, found {str(item)[:20]}")
+        most = MOST if hint is int else LARGEST
+        if type(item) is int and abs(item) > most:
+            raise UserError(f"{name} must be at most {most:,} in size, found {str(item)[:20]}")
     if hint in LISTS:
         if not is_list:
             raise UserError(f"{name} must be a list of {LISTS[hint]}, found {json.dumps(value)}")
@@ -63,13 +64,6 @@ def check_positive(numbers: Iterable[tuple[str, float]]) -> None:
     for name, value in numbers:
         if not 0 < value < float("inf"):
             raise UserError(f"{name} must be positive and finite, found {value}")
-
-
-def check_most(config: Any, names: Iterable[str]) -> None:
-    """Raise ``UserError`` for the first count that no machine gets through."""
-    for name in names:
-        if getattr(config, name) > MOST:
-            raise UserError(f"{name} must be at most {MOST:,}, found {getattr(config, name):,}")
 
 
 def check_cell(config: Any) -> None:

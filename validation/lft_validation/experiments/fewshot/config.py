@@ -12,7 +12,6 @@ from lft_validation.experiments.settings import (
     as_json,
     check_cell,
     check_choices,
-    check_most,
     check_positive,
     check_whole,
     check_words,
@@ -213,10 +212,6 @@ POSITIVE = (
     "maml_inner_steps", "maml_alpha", "maml_learning_rate", "sgd_rate", "adam_rate", "test_tasks",
     "table_step",
 )  # fmt: skip
-COUNTS = (
-    "meta_tasks", "passes", "meta_batch", "chunk", "steps", "unroll", "maml_batch",
-    "maml_inner_steps", "test_tasks", "query", "test_query", "validation_tasks",
-)  # fmt: skip
 CHOICES = {
     "weighting": tuple(WEIGHTS),
     "preprocess": ("log_sign", "identity"),
@@ -247,7 +242,6 @@ def make_config(table: str, preset: str, changes: dict[str, Any]) -> Config:
 
 def _check(config: Config) -> None:
     check_positive((name, getattr(config, name)) for name in POSITIVE)
-    check_most(config, COUNTS)
     check_cell(config)
     check_choices(config, CHOICES)
     for name in ("training", "testing"):

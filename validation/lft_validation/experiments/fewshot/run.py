@@ -76,12 +76,12 @@ class Owners(NamedTuple):
 
 
 # What a method's training depends on, beside the tasks and the networks.
-CELL = (
+CELL: tuple[str, ...] = (
     "meta_tasks", "passes", "clip_norm", "query", "meta_batch", "chunk", "steps",
     "unroll", "weighting", "lstm_units", "preprocess", "p", "second_order", "output_scale",
     "learning_rate",
 )  # fmt: skip
-MAML_SETTINGS = (
+MAML_SETTINGS: tuple[str, ...] = (
     "meta_tasks", "passes", "clip_norm", "query", "maml_batch", "maml_inner_steps",
     "maml_alpha", "maml_learning_rate",
 )  # fmt: skip
