@@ -5,13 +5,14 @@ Every function raises ``ValueError`` with the argument, the value found and the 
 
 from __future__ import annotations
 
-from math import prod
+from math import isfinite, prod
+from numbers import Real
 from typing import Any
 
 from lft_ref._array import Array, namespace
 from lft_ref.attack import AttackLoss
 from lft_ref.lstm import Cell, LSTMState
-from lft_ref.objectives import Data, NetworkLoss
+from lft_ref.objectives import Data, NetworkLoss, Quadratic
 from lft_ref.params import LSTMParams, shapes
 from lft_ref.tasks import Task
 from lft_ref.zeroth_order import Estimator, FirstOrder, ZerothOrder
@@ -80,6 +81,9 @@ def check_weights(weights: tuple[float, ...], truncate: int | None) -> None:
     """Check that there is a w_k, and that a truncation is at least one step long."""
     if not weights:
         raise ValueError("weights must hold w_1 … w_K, found none; use for example (1.0,) * K")
+    for k, w in enumerate(weights, start=1):
+        if not (isinstance(w, Real) and isfinite(w)):
+            raise ValueError(f"weights must be finite numbers, found w_{k} = {w!r}")
     if truncate is not None and truncate < 1:
         raise ValueError(f"truncate must be at least 1 step, or None, found {truncate}")
 
@@ -158,6 +162,11 @@ def _check_batch(task: Task) -> None:
             f"theta_0 has {d} entries, but the network has {f.network.size} parameters"
         )
     for name, data in (("train", task.train), ("val", task.val)):
+        if type(f) is Quadratic and data.x.shape[-1:] != (d,):
+            raise ValueError(
+                f"theta_0 has {d} entries, but A, {name}.x, has shape {tuple(data.x.shape)}; it "
+                "needs a column for each"
+            )
         found = tuple(f.value(task.theta_0, data).shape)
         if found != batch:
             raise ValueError(

@@ -71,6 +71,18 @@ ERRORS = {
         "one array library .*, found Array, ndarray; convert them first",
     ),
     "no weights": (lambda: adjoint(PARAMS, TUNER, TASK, ()), r"weights .*found none; use .*\* K"),
+    "a weight that is a word": (
+        lambda: adjoint(PARAMS, TUNER, TASK, (1.0, "2")),
+        "weights must be finite numbers, found w_2 = '2'",
+    ),
+    "a weight that is not finite": (
+        lambda: forward_mode(PARAMS, TUNER, TASK, (np.nan, 1.0)),
+        "weights must be finite numbers, found w_1 = nan",
+    ),
+    "a matrix of other columns": (
+        lambda: task_with(theta_0=np.zeros(5)),
+        r"theta_0 has 5 entries, but A, train.x, has shape \(\d+, \d+\); it needs",
+    ),
     "no weights, forward": (
         lambda: forward_mode(PARAMS, TUNER, TASK, ()),
         r"weights .*found none; use .*\* K",

@@ -127,12 +127,13 @@ def _nothing_is_computed_here(*_):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_meta_batch_has_the_same_bits_when_processes_share_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize("workers", ["2", "4"])
+def test_a_meta_batch_has_the_same_bits_when_processes_share_it(tmp_path, monkeypatch, workers):
     four = [*TINY, "--meta-tasks", "4", "--methods", "LFT,MAML,Adam"]
     four += ["--set", "meta_batch=4", "--set", "chunk=1"]
     alone, shared = (tmp_path / way / "r" for way in ("alone", "shared"))
     assert lft("table2", *four, "--out", str(alone)).exit_code == 0
-    four[four.index("--workers") + 1] = "4"
+    four[four.index("--workers") + 1] = workers
     sent, results = [], jobs.results
     monkeypatch.setattr(jobs, "results", lambda *a: (sent.append(a), results(*a))[1])
     assert lft("table2", *four, "--share", "tasks", "--out", str(shared)).exit_code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -185,6 +186,13 @@ def test_mistakes_in_a_layer_of_ones_own_are_named(name, message, tmp_path):
     assert message in " ".join(result.output.split())
 
 
+def test_a_rule_that_runs_away_is_named():
+    result = lft("digits", *SMALL, "--sgd-rate", "1e38")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"SGD ran away in \d of \d draws; use a smaller --sgd-rate", result.output)
+    assert "Adam ran away" not in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -199,6 +207,10 @@ def test_mistakes_in_a_layer_of_ones_own_are_named(name, message, tmp_path):
         (["few.npz", "--classes", "1,2"], "class '2' has 1 image; 5 to fine-tune on"),
         (["few.npz", "--classes", "1,2"], "or choose other --classes"),
         (["digits", "--steps", "0"], "--steps must be at least 1"),
+        (["digits", "--steps", "1000000000000"], "--steps must be at most 1,000,000, found 10000"),
+        (["digits", "--seed", "-1"], "--seed must be at least 0, found -1"),
+        ([""], "IMAGES is empty; give a folder, an .npz file or a source"),
+        (["digits", "--tuner", ""], "no tuner ''; give a file, or one of: "),
         (["digits", "--size", "2"], "--size must be at least 4"),
         (["digits", "--grey"], "--grey needs --size"),
         (["digits", "--adam-rate", "-1"], "--adam-rate must be positive and finite, found -1"),

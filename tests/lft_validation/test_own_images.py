@@ -126,13 +126,26 @@ def test_an_npz_bomb_is_not_unpacked(tmp_path, monkeypatch):
     refused(lambda: own_images(tmp_path / "a.npz"), "unpacks to", "use fewer or smaller images")
 
 
+def test_a_picture_stands_as_the_camera_was_held(tmp_path):
+    from PIL import Image
+
+    folder, turned = write_folder(tmp_path / "pets"), Image.Exif()
+    turned[0x0112] = 6  # orientation: to be turned by 90 degrees to the right
+    scene = np.zeros((12, 10, 3), np.uint8)
+    scene[0] = 255  # bright at the top, on the right once it is turned
+    Image.fromarray(scene).save(folder / "cat" / "0.png", exif=turned)
+    pixels = own_images(folder, (1, 12, 10))[0].images.pixels[0, 0]
+    assert pixels[:, -1].min() > 200
+    assert pixels[:, 0].max() < 50
+
+
 def test_bad_folders_get_one_sentence(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "pets")
     monkeypatch.setattr(datasets_own, "LARGEST", 2000)
     refused(lambda: own_images(folder), "6 pictures, more than 5 of this size (10 x 12 pixels)")
     monkeypatch.undo()
     (folder / "dog" / "1.png").write_bytes(b"hello")
-    refused(lambda: own_images(folder), "1.png is no readable PNG or JPEG picture")
+    refused(lambda: own_images(folder), "1.png is no readable PNG or JPEG picture; replace it")
     refused(lambda: own_images(folder), "; replace it, or leave it out")
     (folder / "dog" / "1.png").unlink()
     (folder / "dog" / "1.png").mkdir()

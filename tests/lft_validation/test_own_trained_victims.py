@@ -136,7 +136,7 @@ def test_a_file_is_read_whatever_its_name(tmp_path, monkeypatch):
         ("table1", ("--victim", "digits-mlp=x.npz"), "not used: only table1-beyond shows pertur"),
         ("figureA4", ("--victim", "digits-mlp=x.npz"), "run lft reproduce table1-beyond"),
         ("table1", ("--victim", "digits=no.npz"), "digits=no.npz cannot be read: no.npz does not"),
-        ("table1", ("--set", "testing=svhn"), "the sources of testing 'svhn' must be some of"),
+        ("table1", ("--set", "testing=svhn"), "no victim for svhn is in the package"),
         ("table1-beyond", ("--victim", "svhn=x.npz"), "--victim svhn needs --victim svhn-mlp=FILE"),
         ("table1-beyond", ("--victim", "svhn-mlp=x.npz"), "needs --victim svhn=FILE beside it"),
         ("figure4", ("--victim", "svhn=x.npz"), "--victim does not apply to figure4"),

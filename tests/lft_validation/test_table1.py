@@ -150,6 +150,7 @@ def test_finished_jobs_of_another_run_are_taken_over_and_others_computed(
         (["--backend", "fortran"], "unknown backend 'fortran'"),
         (["--hidden", "4"], "--hidden does not apply to table1"),
         (["--set", "training=omniglot"], "the sources of training 'omniglot' must be some of"),
+        (["--set", "training=svhn"], "no victim for svhn is in the package; train one with lft"),
         (["--set", "testing=digits+digits"], "each once"),
         (["--set", "testing=[]"], "testing must be some of"),
         (["--set", "training=[3]"], "the sources of training 3 must be some of"),

@@ -46,9 +46,9 @@ def test_shipped_tuners_load_and_tell_uphill_from_downhill(name):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("w_o", np.full(4, np.nan), "w_o must hold finite"),
-        ("b", np.zeros(3), r"b must have shape \(16,\), found \(3,\)"),
-        ("W_x", np.zeros((2, 16), dtype=int), "W_x must hold finite real"),
+        ("w_o", np.full(4, np.nan), "w_o must hold finite numbers, found nan; give another file"),
+        ("b", np.zeros(3), r"b must have shape \(16,\), found \(3,\); give another file, or train"),
+        ("W_x", np.zeros((2, 16), dtype=int), "W_x must hold real numbers, found int64"),
         ("preprocess", np.asarray("cubic"), "must be log_sign or identity, found 'cubic'"),
         ("p", None, "lacks 'p'"),
         ("W_h", None, "lacks 'W_h'"),

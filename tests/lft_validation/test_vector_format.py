@@ -59,6 +59,8 @@ def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_folder_a_single_array_and_a_plain_archive_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "single.npy", np.zeros(3))
     refused(tmp_path / "single.npy", "a single array")
+    (tmp_path / "two.npz").write_bytes(b"PK")
+    refused(tmp_path / "two.npz", "it holds no archive")
     with zipfile.ZipFile(tmp_path / "plain.zip", "w") as archive:
         archive.writestr("notes.txt", "no array")
     refused(tmp_path / "plain.zip", "no array")
@@ -155,6 +157,7 @@ def test_no_number_may_be_infinite_or_missing(tmp_path: Path, bad: float) -> Non
         (0, "p", 0.0, "p must be positive"),
         (0, "p", 1e9, "at most 700"),
         (4, "mu", -1.0, "mu must be positive"),
+        (0, "mu", -1.0, "mu must be 0 for first_order, found -1"),
         (0, "directions", np.zeros((1, 1, 1)), "of size 0 for first_order"),
         (1, "layer_sizes", [1], "at least two numbers"),
         (1, "layer_sizes", [1, 0, 1], "all of them >= 1"),

@@ -82,9 +82,13 @@ def test_wrong_usage_is_refused(arguments, message):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("weights", np.full(1898, np.nan, "float32"), "weights must hold finite real"),
+        (
+            "weights",
+            np.full(1898, np.nan, "float32"),
+            "weights must hold finite numbers, found nan",
+        ),
         ("weights", np.zeros(3, "float32"), r"weights must have shape \(1898,\), found \(3,\)"),
-        ("weights", None, "lacks 'weights'"),
+        ("weights", None, "lacks 'weights'; give another file, or train"),
         ("network", np.asarray("vgg"), "no network 'vgg' for images"),
         ("activation", np.asarray("gelu"), "activation must be 'relu' or 'tanh', found 'gelu'"),
         ("recipe", np.asarray("{"), "is not a victim of ours"),

@@ -22,7 +22,7 @@ from lft_validation.errors import UserError
 
 COMPRESSED = 15  # MATLAB 5's number for an element that zlib packed
 LARGEST = 2**29  # bytes, of a file and of what it unpacks to; SVHN's largest has 2^27.8
-GET_AGAIN = "get the file again, for example with lft data fetch NAME"
+GET_AGAIN = "move the file away and get it again with lft data fetch (lft data list has the names)"
 REPLACE = "replace it, or leave it out"
 
 

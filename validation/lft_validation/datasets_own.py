@@ -131,14 +131,22 @@ def first_of(arrays: Any, names: tuple[str, ...]) -> np.ndarray | None:
 def _channels_first(path: Path, x: np.ndarray) -> np.ndarray:
     """Return images (N, C, H, W) of bytes."""
     found = f"{x.dtype} of shape {x.shape}"
-    if x.ndim == 4 and x.shape[-1] == 3 and x.shape[1] not in (1, 3):
+    if x.ndim == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
         x = np.moveaxis(x, -1, 1)
     if x.ndim == 3:
         x = x[:, None]
-    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1] not in (1, 3) or not x.size:
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.size:
         raise UserError(
-            f"{path}: x must hold bytes (uint8) of shape (N, H, W), (N, H, W, 3) or (N, C, H, W) "
-            f"with C = 1 or 3, found {found}; numbers from 0 to 1 become bytes with "
-            "np.uint8(255 * x)"
+            f"{path}: x must have shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3, "
+            f"found {found}; save it so"
+        )
+    if x.dtype != np.uint8:
+        from_0 = (
+            "1 become bytes with np.uint8(255 * x)"
+            if x.dtype.kind == "f"
+            else ("255 become bytes with np.uint8(x)")
+        )
+        raise UserError(
+            f"{path}: x must hold bytes (uint8), found {found}; numbers from 0 to {from_0}"
         )
     return np.ascontiguousarray(x)

@@ -25,7 +25,7 @@ MEMBER_BYTES = 2**16
 OMNIGLOT_SIDE, DRAWN = 28, 105
 MINIIMAGENET_SIDE = 84
 PIXELS = 2**24  # of a picture, at most
-GET_AGAIN = "get the file again, for example with lft data fetch omniglot"
+GET_AGAIN = "move the file away and get it again with lft data fetch omniglot"
 BY_HAND = "put it there from the published data set, which cannot be downloaded here"
 MODES = ("1", "L", "P", "RGB", "CMYK")  # which turn into grey or colour without loss of range
 
@@ -176,7 +176,7 @@ def picture(
         UserError: if Pillow is missing, or the picture is damaged or of another kind.
     """
     try:
-        from PIL import Image
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as error:
         raise UserError(
             "pictures are read with Pillow, which is not installed; "
@@ -186,12 +186,15 @@ def picture(
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             _check_kind(image, where, modes, size)
-            grey_or_colour = image.convert("L" if channels == 1 else "RGB")
+            upright = ImageOps.exif_transpose(image)  # as a camera was held
+            grey_or_colour = upright.convert("L" if channels == 1 else "RGB")
             if grey_or_colour.size != (width, height):
                 grey_or_colour = grey_or_colour.resize((width, height), Image.Resampling.LANCZOS)
             pixels = np.asarray(grey_or_colour, np.uint8)
     except UserError:
         raise
+    except UnidentifiedImageError as error:
+        raise UserError(f"{where} is no readable PNG or JPEG picture; {remedy}") from error
     except Exception as error:  # Pillow raises many kinds on a damaged picture
         raise UserError(
             f"{where} is no readable PNG or JPEG picture ({_reason(error)}); {remedy}"

@@ -120,21 +120,45 @@ def belongs_to(path: Path) -> str:
     return str(_load(path).get("key", ""))
 
 
-def require(path: Path, arrays: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:
+OURS = "delete it to compute it again"  # of what a run writes
+
+
+def require(
+    path: Path,
+    arrays: dict[str, np.ndarray],
+    shapes: dict[str, tuple[int, ...]],
+    remedy: str = OURS,
+) -> None:
     """Check that a file holds the arrays that it must, in their shapes.
+
+    Args:
+        path: of the file.
+        arrays: what it holds.
+        shapes: of each array that it must hold.
+        remedy: what an error tells the user to do about it.
 
     Raises:
         UserError: naming the first array that is missing or of another shape.
     """
     for name, shape in shapes.items():
         if name not in arrays:
-            raise UserError(f"{path} lacks {name!r}; delete it to compute it again")
+            raise UserError(f"{path} lacks {name!r}; {remedy}")
         if arrays[name].shape != shape:
             found = arrays[name].shape
-            raise UserError(
-                f"{path}: {name} must have shape {shape}, found {found}; "
-                "delete it to compute it again"
-            )
+            raise UserError(f"{path}: {name} must have shape {shape}, found {found}; {remedy}")
+
+
+def require_finite(path: Path, name: str, array: np.ndarray, remedy: str) -> None:
+    """Check that an array holds finite real numbers.
+
+    Raises:
+        UserError: saying what it holds.
+    """
+    if array.dtype.kind != "f":
+        raise UserError(f"{path}: {name} must hold real numbers, found {array.dtype}; {remedy}")
+    if not np.isfinite(array).all():
+        bad = array[~np.isfinite(array)].ravel()[0]
+        raise UserError(f"{path}: {name} must hold finite numbers, found {bad}; {remedy}")
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:

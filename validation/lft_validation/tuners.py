@@ -12,9 +12,10 @@ import numpy as np
 from lft_ref import Cell, Identity, LogSign, LSTMParams
 from lft_ref.params import shapes
 from lft_validation.errors import UserError
-from lft_validation.files import read_arrays, require, write_arrays
+from lft_validation.files import read_arrays, require, require_finite, write_arrays
 
 KIND = "lft-tuner-1"
+REMEDY = "give another file, or train the tuner again"
 
 
 def save_tuner(
@@ -84,7 +85,7 @@ def _find(name: str | Path) -> Path:
     path = Path(str(files("lft_validation").joinpath("trained", f"{name}.npz")))
     if path.exists():
         return path
-    if not Path(name).exists():
+    if not str(name) or not Path(name).exists():
         known = ", ".join(shipped())
         raise UserError(f"no tuner {str(name)!r}; give a file, or one of: {known}")
     return Path(name)
@@ -97,7 +98,7 @@ def shipped() -> list[str]:
 
 
 def _checked(path: Path, a: dict[str, np.ndarray]) -> tuple[LSTMParams, Cell]:
-    require(path, a, {"preprocess": (), "p": (), "output_scale": ()})
+    require(path, a, {"preprocess": (), "p": (), "output_scale": ()}, REMEDY)
     numbers = {name: a[name] for name in ("p", "output_scale")}
     for name, value in numbers.items():
         if value.dtype.kind != "f" or not 0.0 <= float(value) <= 100.0:
@@ -109,11 +110,10 @@ def _checked(path: Path, a: dict[str, np.ndarray]) -> tuple[LSTMParams, Cell]:
         raise UserError(f"{path}: p of log_sign must be positive, found {a['p']}")
     preprocess = LogSign(float(a["p"])) if kind == "log_sign" else Identity()
     wanted = shapes(preprocess.m, a["w_o"].size if "w_o" in a else 1)._asdict()
-    require(path, a, wanted)
+    require(path, a, wanted, REMEDY)
     if not a["w_o"].size:
         raise UserError(f"{path}: Φ has no hidden unit, expected at least 1; train the tuner again")
     for name in wanted:
-        if a[name].dtype.kind != "f" or not np.isfinite(a[name]).all():
-            raise UserError(f"{path}: {name} must hold finite real numbers; train the tuner again")
+        require_finite(path, name, a[name], REMEDY)
     params = LSTMParams(*(a[name].astype(np.float64) for name in LSTMParams._fields))
     return params, Cell(preprocess, float(a["output_scale"]))

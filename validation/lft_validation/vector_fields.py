@@ -24,6 +24,9 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it holds no archive, though perhaps a single array")
+            file.seek(0)
             return _arrays(np.load(file, allow_pickle=False))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
@@ -35,9 +38,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _arrays(archive: object) -> dict[str, np.ndarray]:
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError("it holds a single array")
+def _arrays(archive: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
     with archive:
         members: list[zipfile.ZipInfo] = archive.zip.infolist()  # type: ignore[union-attr]
         total = sum(member.file_size for member in members)

@@ -166,6 +166,8 @@ def _read_estimator(fields: Fields, K: int, d: int) -> tuple[Estimator, np.ndarr
     if word == "zeroth_order":
         return ZerothOrder(mu), fields.floats("directions", (K, "q", d))
     fields.empty("directions")
+    if mu != 0.0:
+        raise fields.error("mu", "0 for first_order", f"{mu:g}")
     return FirstOrder(), None
 
 

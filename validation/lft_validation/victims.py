@@ -15,9 +15,10 @@ import numpy as np
 from lft_ref import Flatten, Network, digits_network, lenet5, mlp
 from lft_validation.datasets import Dataset
 from lft_validation.errors import UserError
-from lft_validation.files import read_arrays, require, write_arrays
+from lft_validation.files import read_arrays, require, require_finite, write_arrays
 
 KIND = "lft-victim-1"
+REMEDY = "give another file, or train the victim again"
 TEXTS = ("network", "source", "activation", "pooling", "train_sha256", "test_sha256", "recipe")
 # Hidden units of a victim of another architecture, for weights of less than 400 KB.
 MLP_HIDDEN: dict[tuple[int, ...], int] = {(1, 8, 8): 32, (1, 28, 28): 64, (3, 32, 32): 28}
@@ -168,7 +169,7 @@ def victim_with(path: Path, sha256: str) -> Victim:
 
 
 def _checked(path: Path, a: dict[str, np.ndarray]) -> Victim:
-    require(path, a, dict.fromkeys((*TEXTS, *NUMBERS), ()) | {"shape": (3,)})
+    require(path, a, dict.fromkeys((*TEXTS, *NUMBERS), ()) | {"shape": (3,)}, REMEDY)
     about: dict[str, Any] = {name: str(a[name]) for name in TEXTS}
     for name in NUMBERS:
         if a[name].dtype.kind not in "biuf" or not np.isfinite(a[name]):
@@ -183,7 +184,6 @@ def _checked(path: Path, a: dict[str, np.ndarray]) -> Victim:
         size = victim.network.size
     except ValueError as error:
         raise UserError(f"{path} is not a victim of ours ({error}); train it again") from error
-    require(path, a, {"weights": (size,)})
-    if victim.weights.dtype.kind != "f" or not np.isfinite(victim.weights).all():
-        raise UserError(f"{path}: weights must hold finite real numbers; train it again")
+    require(path, a, {"weights": (size,)}, REMEDY)
+    require_finite(path, "weights", victim.weights, REMEDY)
     return victim

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lft_validation.commands.backend_options import backend_options, chosen_backend
+from lft_validation.commands.counts import check_counts
 from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import writable_folder
@@ -66,6 +67,7 @@ def command(**options: Any) -> None:
 
     Exit codes: 0 done, 2 wrong usage or bad input.
     """  # fmt: skip
+    from lft_backends.executors import one_thread
     from lft_validation.attack import attempt
     from lft_validation.progress import track
     from lft_validation.tuners import load_tuner
@@ -77,8 +79,9 @@ def command(**options: Any) -> None:
     _check_memory(victim, images, how, name, backend)
     folder = _folder(options["out"])
     attempts = list["Attempt"]()
-    for method in track(methods, len(methods), "Attacking"):
-        attempts.append(attempt(method, victim, images, how, load_tuner(name), backend))
+    with one_thread():  # products are small: threads that wait for each other take most of the time
+        for method in track(methods, len(methods), "Attacking"):
+            attempts.append(attempt(method, victim, images, how, load_tuner(name), backend))
     report = _report(victim, images, how, attempts) | {"tuner": name, "steps": how.steps}
     try:
         _write(folder, victim, images, attempts, report)
@@ -108,9 +111,7 @@ def _what(options: dict[str, Any], backend: Backend) -> tuple[Attacked, AttackIm
 
     if options["source"] is not None and options["images"] is not None:
         raise UserError("give one of --source and --images, not both")
-    for name, least in (("shots", 1), ("unseen", 1), ("steps", 1), ("seed", 0)):
-        if options[name] < least:
-            raise UserError(f"--{name} must be at least {least}, found {options[name]}")
+    check_counts(options, ("shots", "unseen", "steps"))
     victim = _victim(options, backend)
     wanted = Wanted(_classes(options["classes"]), options["shots"], options["unseen"],
                     options["seed"])  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lft_validation.commands.backend_options import backend_options
+from lft_validation.commands.counts import check_counts
 from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import writable_file
@@ -71,10 +72,12 @@ def command(
 
     Exit codes: 0 done, 2 wrong usage or bad input.
     """  # noqa: D301 - \b keeps click from joining lines
+    from lft_backends.executors import one_thread
     from lft_validation.datasets import searched_first
     from lft_validation.experiments.usable import usable_backend
     from lft_validation.finetuning import draw, fine_tune_all, initial_networks, only, rules
     from lft_validation.finetuning import read_images as read
+    from lft_validation.progress import track
     from lft_validation.tuners import load_tuner
 
     _check(options, images)
@@ -89,10 +92,11 @@ def command(
     sets = draw(found, options["shots"], options["query"], options["draws"], options["seed"])
     theta = initial_networks(chosen, options["draws"], options["seed"])
     methods = rules(params, cell, backend, options["sgd_rate"], options["adam_rate"])
-    curves = {
-        name: fine_tune_all(rule, chosen, backend, sets, theta, options["steps"])
-        for name, rule in methods.items()
-    }
+    with one_thread():  # products are small: threads that wait for each other take most of the time
+        curves = {
+            name: fine_tune_all(rule, chosen, backend, sets, theta, options["steps"])
+            for name, rule in track(methods.items(), len(methods), "Fine-tuning")
+        }
     if json_file != "-":
         _show(curves, found, chosen, options | {"query": sets[1].y.shape[-1] // len(found.names)})
     if out is not None:
@@ -110,9 +114,9 @@ def command(
 def _check(options: dict[str, Any], images: str) -> None:
     from lft_validation.finetuning import is_source
 
-    for name, least in (("shots", 1), ("query", 1), ("steps", 1), ("draws", 1), ("seed", 0)):
-        if options[name] < least:
-            raise UserError(f"--{name} must be at least {least}, found {options[name]}")
+    if not images:
+        raise UserError("IMAGES is empty; give a folder, an .npz file or a source")
+    check_counts(options, ("shots", "query", "steps", "draws"))
     for name in ("sgd_rate", "adam_rate"):
         if not 0.0 < options[name] < inf:
             option = name.replace("_", "-")
@@ -174,6 +178,8 @@ def _show(
     from rich.console import Console
     from rich.table import Table
 
+    from lft_validation.experiments.fewshot.metrics import RAN_AWAY
+
     ways, steps = len(images.names), _shown_steps(options["steps"])
     title = f"Accuracy on unseen images, %: {ways} classes, {options['shots']} images of each"
     C, H, W = images.shape
@@ -190,6 +196,11 @@ def _show(
         means = [f"{100.0 * c.accuracy[:, k].mean():.1f}" for k in steps]
         table.add_row(name, *means, f"{100.0 * c.accuracy[:, -1].std():.1f}")
     Console().print(table)
+    for name, c in curves.items():
+        lost = int((c.loss[:, -1] >= RAN_AWAY).sum())
+        if lost:
+            rate = f"; use a smaller --{name.lower()}-rate" if name != "LFT" else ""
+            click.echo(f"{name} ran away in {lost} of {options['draws']} draws{rate}")
 
 
 def _plain(curves: dict[str, Curves]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def run_in_folder(
     out: Path,
     resume: bool,
     finish: Callable[[Any], None],
+    title: str | None = None,
 ) -> None:
     """Run all jobs with a progress bar, then ``finish`` with the console for messages.
 
@@ -48,7 +49,7 @@ def run_in_folder(
                 cluster = executor if plan.choice.is_cluster else None
                 workers = f", workers {cluster.workers}" if cluster else ""
                 about = f"jobs {len(jobs)}, {plan.describe()}{workers}"
-                console.print(f"{experiment}, preset {preset}: {about} → {out}")
+                console.print(f"{title or experiment}, preset {preset}: {about} → {out}")
                 log(out, f"start: {about}, resume {resume}")
                 _run(jobs, plan, executor, recorded(config), console)
             finish(console)

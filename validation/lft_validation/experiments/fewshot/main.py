@@ -56,6 +56,7 @@ def reproduce(
         out,
         resume,
         lambda console: _finish(config, stand_in, data, out, console),
+        table,
     )
 
 

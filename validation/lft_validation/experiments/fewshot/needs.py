@@ -66,7 +66,8 @@ def check_usable(config: Config) -> dict[str, Any]:
     for name in config.sources:
         for shots in config.shots:
             for split, query in zip(SPLITS, (config.query, config.test_query), strict=True):
-                some = Episodes(images_of(name), config.ways, shots, query, split)
+                turned = config.rotations and images_of(name) == "omniglot" and split == "train"
+                some = Episodes(images_of(name), config.ways, shots, query, split, turned)
                 check_episodes(some, pool(images_of(name), split))
     return {name: {split: record(name, split) for split in SPLITS} for name in config.sources}
 

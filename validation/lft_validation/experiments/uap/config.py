@@ -179,6 +179,7 @@ def _check(config: Config) -> None:
     known = attackable(config)
     for name, values in (("training", config.training), ("testing", config.testing)):
         for union in values:
+            _check_attackable(str(union), known)
             check_words(f"the sources of {name} {union!r}", tuple(parts(str(union))), known)
         check_words(name, values, values)
     check_whole("seeds", config.seeds, 0, distinct=True)
@@ -212,6 +213,15 @@ def _check_victims(config: Config) -> None:
     if config.victims:
         named = tuple(text.partition("=")[0] for text in config.victims)
         check_words("the names of victims", named, known)
+
+
+def _check_attackable(union: str, known: tuple[str, ...]) -> None:
+    for source in parts(union):
+        if source in KEYS and source not in known:
+            raise UserError(
+                f"no victim for {source} is in the package; train one with lft victims train "
+                f"{source} and give --victim {source}=FILE"
+            )
 
 
 def _check_sizes(config: Config) -> None:

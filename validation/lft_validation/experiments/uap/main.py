@@ -81,6 +81,7 @@ def reproduce(
         out,
         resume,
         lambda console: _finish(config, out, console, what),
+        what,
     )
 
 
@@ -112,6 +113,7 @@ def reproduce_beyond(
         out,
         resume,
         lambda console: _finish_beyond(config, out, console),
+        BEYOND,
     )
 
 
