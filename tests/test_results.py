@@ -3,27 +3,64 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "mnist+cifar10": "both", "none": "–"}
 
 
-def first_table(page: str) -> list[list[str]]:
-    """Return the rows of a page's first table, its head first."""
-    lines = page.splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("|"))
-    end = next(i for i in range(start, len(lines)) if not lines[i].startswith("|"))
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:end]]
-    return [rows[0], *rows[2:]]
+def tables(page: str) -> list[list[list[str]]]:
+    """Return the rows of each table of a page, its head first."""
+    found, rows = list[list[list[str]]](), list[list[str]]()
+    for line in [*(RESULTS / page).read_text(encoding="utf-8").splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+        elif rows:
+            found.append([rows[0], *rows[2:]])
+            rows = []
+    return found
+
+
+def numbers(file: str) -> dict[str, Any]:
+    whole: dict[str, Any] = json.loads((RESULTS / file).read_text())
+    return whole
+
+
+def test_figure_4s_page_has_our_numbers_from_its_json():
+    _, *found = tables("figure4.md")[0]
+    wanted = []
+    for row in numbers("figure4.json")["rows"]:
+        at, beyond = row["at"]["200"], row["beyond"]["1000"]
+        far = f"{beyond['mean']:.3f}" if beyond["mean"] < 1e3 else "diverged"
+        wanted.append([
+            row["setting"], row["method"], f"{at['mean']:.3f} ± {at['sd']:.3f}",
+            f"{at['median']:.3f}", " ".join(f"{x:.3f}" for x in row["by_seed"]),
+            f"{beyond['median']:.3f} ({far}), {row['long_tasks']}",
+        ])  # fmt: skip
+    assert sorted([*row[:2], *row[3:]] for row in found) == sorted(wanted)
+
+
+def test_figure_4s_page_has_the_claims_of_its_json():
+    _, *found = tables("figure4.md")[1]
+    wanted = []
+    for claim in numbers("figure4.json")["claims"]:
+        d = claim["difference"]
+        wanted.append([
+            claim["claim"] + " (not claimed by the paper)" * (not claim["of_the_paper"]),
+            claim["setting"], f"{d['mean']:.3f}", f"{d['low']:.3f} … {d['high']:.3f}",
+            " ".join(f"{x:.3f}" for x in d["by_seed"]), claim["verdict"],
+        ])  # fmt: skip
+    assert sorted(found) == sorted(wanted)
 
 
 def test_table_1s_page_has_our_numbers_from_its_json():
-    head, *found = first_table((RESULTS / "table1.md").read_text(encoding="utf-8"))
+    head, *found = tables("table1.md")[0]
     ours = [i for i, name in enumerate(head) if name.startswith("ours")]
     shown = [*range(3), ours[0], head.index("of each seed"), head.index("on D_tr"), ours[1]]
     wanted = []
-    for row in json.loads((RESULTS / "table1.json").read_text())["rows"]:
+    for row in numbers("table1.json")["rows"]:
         at = row["at"]["100"]
         wanted.append([
             NAMES[row["training"]], NAMES[row["testing"]], row["method"],
@@ -34,10 +71,33 @@ def test_table_1s_page_has_our_numbers_from_its_json():
     assert sorted([row[i] for i in shown] for row in found) == sorted(wanted)
 
 
+def test_table_1s_page_has_the_differences_of_its_json():
+    head, *found = tables("table1.md")[1]
+    by_cell = {
+        (f"{c['claim']}: {c['measure'].replace('|θ|', 'abs θ')}",
+         f"{NAMES[c['training']]} → {NAMES[c['testing']]}"): c
+        for c in numbers("table1.json")["claims"]
+    }  # fmt: skip
+    shown = 0
+    for name, *cells in found:
+        percent, places = (100.0, 1) if "success" in name else (1.0, 3 if "abs θ" in name else 1)
+        places = 0 if "steps to" in name else places
+        for where, cell in zip(head[1:], cells, strict=True):
+            if cell:
+                claim, shown = by_cell[name, where], shown + 1
+                d = claim["difference"]
+                mean, low, high = (f"{percent * d[k]:+.{places}f}" for k in ("mean", "low", "high"))
+                assert cell.endswith(f"; {claim['verdict']}: {mean} ({low} … {high})"), (
+                    name,
+                    where,
+                )
+    assert shown > 100
+
+
 def test_table_2s_page_has_our_numbers_from_its_json():
-    _, *found = first_table((RESULTS / "table2.md").read_text(encoding="utf-8"))
+    _, *found = tables("table2.md")[0]
     wanted = []
-    for row in json.loads((RESULTS / "table2.json").read_text())["rows"]:
+    for row in numbers("table2.json")["rows"]:
         at, (low, high) = row["at"]["40"], row["interval_tasks"]
         wanted.append([
             NAMES[row["training"]], NAMES[row["testing"]], row["method"],
@@ -47,3 +107,25 @@ def test_table_2s_page_has_our_numbers_from_its_json():
             f"{at['loss']:.3f}" if at["loss"] < 10 else f"{at['loss']:,.1f}",
         ])  # fmt: skip
     assert sorted([*row[:3], *row[4:]] for row in found) == sorted(wanted)
+
+
+def test_table_2s_page_has_the_differences_of_its_json():
+    head, *found = tables("table2.md")[1]
+    wanted = {
+        (c["versus"], f"{NAMES[c['training']]} → {NAMES[c['testing']]}"): c
+        for c in numbers("table2.json")["claims"]
+        if c["metric"] == "accuracy"
+    }
+    shown = {
+        (method, where): cell
+        for method, *cells in found
+        for where, cell in zip(head[1:], cells, strict=True)
+        if cell != "n/a"
+    }
+    assert set(shown) == set(wanted)
+    for key, cell in shown.items():
+        d, verdict = wanted[key]["difference"], wanted[key]["verdict"]
+        mean, low, high = (f"{100 * d[k]:+.1f}" for k in ("mean", "low", "high"))
+        assert re.sub(r"^\S+; ", "", cell).rstrip("\\*") == f"{mean} ({low} … {high}) {verdict}", (
+            key
+        )
