@@ -34,7 +34,7 @@ from lft_validation.datasets_sources import (
     Split,
     bundled_digits,
 )
-from lft_validation.errors import UserError
+from lft_validation.errors import NotFound, UserError
 
 __all__ = [
     "CIFAR10",
@@ -178,7 +178,7 @@ def locate(wanted: Source, data_dir: Path | None = None, split: Split | None = N
     """Return the folder of :func:`find`.
 
     Raises:
-        UserError: if there is none.
+        NotFound: if there is none.
     """
     found = find(wanted, data_dir, split)
     if found is None:
@@ -186,7 +186,7 @@ def locate(wanted: Source, data_dir: Path | None = None, split: Split | None = N
             f"{path / wanted.folder} ({name})" for name, path in places(data_dir).items()
         )
         fetch = f"download it with lft data fetch {wanted.name}, or " if wanted.mirrors else ""
-        raise UserError(
+        raise NotFound(
             f"no {wanted.name} in {where}; {fetch}set {VARIABLE} or --data-dir to the folder that "
             f"holds {wanted.folder}/"
         )

@@ -14,6 +14,10 @@ class UserError(click.ClickException):
     exit_code = 2
 
 
+class NotFound(UserError):
+    """Files of a source that are nowhere: another source may do."""
+
+
 class CheckFailed(click.ClickException):
     """Everything ran, and a check said no: exit code 1."""
 

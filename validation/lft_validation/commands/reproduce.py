@@ -11,7 +11,11 @@ import click
 
 from lft_validation.commands.backend_options import DEVICE_HELP
 from lft_validation.commands.data import data_dir_option
-from lft_validation.errors import UserError
+from lft_validation.errors import NotFound, UserError
+
+WITHOUT_DATA = (
+    "run on the bundled digits, with --preset smoke or --set training=digits --set testing=digits"
+)
 
 MOST_SEEDS = 1000
 # By name, the folder of lft_validation.experiments that it is in.
@@ -132,8 +136,11 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
         raise UserError(f"--data-dir does not apply to {experiment}; leave it out")
     _check_given(options, settings, experiment)
     changes = _changes(options, seeds)
-    with searched_first(data_dir):
-        run(preset, changes, folder, resume, _for_device(plan, changes), reuse)
+    try:
+        with searched_first(data_dir):
+            run(preset, changes, folder, resume, _for_device(plan, changes), reuse)
+    except NotFound as error:
+        raise UserError(f"{error.message}; or {WITHOUT_DATA}") from error
 
 
 def _check_given(options: dict[str, Any], settings: Any, experiment: str) -> None:
