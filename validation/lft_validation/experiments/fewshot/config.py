@@ -169,7 +169,7 @@ PAPER = {
     ),
     "tableA1": Config(
         table="tableA1", seeds=(0,), training=("cifar10",), testing=("cifar10",),
-        shots=(1, 3, 5, 10),
+        shots=(1, 3, 5, 10), sgd_rate=0.2, adam_rate=1.5e-3,
     ),
     "tableA2": Config(
         table="tableA2", seeds=(0,), ways=5,
