@@ -187,7 +187,7 @@ def test_the_penalty_makes_the_perturbation_smaller():
         (("--source", "svhn"), "no victim for svhn is in the package; train one with"),
         (("--victim", "mnist", "--source", "digits"), "1 x 8 x 8, but the victim mnist takes"),
         (("--backend", "abacus"), "unknown backend 'abacus'; choose one of"),
-        (("--tuner", "nothing"), "no tuner 'nothing'; give a file, or one of: cifar10-classes, digits"),
+        (("--tuner", "nothing"), "no tuner 'nothing'; give a file, or one of: cifar10"),
         (("--method", "magic"), "--method must be some of lft, adam, sgd, pgd"),
         (("--classes", "3,x"), "--classes must be numbers such as 3,8, found '3,x'"),
         (("--classes", "3,3"), "--classes must be distinct numbers from 0 to 9, found 3,3"),

@@ -86,7 +86,8 @@ def test_an_npz_file_and_a_network_of_the_users_own(tmp_path):
 
 
 def test_the_shipped_tuner_is_the_default_and_beats_its_start():
-    assert {"digits-classes", "mnist-classes", "cifar10-classes", "mnist+cifar10-classes"} <= set(shipped())
+    sources = ("digits", "mnist", "cifar10", "mnist+cifar10")
+    assert {f"{source}-classes" for source in sources} <= set(shipped())
     found = lft("digits", "--classes", "3,8", "--draws", "4", "--json", "-")
     assert found.exit_code == 0, found.output
     accuracy = json.loads(found.output)["results"]["LFT"]["accuracy"]
