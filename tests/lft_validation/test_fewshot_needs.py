@@ -43,6 +43,7 @@ def test_cifar10_stands_in_the_place_of_miniimagenet_and_it_is_said(monkeypatch)
         (["--set", "training=[]"], "training must name at least one source"),
         (["--set", "steps=100000000"], "steps must be at most 1,000,000 in size, found 100000000"),
         (["--set", "test_tasks=100000000"], "test_tasks must be at most 1,000,000"),
+        (["--set", "rotations=true"], "rotations turn the characters of omniglot, which is not"),
         (["--set", "testing=digits+digits"], "each once"),
         (["--set", "testing=[]"], "testing must name at least one source"),
         (["--set", "training=[3]"], "training must be names, found 3"),

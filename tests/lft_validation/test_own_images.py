@@ -46,7 +46,9 @@ def test_a_folder_of_classes(tmp_path):
     assert x.shape == (4, 1, 8, 8)
 
 
-@pytest.mark.parametrize("shape", [(5, 8, 6), (5, 8, 6, 3), (5, 1, 8, 6), (5, 3, 8, 6)])
+@pytest.mark.parametrize(
+    "shape", [(5, 8, 6), (5, 8, 6, 3), (5, 8, 6, 1), (5, 1, 8, 6), (5, 3, 8, 6)]
+)
 def test_an_npz_file(tmp_path, shape):
     x = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
     np.savez(tmp_path / "a.npz", x=x, y=[7, 7, -2, 7, 30])
@@ -83,7 +85,11 @@ BAD_NPZ = {
     "numbers that are no bytes": (
         {"x": X / 255.0, "y": [0, 1, 0, 1]},
         "bytes",
-        "float64 of shape (4, 8, 8); numbers from 0 to 1",
+        "float64 of shape (4, 8, 8); numbers from 0 to 1 become bytes with np.uint8(255 * x)",
+    ),
+    "whole numbers that are no bytes": (
+        {"x": X.astype(int), "y": [0, 1, 0, 1]},
+        "int64 of shape (4, 8, 8); numbers from 0 to 255 become bytes with np.uint8(x)",
     ),
     "no images": ({"x": X[:, 0], "y": [0, 1, 0, 1]}, "found uint8 of shape (4, 8)"),
     "nothing": ({"x": X[:0], "y": np.zeros(0, int)}, "of shape (0, 8, 8)"),

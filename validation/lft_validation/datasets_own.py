@@ -141,12 +141,9 @@ def _channels_first(path: Path, x: np.ndarray) -> np.ndarray:
             f"found {found}; save it so"
         )
     if x.dtype != np.uint8:
-        from_0 = (
-            "1 become bytes with np.uint8(255 * x)"
-            if x.dtype.kind == "f"
-            else ("255 become bytes with np.uint8(x)")
-        )
+        most, bytes_ = (1, "255 * x") if x.dtype.kind == "f" else (255, "x")
         raise UserError(
-            f"{path}: x must hold bytes (uint8), found {found}; numbers from 0 to {from_0}"
+            f"{path}: x must hold bytes (uint8), found {found}; numbers from 0 to {most} become "
+            f"bytes with np.uint8({bytes_})"
         )
     return np.ascontiguousarray(x)

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lft_validation.errors import UserError
-
-MOST = 10**6  # of images, steps or draws: no machine gets through more
+from lft_validation.experiments.settings import MOST
 
 
 def check_counts(options: dict[str, Any], names: Iterable[str]) -> None:
@@ -17,12 +16,9 @@ def check_counts(options: dict[str, Any], names: Iterable[str]) -> None:
         UserError: naming the first that is not.
     """
     for name in names:
-        if not 1 <= options[name] <= MOST:
-            bound = (
-                f"at least 1, found {options[name]}"
-                if options[name] < 1
-                else (f"at most {MOST:,}, found {options[name]}")
-            )
-            raise UserError(f"--{name} must be {bound}")
+        if options[name] < 1:
+            raise UserError(f"--{name} must be at least 1, found {options[name]}")
+        if options[name] > MOST:
+            raise UserError(f"--{name} must be at most {MOST:,}, found {options[name]}")
     if options["seed"] < 0:
         raise UserError(f"--seed must be at least 0, found {options['seed']}")
