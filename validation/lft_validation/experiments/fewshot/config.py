@@ -172,7 +172,7 @@ PAPER = {
         shots=(1, 3, 5, 10), sgd_rate=0.2, adam_rate=1.5e-3,
     ),
     "tableA2": Config(
-        table="tableA2", seeds=(0,), ways=5,
+        table="tableA2", seeds=(0,), ways=5, sgd_rate=0.2,
         training=("omniglot", "miniimagenet", "omniglot+miniimagenet"),
         testing=("omniglot", "miniimagenet", "omniglot+miniimagenet"),
     ),
