@@ -98,7 +98,7 @@ def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_p
         (["--set", 'phis=["best"]'], "unknown 'best'"),
         (["--set", "train_sizes=[0]"], "train_sizes must be distinct whole numbers of at least 1"),
         (
-            ["--set", "tasks=99999999", "--set", 'families=["sine"]'],
+            ["--set", "tasks=1000000", "--set", 'families=["sine"]'],
             "this run needs about",
         ),
         (["--reuse", "."], "--reuse does not apply to theorem1"),
@@ -178,7 +178,7 @@ def test_a_phi_that_needs_more_memory_than_there_is_is_refused(tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--phi", "best"], "--phi must be a file or one of random, half-trained, trained, digits"),
+        (["--phi", "best"], "--phi must be a file or one of random, half-trained, trained, cifar"),
         (["--train-sizes", "1,x"], "--train-sizes must be numbers such as 1,8,64, found '1,x'"),
         (["--family", "cats"], "unknown 'cats'"),
         (["--seed", "-1"], "seeds must be distinct whole numbers"),
