@@ -13,7 +13,7 @@ pytest.importorskip("sklearn")  # the digits
 from lft_backends.draws import Stage
 from lft_validation.errors import UserError
 from lft_validation.experiments.fewshot.config import make_config
-from lft_validation.experiments.fewshot.methods import make_setup
+from lft_validation.experiments.fewshot.methods import learner, make_setup
 from lft_validation.experiments.fewshot.run import JobKey, owners, run_job
 from lft_validation.experiments.fewshot.trial import _errors, validation_error
 from lft_validation.jobs import Monitor
@@ -56,17 +56,12 @@ def test_what_is_chosen_has_the_least_error_on_tasks_of_meta_validation(tmp_path
 
 
 def test_each_source_of_a_union_counts_as_much_as_the_other():
-    setup, flat = setup_of(validation_tasks=5), np.full(setup_phi_size(), 0.01, "f4")
+    setup = setup_of(validation_tasks=5)
+    flat = np.full_like(learner(setup, "LFT").init().flat, 0.01)
     mlp, cnn = (setup.problems[source] for source in setup.training)
     errors = _errors(setup, "LFT", flat, mlp, range(0, 5, 2)).mean()
     errors += _errors(setup, "LFT", flat, cnn, range(1, 5, 2)).mean()
     assert validation_error(setup, "LFT", flat) == pytest.approx(errors / 2)
-
-
-def setup_phi_size() -> int:
-    from lft_validation.experiments.fewshot.methods import learner
-
-    return learner(setup_of(), "LFT").init().flat.shape[0]
 
 
 def test_tasks_of_meta_validation_are_drawn_for_themselves():

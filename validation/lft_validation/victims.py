@@ -105,6 +105,14 @@ def save_victim(path: Path, victim: Victim) -> None:
     write_arrays(path, KIND, "", arrays)
 
 
+def no_victim(source: str, option: str) -> UserError:
+    """Return what to say of a source without a victim in the package; ``option`` takes one."""
+    return UserError(
+        f"no victim for {source} is in the package; train one with lft victims train {source} "
+        f"and give {option}"
+    )
+
+
 def shipped() -> list[str]:
     """Return the names of the victims in the package."""
     folder = files("lft_validation").joinpath("trained", "victims")

@@ -130,7 +130,7 @@ def _what(options: dict[str, Any], backend: Backend) -> tuple[Attacked, AttackIm
 def _victim(options: dict[str, Any], backend: Backend) -> Attacked:
     """Load the victim that is named: ours, or the user's own."""
     from lft_validation.datasets import source as source_of
-    from lft_validation.victims import load_victim, shipped
+    from lft_validation.victims import load_victim, no_victim, shipped
     from lft_validation.victims_own import own_victim
 
     own, ours = options["network"], options["victim"]
@@ -146,10 +146,7 @@ def _victim(options: dict[str, Any], backend: Backend) -> Attacked:
         )
     source = options["source"] or "digits"
     if ours is None and source_of(source).name not in shipped():
-        raise UserError(
-            f"no victim for {source} is in the package; train one with lft victims train {source} "
-            "and give --victim"
-        )
+        raise no_victim(source, "--victim")
     return load_victim(ours or source)
 
 

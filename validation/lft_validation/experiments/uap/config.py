@@ -18,7 +18,7 @@ from lft_validation.experiments.settings import (
     from_preset,
 )
 from lft_validation.experiments.unions import NONE, check_counts, check_fit, parts, sources_of
-from lft_validation.victims import OTHER, shipped
+from lft_validation.victims import OTHER, no_victim, shipped
 
 FIRST, ZEROTH = "first order", "zeroth order"
 MAML = "MAML"
@@ -218,10 +218,7 @@ def _check_victims(config: Config) -> None:
 def _check_attackable(union: str, known: tuple[str, ...]) -> None:
     for source in parts(union):
         if source in KEYS and source not in known:
-            raise UserError(
-                f"no victim for {source} is in the package; train one with lft victims train "
-                f"{source} and give --victim {source}=FILE"
-            )
+            raise no_victim(source, f"--victim {source}=FILE")
 
 
 def _check_sizes(config: Config) -> None:
