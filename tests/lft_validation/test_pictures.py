@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lft_validation import datasets_pictures
-from lft_validation.datasets import load
+from lft_validation.datasets import are_official, load
 from lft_validation.datasets_fetch import fetch
 from lft_validation.datasets_pictures import omniglot_images
 from lft_validation.datasets_sources import MINIIMAGENET
@@ -190,6 +190,22 @@ def test_miniimagenet_is_read_by_its_split_files(tmp_path):
         red = data.images.pixels[:, 0].mean(axis=(1, 2))
         first = {"train": 0, "val": 4, "test": 6}[split]
         np.testing.assert_allclose(red, 20 * (first + data.images.labels), atol=2)
+
+
+@pytest.mark.parametrize(
+    ("split", "classes", "each", "official"),
+    [
+        ("train", 64, 600, True), ("val", 16, 600, True), ("test", 20, 600, True),
+        ("train", 80, 600, False), ("test", 20, 599, False), ("val", 20, 600, False),
+    ],
+)  # fmt: skip
+def test_the_published_split_is_known_by_its_classes_and_their_pictures(
+    tmp_path, split, classes, each, official
+):
+    rows = [f"{c}_{i}.jpg,n{c:08d}" for c in range(classes) for i in range(each)]
+    file = tmp_path / f"{split}.csv"
+    file.write_text("\n".join(["filename,label", *rows]) + "\n")
+    assert are_official(MINIIMAGENET, split, [file]) is official
 
 
 def test_grey_and_palette_pictures_become_colour(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from lft_ref import (
     Cell,
@@ -16,9 +17,18 @@ from lft_ref import (
     size,
 )
 from lft_ref.params import shapes
+from lft_validation.cli import main
 from lft_validation.errors import UserError
 from lft_validation.files import read_arrays, write_arrays
-from lft_validation.tuners import KIND, load_tuner, save_tuner, shipped
+from lft_validation.tuners import (
+    KIND,
+    PURPOSES,
+    load_tuner,
+    other_purpose,
+    save_tuner,
+    shipped,
+    tuner_about,
+)
 
 
 def _params(m, n):
@@ -41,6 +51,41 @@ def test_shipped_tuners_load_and_tell_uphill_from_downhill(name):
     slopes = np.asarray([-30.0, -1.0, -0.1, 0.1, 1.0, 30.0])
     theta = fine_tune(learned(params, cell), lambda _: slopes, np.zeros(6), steps=10)
     assert np.all(theta[:3] > theta[3:])
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_tuners_say_what_they_were_trained_for(name):
+    assert tuner_about(name)["experiment"] in PURPOSES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["attack", "--tuner", "sine", "--steps", "1", "--out", "out"],
+         "note: tuner sine was trained for sine regression, and is used here for universal pert"),
+        (["attack", "--tuner", "sine", "--steps", "1", "--method", "pgd", "--out", "out"], None),
+        (["attack", "--tuner", "digits", "--steps", "1", "--out", "out"], None),
+        (["finetune", "digits", "--tuner", "mnist", "--steps", "1", "--draws", "1"],
+         "note: tuner mnist was trained for universal perturbations, and is used here for few-s"),
+        (["finetune", "digits", "--steps", "1", "--draws", "1"], None),
+        (["signal", "--tuner", "digits-classes", "--tasks", "3"],
+         "note: tuner digits-classes was trained for few-shot classification, and is used here"),
+        (["signal", "--tasks", "3"], None),
+    ],
+)  # fmt: skip
+def test_a_command_says_that_a_tuner_was_trained_for_something_else(
+    tmp_path, monkeypatch, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert ("note: tuner" in result.stderr) == (words is not None)
+    assert words is None or words in result.stderr
+
+
+def test_a_tuner_that_says_nothing_of_its_training_is_used_without_a_word(tmp_path):
+    save_tuner(tmp_path / "phi.npz", _params(2, 4), Cell(), about={"experiment": ["uap"]})
+    assert other_purpose(tmp_path / "phi.npz", "fewshot") is None
 
 
 @pytest.mark.parametrize(

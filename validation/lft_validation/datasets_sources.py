@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -16,6 +17,7 @@ from lft_validation.errors import UserError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, Split] = ("train", "test")  # what every source has
+PUBLISHED_CLASSES = {"train.csv": 64, "val.csv": 16, "test.csv": 20}  # Ravi & Larochelle 2017
 
 
 class Source(NamedTuple):
@@ -34,6 +36,7 @@ class Source(NamedTuple):
     largest: int = 255  # value of a pixel
     val: dict[str, str] | None = None  # files of a third split
     without_mirrors: str = ""  # what is said in place of a download
+    is_published: Callable[[Path], bool] | None = None  # tells a file without a published MD5
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -88,6 +91,12 @@ def _miniimagenet_read(paths: list[Path], _classes: int) -> Images:
 
 def _miniimagenet_count(paths: list[Path]) -> int:
     return len(pictures.split_rows(paths[0]))
+
+
+def _is_published_split(path: Path) -> bool:
+    """Whether a split file has as many classes as Ravi & Larochelle's, of 600 pictures each."""
+    each = Counter(label for _, label in pictures.split_rows(path))
+    return set(each.values()) == {600} and len(each) == PUBLISHED_CLASSES[path.name]
 
 
 def _idx_files(prefix: str, images: str, labels: str) -> dict[str, str]:
@@ -172,6 +181,7 @@ MINIIMAGENET = Source(
     (),
     classes=100,
     val={"val.csv": ""},
+    is_published=_is_published_split,
     without_mirrors="cannot be downloaded here; put its pictures into miniimagenet/images/ and the "
     "split files train.csv, val.csv and test.csv beside it, in --data-dir or LFT_DATA",
 )

@@ -16,6 +16,11 @@ from lft_validation.files import read_arrays, require, require_finite, write_arr
 
 KIND = "lft-tuner-1"
 REMEDY = "give another file, or train the tuner again"
+PURPOSES = {  # the experiments that train tuners, in words
+    "figure4": "sine regression",
+    "uap": "universal perturbations",
+    "fewshot": "few-shot classification",
+}
 
 
 def save_tuner(
@@ -79,6 +84,31 @@ def tuner_about(name: str | Path) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise UserError(f"{path}: about must be a JSON object, found {text[:40]!r}; train it again")
     return about
+
+
+def other_purpose(name: str | Path, experiment: str) -> str | None:
+    """Return a sentence for the user if a tuner was trained for something else; None if not.
+
+    Args:
+        name: as in :func:`load_tuner`.
+        experiment: one of :data:`PURPOSES`, what the tuner is about to be used for.
+
+    Raises:
+        UserError: if there is no such tuner, or its file is damaged or foreign.
+
+    Example:
+        >>> other_purpose("sine", "uap")
+        'tuner sine was trained for sine regression, and is used here for universal perturbations'
+        >>> other_purpose("mnist", "uap") is None
+        True
+    """
+    trained = tuner_about(name).get("experiment")
+    if not isinstance(trained, str) or trained == experiment or trained not in PURPOSES:
+        return None
+    return (
+        f"tuner {name} was trained for {PURPOSES[trained]}, and is used here for "
+        f"{PURPOSES[experiment]}"
+    )
 
 
 def _find(name: str | Path) -> Path:

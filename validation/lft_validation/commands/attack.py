@@ -12,6 +12,7 @@ from lft_validation.commands.counts import check_counts
 from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import writable_folder
+from lft_validation.commands.tuner_note import note_purpose
 from lft_validation.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def command(**options: Any) -> None:
     victim, images, name = _what(options, backend)
     how = _how(options, name)
     _check_memory(victim, images, how, name, backend)
+    if "lft" in methods:
+        note_purpose(name, "uap")
     folder = _folder(options["out"])
     attempts = list["Attempt"]()
     with one_thread():  # products are small: threads that wait for each other take most of the time

@@ -13,6 +13,7 @@ from lft_validation.commands.counts import check_counts
 from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import writable_file
+from lft_validation.commands.tuner_note import note_purpose
 from lft_validation.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def command(
 
     _check(options, images)
     params, cell = load_tuner(tuner)
+    note_purpose(tuner, "fewshot")
     backend = usable_backend(options["backend"], options["dtype"], options["device"])
     with searched_first(options.pop("data_dir")):
         found = read(images, _shape(options["size"], options["grey"]))

@@ -8,6 +8,7 @@ import click
 
 from lft_validation.commands.backend_options import backend_options, chosen_backend
 from lft_validation.commands.json_option import json_option, write_report
+from lft_validation.commands.tuner_note import note_purpose
 from lft_validation.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def command(
         if value < least:
             raise UserError(f"{name} must be at least {least}, found {value}")
     params, cell = load_tuner(tuner)
+    note_purpose(tuner, "figure4")
     chosen = chosen_backend(backend, device)
     needed = memory_bytes(tasks, params.n)
     if not fits(needed, 1, chosen):
