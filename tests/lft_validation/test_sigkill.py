@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,31 +40,45 @@ def _start(experiment: str, out, resume: bool) -> subprocess.Popen[bytes]:
     )
 
 
+def _finishes(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        errors = process.communicate(timeout=seconds)[1]
+    except subprocess.TimeoutExpired:
+        return False
+    assert process.returncode == 0, errors.decode()
+    return True
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", RUNS)
 def test_kills_at_random_moments_leave_the_results_as_they_are(experiment, tmp_path):
     kills, _, files = RUNS[experiment]
+    unharmed, out = tmp_path / "unharmed" / "run", tmp_path / "killed" / "run"
     begin = time.monotonic()
-    whole = _start(experiment, tmp_path / "whole" / "run", resume=False)
-    assert whole.communicate(timeout=300)[1] is not None
-    assert whole.returncode == 0
+    assert _finishes(_start(experiment, unharmed, resume=False), 300)
     duration = time.monotonic() - begin
 
-    out, rng, killed = tmp_path / "killed" / "run", np.random.default_rng(0), 0
-    for _ in range(kills):
-        process = _start(experiment, out, resume=(out / "config.json").exists())
-        try:
-            process.communicate(timeout=float(rng.uniform(0.1, 0.7)) * duration)
-        except subprocess.TimeoutExpired:
-            killed += 1
+    def go_on() -> subprocess.Popen[bytes]:
+        return _start(experiment, out, resume=(out / "config.json").exists())
+
+    def assert_same() -> None:
+        for name in files:
+            assert (out / name).read_bytes() == (unharmed / name).read_bytes()
+
+    rng, killed = np.random.default_rng(0), 0
+    for _ in range(4 * kills):
+        process = go_on()
+        if _finishes(process, float(rng.uniform(0.1, 0.7)) * duration):
+            assert_same()
+            shutil.rmtree(out)  # so many kills are wanted: begin again
+            continue
         # half of the time the parent alone, so that its workers are orphans for a moment
         kill = os.kill if rng.uniform() < 0.5 else os.killpg
-        if process.poll() is None:
-            kill(process.pid, signal.SIGKILL)
+        kill(process.pid, signal.SIGKILL)
         process.communicate()
-    last = _start(experiment, out, resume=True)
-    errors = last.communicate(timeout=300)[1]
-    assert last.returncode == 0, errors.decode()
-    assert killed >= kills // 2
-    for name in files:
-        assert (out / name).read_bytes() == (tmp_path / "whole" / "run" / name).read_bytes()
+        killed += 1
+        if killed == kills:
+            break
+    assert killed == kills
+    assert _finishes(go_on(), 300)
+    assert_same()
