@@ -24,6 +24,7 @@ from lft_ref.lstm import Cell, Jacobians, LSTMState, initial_state, jacobians, s
 from lft_ref.maml import MAMLGradient, maml_gradient
 from lft_ref.meta import (
     MetaState,
+    clip_each_task,
     initial_meta_state,
     l2o_data,
     l2o_train_data,
@@ -99,6 +100,7 @@ __all__ = [
     "blockwise",
     "cifar_cnn",
     "clip_by_norm",
+    "clip_each_task",
     "cnn",
     "digits_network",
     "fine_tune",

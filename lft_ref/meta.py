@@ -46,6 +46,41 @@ def l2o_train_data(train: Data, val: Data) -> tuple[Data, Data]:  # noqa: ARG001
     return train, train
 
 
+def clip_each_task(
+    params: LSTMParams,
+    tuner: FineTuner,
+    task: Task,
+    weights: tuple[float, ...],
+    state: LSTMState | None = None,
+    *,
+    limit: float,
+    engine: Engine = adjoint,
+    **options: Any,
+) -> MetaGradient:
+    """Return what an engine finds, each task's g^(i) scaled down to norm ``limit`` if it is longer.
+
+    The gradients of an unroll differ in length by orders of magnitude, so without it the sum of
+    line 9 of Algorithm 1 is that of its longest few. It is an engine itself:
+    ``functools.partial(clip_each_task, limit=1.0)``.
+
+    Args:
+        params: Φ.
+        tuner: the fine-tuner's fixed choices.
+        task: one task, or many along batch axes.
+        weights: w_1 … w_K of eq. (4).
+        state: where the cells start; None for zero.
+        limit: the largest norm of one task's gradient.
+        engine: what finds it.
+        options: more arguments of the engine.
+
+    Raises:
+        ValueError: if the limit is not positive.
+    """
+    found = engine(params, tuner, task, weights, state, **options)
+    clipped = clip_by_norm(flatten(found.grad), limit, axis=-1)
+    return found._replace(grad=unflatten(clipped, params.m, params.n))
+
+
 class MetaState(NamedTuple):
     """What one meta-update hands to the next."""
 

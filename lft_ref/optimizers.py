@@ -85,15 +85,27 @@ def learned(params: LSTMParams, cell: Cell, ops: Ops = BLOCKWISE) -> Optimizer:
     return Optimizer(init, lambda g, state: ops.step(params, cell, g, state))
 
 
-def clip_by_norm(g: Array, limit: float) -> Array:
+def clip_by_norm(g: Array, limit: float, axis: int | None = None) -> Array:
     """Scale g down to Euclidean norm ``limit`` if it is longer.
+
+    Args:
+        g: the gradient (...).
+        limit: the largest norm.
+        axis: the axis that a norm is taken along: every entry of the others is a gradient of its
+            own. None if all of g is one.
 
     Raises:
         ValueError: if the limit is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> clip_by_norm(np.array([[3.0, 4.0], [0.0, 0.5]]), 1.0, axis=-1)
+        array([[0.6, 0.8],
+               [0. , 0.5]])
     """
     _check_positive("limit", limit)
     xp = namespace(g)
-    norm = xp.sqrt(xp.sum(g * g))
+    norm = xp.sqrt(xp.sum(g * g, axis=axis, keepdims=axis is not None))
     return g * xp.where(
         norm > limit, limit / xp.where(norm > limit, norm, norm * 0 + 1), norm * 0 + 1
     )

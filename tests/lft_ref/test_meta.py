@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from lft_ref import (
     adam,
     adjoint,
     clip_by_norm,
+    clip_each_task,
     flatten,
     forward_mode,
     initial_meta_state,
@@ -109,6 +112,24 @@ def test_clipping_limits_the_summed_gradient_and_the_norm_is_reported_unclipped(
     step = flatten(case.params) - flatten(free.params)
     assert_close(flatten(case.params) - flatten(clipped.params), clip_by_norm(step, limit), 1e-12)
     assert same.grad_norm == info.grad_norm
+
+
+@pytest.mark.parametrize("inner", [adjoint, forward_mode])
+def test_each_task_can_be_clipped_before_gradients_are_added_up(inner):
+    case, groups = incongruous()
+    weights, optimizer = weights_every_step(3), sgd(1.0)
+    found = [flatten(oracle(case.params, case.tuner, task, weights).grad) for task in groups]
+    each = [g for grad in found for g in grad.reshape(-1, grad.shape[-1])]
+    lengths = sorted(np.linalg.norm(g) for g in each)
+    limit = (lengths[0] + lengths[-1]) / 2.0  # some are clipped and others are not
+    meta = initial_meta_state(case.params, optimizer)
+    engine = partial(clip_each_task, limit=limit, engine=inner)
+    after, _, info = meta_update(
+        meta, case.tuner, groups, weights, optimizer, [None, None], engine=engine
+    )
+    total = sum(g * min(1.0, limit / np.linalg.norm(g)) for g in each)
+    assert_close(flatten(case.params) - flatten(after.params), total)
+    assert_close(info.grad_norm, np.linalg.norm(total))
 
 
 @pytest.mark.parametrize("estimator", ["first_order", "gaussian"])

@@ -86,3 +86,11 @@ def test_clipping_scales_what_is_too_long_and_leaves_the_rest():
     np.testing.assert_array_equal(clip_by_norm(g, 5.0), g)
     np.testing.assert_array_equal(clip_by_norm(g, 7.0), g)
     np.testing.assert_array_equal(clip_by_norm(0.0 * g, 1.0), 0.0 * g)
+
+
+def test_clipping_along_an_axis_is_clipping_every_row_by_itself():
+    rows = np.random.default_rng(0).normal(size=(2, 3, 5)) * np.logspace(-3, 3, 6).reshape(2, 3, 1)
+    got = clip_by_norm(rows, 1.0, axis=-1)
+    for row, clipped in zip(rows.reshape(6, 5), got.reshape(6, 5), strict=True):
+        np.testing.assert_array_equal(clipped, clip_by_norm(row, 1.0))
+    assert np.max(np.linalg.norm(got, axis=-1)) == pytest.approx(1.0)

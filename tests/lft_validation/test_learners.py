@@ -43,8 +43,8 @@ def one_by_one(task: Task) -> list[Task]:
     ]
 
 
-def learner(groups):
-    return learned_learner(SETTINGS, make_tuner(BACKEND, "log_sign", 0.1), BACKEND, 0, groups)
+def learner(groups, settings=SETTINGS):
+    return learned_learner(settings, make_tuner(BACKEND, "log_sign", 0.1), BACKEND, 0, groups)
 
 
 def trained(method, batches: int = 4):
@@ -108,9 +108,26 @@ def elsewhere(function, items):
         yield pickle.loads(pickle.dumps(function(*arguments)))  # noqa: S301 - our own
 
 
+def test_tasks_are_clipped_before_they_are_added_up_however_they_are_grouped():
+    limit = 1e-3  # every task's gradient is longer
+    each = SETTINGS._replace(task_clip=limit, clip=1e9)
+    whole, _ = trained(learner(lambda batch: [tasks(3, 5, batch)], each), 1)
+    parts, _ = trained(learner(lambda batch: one_by_one(tasks(3, 5, batch)), each), 1)
+    np.testing.assert_allclose(parts, whole, rtol=1e-9)
+    summed, _ = trained(
+        learner(lambda batch: [tasks(3, 5, batch)], SETTINGS._replace(clip=limit)), 1
+    )
+    assert np.abs(whole - summed).max() > 1e-4
+    alone, _ = trained(learner(lambda batch: [tasks(1, 5, batch)], each))
+    as_sum, _ = trained(learner(lambda batch: [tasks(1, 5, batch)], SETTINGS._replace(clip=limit)))
+    np.testing.assert_allclose(alone, as_sum, rtol=1e-9)
+
+
+@pytest.mark.parametrize("task_clip", [0.0, 1e-3])
 @pytest.mark.parametrize("mu", [None, 0.1])
-def test_groups_worked_elsewhere_have_the_same_bits_as_tasks_here(mu):
+def test_groups_worked_elsewhere_have_the_same_bits_as_tasks_here(mu, task_clip):
     tuner, cuts = make_tuner(BACKEND, "log_sign", 0.1, mu), [(0, 2), (2, 4), (4, 5)]
+    settings = SETTINGS._replace(task_clip=task_clip)
     draw = None if mu is None else directions
 
     def groups(batch):
@@ -121,7 +138,7 @@ def test_groups_worked_elsewhere_have_the_same_bits_as_tasks_here(mu):
         made = [named(7, batch, *cut) for cut in cuts]
         return [t._replace(directions=d) for t, d in zip(made, u, strict=True)]
 
-    sent, here = (learned_learner(SETTINGS, tuner, BACKEND, 0, g) for g in (groups, whole))
+    sent, here = (learned_learner(settings, tuner, BACKEND, 0, g) for g in (groups, whole))
     state, same = sent.init(), here.init()
     for batch in range(3):
         state, loss = sent.update(state, batch, elsewhere)

@@ -136,6 +136,8 @@ def test_finished_jobs_of_another_run_are_taken_over_and_others_computed(
         (["figure4", "--unroll", "0"], "unroll must be positive and finite, found 0"),
         (["figure4", "--unroll", "30"], "steps must be a multiple of unroll"),
         (["figure4", "--lstm-units", "-1"], "lstm_units must be positive"),
+        (["figure4", "--set", "task_clip=-1"], "task_clip must be finite and not negative"),
+        (["tableA1", "--set", "task_clip=NaN"], "task_clip must be finite and not negative"),
         (["figure4", "--directions", "0"], "directions must be positive"),
         (["figure4", "--mu", "0"], "mu must be positive"),
         (["figure4", "--mu", "nan"], "mu must be positive and finite, found nan"),

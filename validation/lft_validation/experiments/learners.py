@@ -31,6 +31,7 @@ from lft_ref import (
     ZerothOrder,
     adam,
     clip_by_norm,
+    clip_each_task,
     flatten,
     from_draws,
     l2o_data,
@@ -69,6 +70,7 @@ class Algorithm1(NamedTuple):
     lstm_units: int  # n
     learning_rate: float  # of Adam on Φ; decays to 0
     clip: float  # largest norm of ∇_Φ
+    task_clip: float = 0.0  # and of one task's, before they are added up; 0: any
 
 
 def parts_of(numbers: range, size: int) -> list[range]:
@@ -125,6 +127,8 @@ def learned_learner(
         groups: the groups of tasks of the meta-batch of a given number.
         engine: what gives ∇_Φ; where memory is short, ``partial(ENGINE, segment=s)``.
     """
+    if settings.task_clip:
+        engine = partial(clip_each_task, limit=settings.task_clip, engine=engine)
     m, n = tuner.cell.preprocess.m, settings.lstm_units
     updates = settings.batches * (settings.steps // settings.unroll)
     optimizer = decaying(adam(settings.learning_rate), updates)

@@ -67,7 +67,12 @@ def check_positive(numbers: Iterable[tuple[str, float]]) -> None:
 
 
 def check_cell(config: Any) -> None:
-    """Raise ``UserError`` where a Φ trained with these settings could not be loaded again."""
+    """Raise ``UserError`` where a Φ cannot be trained so, or could not be loaded again."""
+    if not 0.0 <= config.task_clip < float("inf"):
+        raise UserError(
+            f"task_clip must be finite and not negative, found {config.task_clip}; 0 clips only "
+            "the sum over tasks"
+        )
     for name, most in OF_A_CELL.items():
         if getattr(config, name) > most:
             raise UserError(f"{name} must be at most {most:g}, found {getattr(config, name)}")

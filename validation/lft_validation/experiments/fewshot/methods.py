@@ -83,6 +83,7 @@ def _learned(setup: Setup, method: str) -> Learner:
         lstm_units=config.lstm_units,
         learning_rate=config.learning_rate,
         clip=config.clip_norm,
+        task_clip=config.task_clip,
     )
     return learned_learner(
         settings,

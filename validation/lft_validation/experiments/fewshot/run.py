@@ -77,7 +77,7 @@ class Owners(NamedTuple):
 
 # What a method's training depends on, beside the tasks and the networks.
 CELL: tuple[str, ...] = (
-    "meta_tasks", "passes", "clip_norm", "query", "meta_batch", "chunk", "steps",
+    "meta_tasks", "passes", "clip_norm", "task_clip", "query", "meta_batch", "chunk", "steps",
     "unroll", "weighting", "lstm_units", "preprocess", "p", "second_order", "output_scale",
     "learning_rate",
 )  # fmt: skip

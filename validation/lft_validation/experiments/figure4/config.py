@@ -79,7 +79,8 @@ class Config:
     second_order: bool = True  # whether ∂g/∂θ is kept
     output_scale: float = 0.1
     learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
-    clip: float = 1.0
+    clip: float = 1.0  # largest norm of ∇_Φ
+    task_clip: float = 0.0  # and of one task's, where a meta-batch has several; 0: any
     validation_tasks: int = 0  # that choose among what was learned on the way; 0: the last is taken
 
     # the estimator (6)

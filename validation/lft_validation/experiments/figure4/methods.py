@@ -76,6 +76,7 @@ def _learned(setup: Setup, method: str) -> Learner:
         lstm_units=config.lstm_units,
         learning_rate=config.learning_rate,
         clip=config.clip,
+        task_clip=config.task_clip,
     )
     return learned_learner(
         settings,

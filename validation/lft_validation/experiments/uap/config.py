@@ -68,7 +68,8 @@ class Config:
     p: float = 10.0  # of log_sign
     output_scale: float = 0.1
     learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # largest norm of ∇_Φ
+    task_clip: float = 0.0  # and of one task's, where a meta-batch has several; 0: any
 
     # the estimator (6)
     directions: int = 20  # q

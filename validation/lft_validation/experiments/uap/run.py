@@ -67,7 +67,7 @@ RATES = {
     MAML: ("maml_batch", "maml_inner_steps", "maml_learning_rate", "maml_alpha", "maml_zo_alpha"),
 }
 CELL = ("meta_batch", "chunk", "unroll", "weighting", "lstm_units", "preprocess", "p",
-        "output_scale", "learning_rate")  # fmt: skip
+        "output_scale", "learning_rate", "task_clip")  # fmt: skip
 FIRST_ONLY = ("sgd_rate", "adam_rate", "maml_alpha")
 ZEROTH_ONLY = ("sgd_zo_rate", "adam_zo_rate", "maml_zo_alpha", "directions", "mu")
 
