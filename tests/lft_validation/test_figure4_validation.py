@@ -16,6 +16,7 @@ from lft_validation.experiments.figure4.run import test_curve as curve_of
 
 TINY = {
     "meta_tasks": 25,
+    "meta_batch": 1,
     "test_tasks": 4,
     "steps": 4,
     "unroll": 2,

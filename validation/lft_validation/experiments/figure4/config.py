@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from math import lcm
 from typing import Any
 
 from lft_validation.errors import UserError
@@ -68,7 +69,7 @@ class Config:
     # the fine-tuner, supplement G
     meta_tasks: int = 1000
     passes: int = 1  # over them
-    meta_batch: int = 1
+    meta_batch: int = 8
     chunk: int = 8  # tasks of a meta-batch unrolled at once, by one worker
     steps: int = 200
     unroll: int = 20  # K
@@ -80,7 +81,7 @@ class Config:
     output_scale: float = 0.1
     learning_rate: float = 1e-3  # of Adam on Φ; decays to 0
     clip: float = 1.0  # largest norm of ∇_Φ
-    task_clip: float = 0.0  # and of one task's, where a meta-batch has several; 0: any
+    task_clip: float = 1.0  # and of one task's, where a meta-batch has several; 0: any
     validation_tasks: int = 0  # that choose among what was learned on the way; 0: the last is taken
 
     # the estimator (6)
@@ -114,12 +115,13 @@ class Config:
 
 PRESETS = {
     "smoke": Config(
-        seeds=(0,), hidden=(12,), meta_tasks=4, steps=20, unroll=10, lstm_units=4, directions=4,
+        seeds=(0,), hidden=(12,), meta_tasks=4, meta_batch=2, steps=20, unroll=10, lstm_units=4,
+        directions=4,
         maml=replace(PUBLISHED, batch=4), maml_tuned=replace(TUNED, passes=1),
         test_tasks=10, test_points=20, long_steps=40, long_tasks=10,
     ),
     "quick": Config(
-        seeds=(0,), meta_tasks=100, test_tasks=100, long_steps=200,
+        seeds=(0,), meta_tasks=200, test_tasks=100, long_steps=200,
     ),
     "paper": Config(),
 }  # fmt: skip
@@ -172,21 +174,22 @@ def _check(config: Config) -> None:
             f"steps must be a multiple of unroll, found steps={config.steps} and "
             f"unroll={config.unroll}; use for example --steps {config.unroll * 10}"
         )
-    if config.meta_tasks % config.meta_batch:
-        raise UserError(
-            f"meta_tasks must be a multiple of meta_batch, found {config.meta_tasks} and "
-            f"{config.meta_batch}"
-        )
-    for method in (method for method in MAML if method in config.methods):
-        batch = config.maml_of(method).batch
-        if config.meta_tasks % batch:
-            raise UserError(
-                f"meta_tasks must be a multiple of {method}'s batch of {batch}, found "
-                f"{config.meta_tasks}; use for example --meta-tasks {batch * 4}"
-            )
+    _check_batches(config)
     if config.test_tasks < 2:
         raise UserError(f"test_tasks must be at least 2 for an interval, found {config.test_tasks}")
     check_whole("hidden", config.hidden, 1, distinct=False)
     check_whole("seeds", config.seeds, 0, distinct=True)
     check_words("methods", config.methods, METHODS)
     check_words("settings", config.settings, (FIRST, ZEROTH))
+
+
+def _check_batches(config: Config) -> None:
+    batches = {"meta_batch": config.meta_batch}
+    for method in (method for method in MAML if method in config.methods):
+        batches[f"{method}'s batch"] = config.maml_of(method).batch
+    for name, batch in batches.items():
+        if config.meta_tasks % batch:
+            raise UserError(
+                f"meta_tasks must be a multiple of {name} of {batch}, found {config.meta_tasks}; "
+                f"use for example --meta-tasks {lcm(*batches.values())}"
+            )
