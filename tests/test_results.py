@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "mnist+cifar10": "both", "none": "–"}
 
@@ -28,10 +30,11 @@ def numbers(file: str) -> dict[str, Any]:
     return whole
 
 
-def test_figure_4s_page_has_our_numbers_from_its_json():
-    _, *found = tables("figure4.md")[0]
+@pytest.mark.parametrize("page", ["figure4", "figure4-first-order"])
+def test_figure_4s_pages_have_our_numbers_from_their_json(page):
+    _, *found = tables(f"{page}.md")[0]
     wanted = []
-    for row in numbers("figure4.json")["rows"]:
+    for row in numbers(f"{page}.json")["rows"]:
         at, beyond = row["at"]["200"], row["beyond"]["1000"]
         far = f"{beyond['mean']:.3f}" if beyond["mean"] < 1e3 else "diverged"
         wanted.append([
@@ -42,10 +45,11 @@ def test_figure_4s_page_has_our_numbers_from_its_json():
     assert sorted([*row[:2], *row[3:]] for row in found) == sorted(wanted)
 
 
-def test_figure_4s_page_has_the_claims_of_its_json():
-    _, *found = tables("figure4.md")[1]
+@pytest.mark.parametrize("page", ["figure4", "figure4-first-order"])
+def test_figure_4s_pages_have_the_claims_of_their_json(page):
+    _, *found = tables(f"{page}.md")[1]
     wanted = []
-    for claim in numbers("figure4.json")["claims"]:
+    for claim in numbers(f"{page}.json")["claims"]:
         d = claim["difference"]
         wanted.append([
             claim["claim"] + " (not claimed by the paper)" * (not claim["of_the_paper"]),
