@@ -59,9 +59,8 @@ def clip_each_task(
 ) -> MetaGradient:
     """Return what an engine finds, each task's g^(i) scaled down to norm ``limit`` if it is longer.
 
-    The gradients of an unroll differ in length by orders of magnitude, so without it the sum of
-    line 9 of Algorithm 1 is that of its longest few. It is an engine itself:
-    ``functools.partial(clip_each_task, limit=1.0)``.
+    Without it the sum of line 9 of Algorithm 1 can be that of its longest few. It is an engine
+    itself: ``functools.partial(clip_each_task, limit=1.0)``.
 
     Args:
         params: Φ.

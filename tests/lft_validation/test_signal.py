@@ -15,7 +15,13 @@ from lft_backends.executors import one_thread
 from lft_ref import FineTuner, FirstOrder, Task, adjoint, weights_every_step
 from lft_validation.cli import main
 from lft_validation.experiments.sine import SineProblem
-from lft_validation.gradient_signal import FIRST_TASK, agreement, measure, memory_bytes
+from lft_validation.gradient_signal import (
+    FIRST_TASK,
+    agreement,
+    longest_share,
+    measure,
+    memory_bytes,
+)
 from lft_validation.tuners import load_tuner
 
 
@@ -42,6 +48,12 @@ def test_long_gradients_count_by_their_direction_only():
     np.testing.assert_allclose(
         agreement(u), agreement(u * rng.uniform(1, 1e6, (10, 1))), rtol=1e-12
     )
+
+
+def test_a_gradient_that_drowns_the_others_has_the_whole_share():
+    norms = np.array([1e6, *[1.0] * 15])
+    assert longest_share(norms) == pytest.approx(1.0)
+    assert longest_share(norms[1:]) == pytest.approx(1 / 15)
 
 
 def test_windows_are_truncated_unrolls_of_one_trajectory():

@@ -39,6 +39,7 @@ class Window(NamedTuple):
     last_step: int
     loss: float  # mean squared error after the last step, mean over tasks
     norm: float  # median of ‖∇_Φ‖ over tasks
+    longest: float  # share of Σ ‖∇_Φ‖² that the longest eighth of the tasks has
     agreement: float  # ‖E u‖² / E ‖u‖², u = ∇_Φ clipped to length 1
     error: float  # standard error of the agreement
 
@@ -74,6 +75,19 @@ def _ratio(sum_squared: np.ndarray, squares: np.ndarray, N: int) -> np.ndarray:
     """(‖Σ u‖² − Σ ‖u‖²) / (N (N − 1)), over Σ ‖u‖² / N."""
     ratio: np.ndarray = (sum_squared - squares) / ((N - 1) * squares)
     return ratio
+
+
+def longest_share(norms: np.ndarray) -> float:
+    """Return the share of Σ ‖∇_Φ‖² that the longest eighth of the gradients has, at least one.
+
+    It is about what they have of the square of a sum over tasks, where directions are unrelated.
+
+    Example:
+        >>> longest_share(np.ones(16)), longest_share(np.array([3.0, 1.0]))
+        (0.125, 0.9)
+    """
+    squares = np.sort(norms)[::-1] ** 2
+    return float(squares[: max(1, len(squares) // 8)].sum() / squares.sum())
 
 
 def memory_bytes(tasks: int, n: int, d: int = 1_761) -> int:
@@ -140,5 +154,6 @@ def _start(problem: SineProblem, seed: int, chunk: range) -> tuple[Task, LSTMSta
 def _window(name: str, last: int, parts: list[tuple[np.ndarray, np.ndarray]]) -> Window:
     gradients = np.concatenate([grad for grad, _ in parts])
     loss = float(np.mean(np.concatenate([loss for _, loss in parts])))
-    norm = float(np.median(np.linalg.norm(gradients, axis=-1)))
-    return Window(name, last, loss, norm, *agreement(gradients))
+    norms = np.linalg.norm(gradients, axis=-1)
+    median = float(np.median(norms))
+    return Window(name, last, loss, median, longest_share(norms), *agreement(gradients))

@@ -33,8 +33,9 @@ def command(
 ) -> None:
     """Compare the meta-gradients of many sine tasks, for LFT (D_val) and L2O (D_tr).
 
-    For each unroll of 20 steps: the loss after it, the length of one task's gradient, how far the
-    tasks agree on its direction (1: all the same, 0: not at all), and how many tasks a batch needs
+    For each unroll of 20 steps: the loss after it, the median length of a task's gradient, the
+    share that the longest eighth of the tasks has of all squared lengths, how far the tasks agree
+    on the direction (1: all the same, 0: not at all), and how many tasks a batch needs
     until its mean has as much signal as noise.
     """
     from lft_backends.executors import one_thread
@@ -80,7 +81,7 @@ def _show(windows: list[Window], tasks: int) -> None:
 
     title = f"Meta-gradients of {tasks} tasks; LFT is judged on D_val, L2O-train on D_tr"
     table = Table(title=title, box=box.SIMPLE_HEAD)
-    for name in ("steps", "data", "MSE", "length", "agreement ± se", "tasks needed"):
+    for name in ("steps", "data", "MSE", "length", "longest ⅛", "agreement ± se", "tasks needed"):
         table.add_column(name, justify="left" if name == "data" else "right")
     for w in windows:
         seen = w.agreement > 2.0 * w.error
@@ -89,6 +90,7 @@ def _show(windows: list[Window], tasks: int) -> None:
             w.judged_on,
             f"{w.loss:.3f}",
             f"{w.norm:.0f}",
+            f"{100 * w.longest:.0f} %",
             f"{w.agreement:.3f} ± {w.error:.3f}",
             f"{w.tasks_needed:.0f}" if seen else "none seen",
         )
