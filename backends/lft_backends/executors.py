@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 RETRIES = 3  # times that a task is done again after its worker died
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 10.0  # that an orphan has to leave its checkpoint
 FORMS = "local, processes:N, dask://HOST:PORT, ray or ray://HOST:PORT"
 
@@ -163,7 +164,29 @@ def process_pool(
     os.environ.update(dict.fromkeys(THREADS, "1"))
     context = multiprocessing.get_context("spawn")
     initial = (os.getpid(), prepare, arguments)
-    return ProcessPoolExecutor(workers, context, initializer=_initialise, initargs=initial)
+    return _Pool(workers, context, initializer=_initialise, initargs=initial)
+
+
+class _Pool(ProcessPoolExecutor):
+    """Starts its processes with Ctrl-C blocked: one that is still importing must not see it."""
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Submit a call; the first one starts the processes, which inherit what is blocked."""
+        with _blocked_interrupts():
+            return super().submit(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _blocked_interrupts() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the end of the block."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def kill_workers(pool: ProcessPoolExecutor) -> None:
@@ -175,8 +198,10 @@ def kill_workers(pool: ProcessPoolExecutor) -> None:
 def _initialise(
     parent: int, prepare: Callable[..., None] | None, arguments: tuple[Any, ...]
 ) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)  # the parent decides what they mean
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if prepare is not None:
         prepare(*arguments)
