@@ -76,15 +76,20 @@ def get_backend(name: str = "numpy", dtype: str = "float64", device: str | None 
 
 
 def _numpy(dtype: str, device: str | None) -> Backend:
-    if device not in (None, "cpu"):
-        raise ValueError(f"the numpy backend has one device, 'cpu', found {device!r}")
+    _only_cpu("numpy", device)
     import array_api_compat.numpy as xp
 
     return Backend("numpy", xp, None, dtype, np.asarray, lambda: None)
 
 
+def _only_cpu(name: str, device: str | None) -> None:
+    if device not in (None, "cpu"):
+        raise ValueError(f"the {name} backend has one device, 'cpu', found {device!r}")
+
+
 def _numba(dtype: str, device: str | None) -> Backend:
     """NumPy arrays, with the cell's step and vjp, and small networks, as Numba kernels."""
+    _only_cpu("numba", device)
     import_library("numba", "pip install 'lft-ref[fast]'", OLDEST["numba"])
     from lft_backends import numba_attack, numba_cnn
     from lft_backends.compiling import prepare
