@@ -50,6 +50,19 @@ def test_damaged_arrays_are_answered_in_one_sentence(tmp_path, content):
         files.read_arrays(path, "kind-1")
 
 
+def test_a_text_of_no_characters_is_damage(tmp_path):
+    text = np.frombuffer(np.asarray([0x7FFFFFFF], dtype=np.uint32).tobytes(), dtype="<U1")
+    np.savez(tmp_path / "a.npz", kind=text[0:1].reshape(()), key=np.asarray("me"))
+    with pytest.raises(UserError, match="not a readable"):
+        files.read_arrays(tmp_path / "a.npz", "kind-1")
+
+
+def test_json_that_is_nested_without_end_is_damage(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="is not JSON"):
+        files.read_json(tmp_path / "a.json")
+
+
 def test_a_truncated_file_is_damaged_wherever_it_was_cut(tmp_path):
     path = tmp_path / "a.npz"
     files.write_arrays(path, "kind-1", "me", {"x": np.arange(300.0)})

@@ -100,6 +100,15 @@ def test_a_tuner_that_says_nothing_of_its_training_is_used_without_a_word(tmp_pa
         ("p", np.asarray(np.nan), "p must be a number from 0 to 100, found nan"),
         ("p", np.ones(2), r"p must have shape \(\), found \(2,\)"),
         ("output_scale", np.asarray("x"), "output_scale must be a number"),
+        ("w_o", None, "lacks 'w_o'"),
+        pytest.param(
+            "b",
+            np.full(16, "1e4000", dtype=np.longdouble),
+            "b must hold finite .* found inf",
+            marks=pytest.mark.skipif(
+                np.finfo(np.longdouble).max == np.finfo(float).max, reason="no larger floats here"
+            ),
+        ),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path, name, value, message):
@@ -110,6 +119,21 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, name, value, message):
     write_arrays(path, KIND, "", {k: v for k, v in arrays.items() if v is not None})
     with pytest.raises(UserError, match=message):
         load_tuner(path)
+
+
+def test_what_a_file_says_of_itself_must_be_json(tmp_path):
+    save_tuner(tmp_path / "phi.npz", _params(2, 4), Cell())
+    arrays = read_arrays(tmp_path / "phi.npz", KIND)
+    write_arrays(tmp_path / "phi.npz", KIND, "", arrays | {"about": np.asarray("[" * 100_000)})
+    with pytest.raises(UserError, match="about must be a JSON object"):
+        tuner_about(tmp_path / "phi.npz")
+
+
+def test_a_whole_number_is_a_number(tmp_path):
+    save_tuner(tmp_path / "phi.npz", _params(2, 4), Cell())
+    arrays = read_arrays(tmp_path / "phi.npz", KIND) | {"p": np.asarray(10)}
+    write_arrays(tmp_path / "phi.npz", KIND, "", arrays)
+    assert load_tuner(tmp_path / "phi.npz")[1].preprocess == LogSign(10.0)
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +66,13 @@ def test_a_folder_a_single_array_and_a_plain_archive_are_refused(tmp_path: Path)
         archive.writestr("notes.txt", "no array")
     refused(tmp_path / "plain.zip", "no array")
     (tmp_path / "folder").mkdir()
-    refused(tmp_path / "folder", "cannot be read")
+    refused(tmp_path / "folder", "is not a plain file")
+
+
+def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
+    refused(Path("/dev/zero"), "is not a plain file")
+    os.mkfifo(tmp_path / "pipe")
+    refused(tmp_path / "pipe", "is not a plain file")
 
 
 def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:

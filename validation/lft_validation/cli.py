@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+from typing import Any
 
 import click
 
 import lft_ref
+from lft_validation.errors import UserError
 from lft_validation.resources import keep_freed_memory
 
 COMMANDS = {
@@ -48,6 +51,21 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what no command expects ends in a sentence all the same."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\nstopped", err=True)
+            raise click.exceptions.Exit(130) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # as in lft … | head
+                raise
+            what = "the system" if error.filename is None else str(error.filename)[:200]
+            raise UserError(
+                f"cannot use {what} ({error.strerror or error}); check the path and its permissions"
+            ) from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
@@ -59,6 +77,7 @@ class LazyGroup(click.Group):
 def main() -> None:
     """Learned Fine-Tuner for Incongruous Few-Shot Learning (Zhao et al. 2022).
 
-    Exit codes: 0 done and true, 1 a check failed, 2 wrong usage or bad input.
+    Exit codes: 0 done and true, 1 a check failed, 2 wrong usage or bad input, 130
+    stopped by Ctrl-C.
     """
     keep_freed_memory()

@@ -7,9 +7,11 @@ import io
 import json
 import lzma
 import os
+import stat
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,13 @@ LARGEST = 2**30  # bytes
 # What NumPy may raise on a damaged archive.
 DAMAGED = (
     EOFError,
-    KeyError,
+    LookupError,
     MemoryError,
     NotImplementedError,
     OverflowError,
     RuntimeError,
     SyntaxError,
+    SystemError,
     TypeError,
     ValueError,
     lzma.LZMAError,
@@ -67,7 +70,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is not JSON ({error}); it was damaged: use another folder"
         ) from error
@@ -126,7 +129,7 @@ OURS = "delete it to compute it again"  # of what a run writes
 def require(
     path: Path,
     arrays: dict[str, np.ndarray],
-    shapes: dict[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
     remedy: str = OURS,
 ) -> None:
     """Check that a file holds the arrays that it must, in their shapes.
@@ -148,6 +151,18 @@ def require(
             raise UserError(f"{path}: {name} must have shape {shape}, found {found}; {remedy}")
 
 
+def require_numbers(path: Path, arrays: dict[str, np.ndarray], names: Iterable[str]) -> None:
+    """Check that a run's file holds real numbers; NaN and ∞ are, of tasks that ran away.
+
+    Raises:
+        UserError: naming the first array that holds something else.
+    """
+    for name in names:
+        if arrays[name].dtype.kind not in "fiu":
+            found = arrays[name].dtype
+            raise UserError(f"{path}: {name} must hold real numbers, found {found}; {OURS}")
+
+
 def require_finite(path: Path, name: str, array: np.ndarray, remedy: str) -> None:
     """Check that an array holds finite real numbers.
 
@@ -161,13 +176,37 @@ def require_finite(path: Path, name: str, array: np.ndarray, remedy: str) -> Non
         raise UserError(f"{path}: {name} must hold finite numbers, found {bad}; {remedy}")
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
-    if path.exists() and not path.is_file():
+def read_plain(path: Path) -> bytes:
+    """Return the bytes of a file: no folder's, and none of a pipe or device that may never end.
+
+    Raises:
+        OSError: if it cannot be read.
+        UserError: if it is there and is no plain file.
+        ValueError: if it is larger than :data:`LARGEST`.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
         raise UserError(f"{path} is not a plain file; check the path")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path.stat().st_size} bytes, far more than any file of ours")
+    return path.read_bytes()
+
+
+def check_members(arrays: dict[str, Any]) -> None:
+    """Check that the members of an archive are arrays, and that texts can be read as such.
+
+    Raises:
+        ValueError: or one of the other :data:`DAMAGED`, if not.
+    """
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"its member {name[:40]!r} is no array")
+        if array.dtype.kind == "U":
+            array.tolist()  # fails on what is no character
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"{path.stat().st_size} bytes, far more than any file of ours")
-        content = io.BytesIO(path.read_bytes())
+        content = io.BytesIO(read_plain(path))
         if not zipfile.is_zipfile(content):
             raise ValueError("it is no archive")
         with zipfile.ZipFile(content) as packed:
@@ -176,9 +215,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             raise ValueError(f"{unpacked} bytes unpacked, far more than any file of ours")
         with np.load(content, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        for name, array in arrays.items():
-            if not isinstance(array, np.ndarray):
-                raise ValueError(f"{name} is no array")
+        check_members(arrays)
         return arrays
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; check the path") from error

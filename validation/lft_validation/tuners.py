@@ -79,7 +79,7 @@ def tuner_about(name: str | Path) -> dict[str, Any]:
     text = str(read_arrays(path, KIND).get("about", "{}"))
     try:
         about = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         about = None
     if not isinstance(about, dict):
         raise UserError(f"{path}: about must be a JSON object, found {text[:40]!r}; train it again")
@@ -131,7 +131,7 @@ def _checked(path: Path, a: dict[str, np.ndarray]) -> tuple[LSTMParams, Cell]:
     require(path, a, {"preprocess": (), "p": (), "output_scale": ()}, REMEDY)
     numbers = {name: a[name] for name in ("p", "output_scale")}
     for name, value in numbers.items():
-        if value.dtype.kind != "f" or not 0.0 <= float(value) <= 100.0:
+        if value.dtype.kind not in "fiu" or not 0.0 <= float(value) <= 100.0:
             raise UserError(f"{path}: {name} must be a number from 0 to 100, found {value}")
     kind = str(a["preprocess"])
     if kind not in ("log_sign", "identity"):
@@ -139,11 +139,14 @@ def _checked(path: Path, a: dict[str, np.ndarray]) -> tuple[LSTMParams, Cell]:
     if kind == "log_sign" and not float(a["p"]) > 0.0:
         raise UserError(f"{path}: p of log_sign must be positive, found {a['p']}")
     preprocess = LogSign(float(a["p"])) if kind == "log_sign" else Identity()
-    wanted = shapes(preprocess.m, a["w_o"].size if "w_o" in a else 1)._asdict()
+    n = a["w_o"].size if "w_o" in a else 0
+    wanted = {"w_o": (n,)} | shapes(preprocess.m, n)._asdict()  # n comes from w_o: it is first
     require(path, a, wanted, REMEDY)
-    if not a["w_o"].size:
+    if not n:
         raise UserError(f"{path}: Φ has no hidden unit, expected at least 1; train the tuner again")
+    with np.errstate(over="ignore"):  # of numbers that float64 does not have
+        double = {name: a[name].astype(np.float64) for name in wanted if a[name].dtype.kind == "f"}
     for name in wanted:
-        require_finite(path, name, a[name], REMEDY)
-    params = LSTMParams(*(a[name].astype(np.float64) for name in LSTMParams._fields))
+        require_finite(path, name, double.get(name, a[name]), REMEDY)
+    params = LSTMParams(*(double[name] for name in LSTMParams._fields))
     return params, Cell(preprocess, float(a["output_scale"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lft_validation.errors import UserError
-from lft_validation.files import DAMAGED
+from lft_validation.files import DAMAGED, check_members, read_plain
 
 REMEDY = "correct the program that wrote it, or write it with lft vectors make"
-LARGEST = 2**30  # bytes: far above any test vector, far below what would exhaust the memory
+LARGEST = 2**30  # bytes unpacked: far above any test vector, far below the memory there is
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -23,11 +24,11 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         UserError: if the file cannot be read, is damaged, or is something else.
     """
     try:
-        with path.open("rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise ValueError("it holds no archive, though perhaps a single array")
-            file.seek(0)
-            return _arrays(np.load(file, allow_pickle=False))
+        file = io.BytesIO(read_plain(path))
+        if not zipfile.is_zipfile(file):
+            raise ValueError("it holds no archive, though perhaps a single array")
+        file.seek(0)
+        return _arrays(np.load(file, allow_pickle=False))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except DAMAGED as error:
@@ -45,9 +46,7 @@ def _arrays(archive: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
         if total > LARGEST:
             raise ValueError(f"it unpacks to {total} bytes")
         arrays = {key: archive[key] for key in archive.files}
-    for key, value in arrays.items():
-        if not isinstance(value, np.ndarray):
-            raise ValueError(f"its member {key[:40]!r} is no array")
+    check_members(arrays)
     return arrays
 
 

@@ -19,6 +19,7 @@ from lft_validation.errors import UserError
 from lft_validation.vector_format import GRADIENTS, JACOBIANS, RESULTS, Vector, read, write
 
 TOLERANCE = 1e-9  # relative to each array's own scale
+MOST = 10_000  # files at once
 LARGEST_JACOBIAN = 1000  # d·P up to which a file holds G and H
 ENGINES = ("adjoint", "forward_mode", "autodiff")
 
@@ -58,8 +59,8 @@ def make(out: Path, count: int, seed: int) -> Iterator[Path]:
     Raises:
         UserError: if count or seed make no sense, or the folder holds cases or cannot be written.
     """
-    if count < 1:
-        raise UserError(f"--count must be at least 1, found {count}")
+    if not 1 <= count <= MOST:
+        raise UserError(f"--count must be from 1 to {MOST}, found {count}")
     if seed < 0:
         raise UserError(f"--seed must not be negative, found {seed}")
     try:

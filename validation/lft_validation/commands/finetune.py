@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lft_validation.finetuning import Curves, Images
 
 STEPS = (1, 2, 5, 10, 20, 50, 100)  # shown, up to the last one
+KIND = "lft-finetuned-1"  # of --out
 ARRAYS = 8  # of θ's size that live at once in a step, beside the cell's state
 
 
@@ -82,6 +83,7 @@ def command(
     from lft_validation.tuners import load_tuner
 
     _check(options, images)
+    _check_out(out)
     params, cell = load_tuner(tuner)
     note_purpose(tuner, "fewshot")
     backend = usable_backend(options["backend"], options["dtype"], options["device"])
@@ -131,6 +133,20 @@ def _check(options: dict[str, Any], images: str) -> None:
         )
     if options["grey"] and options["size"] is None:
         raise UserError("--grey needs --size, the pixels that pictures are resized to")
+
+
+def _check_out(out: Path | None) -> None:
+    """Refuse to write over anything but an earlier result: it may be the user's images."""
+    from lft_validation.files import read_arrays
+
+    if out is None or not out.exists():
+        return
+    try:
+        read_arrays(out, KIND)
+    except UserError as error:
+        raise UserError(
+            f"--out {out} is there and was not written by lft finetune; choose another file"
+        ) from error
 
 
 def _check_memory(
@@ -228,7 +244,7 @@ def _save(out: Path, curves: dict[str, Curves], images: Images, network: str) ->
     arrays |= {"classes": np.asarray(images.names), "shape": np.asarray(images.shape),
                "network": np.asarray(network)}  # fmt: skip
     try:
-        write_arrays(out, "lft-finetuned-1", "", arrays)
+        write_arrays(out, KIND, "", arrays)
     except OSError as error:
         raise UserError(f"cannot write --out {out} ({error.strerror}); choose another") from error
     click.echo(f"written to {out}: {', '.join(arrays)}", err=True)

@@ -98,13 +98,15 @@ def _chosen(
     """Check what was asked for: meta-gradients, networks, or both."""
     if plant:
         return _planted(plant, options["seed"]), []
-    rows = [] if task == NETWORKS else _rows(task, options)
     narrowed = any(options[name] for name in NARROWING)
+    if task == NETWORKS and options["plot"] is not None:
+        raise UserError(f"--plot draws a meta-gradient, and TASK {NETWORKS} has none; leave it out")
     if task == NETWORKS and narrowed:
         raise UserError(
             f"TASK {NETWORKS} takes no --estimator, --preprocess, --backend, --device or "
             "function of yours"
         )
+    rows = [] if task == NETWORKS else _rows(task, options)
     if task == NETWORKS or (task is None and not narrowed):
         return rows, _networks(options)
     return rows, []
@@ -175,8 +177,6 @@ def _all_right(rows: Sequence[Row], networks: Sequence[Derivatives]) -> list[str
 def _plot(rows: Sequence[Row], wrong: Sequence[Row], path: Path) -> None:
     from lft_validation.gradcheck.plot import plot
 
-    if not rows:
-        raise UserError(f"--plot draws a meta-gradient, and TASK {NETWORKS} has none; leave it out")
     plot((wrong or rows)[0].report, path)
 
 
