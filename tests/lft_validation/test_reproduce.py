@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -23,6 +26,9 @@ from lft_validation.experiments.figure4.config import (
 )
 from lft_validation.experiments.figure4.methods import make_setup, meta_task, training_batches
 from lft_validation.experiments.figure4.run import JobKey, chunks, job_key
+from lft_validation.experiments.method_jobs import Part, run_parts
+from lft_validation.files import write_arrays
+from lft_validation.jobs import Monitor
 from tests.lft_validation.run_folders import told_divergence
 
 TINY = (
@@ -130,6 +136,13 @@ def test_finished_jobs_of_another_run_are_taken_over_and_others_computed(
         (["figure4", "--backend", "fortran"], "unknown backend 'fortran'"),
         (["figure4", "--dtype", "float16"], "dtype must be one of float32, float64"),
         (["figure4", "--resume"], "--resume needs --out"),
+        (["figure4", "--shots", "1000000"], "GiB are free; use fewer --workers, or smaller"),
+        (["figure4", "--lstm-units", "20000"], "GiB are free; use fewer --workers, or smaller"),
+        (["figure4", "--set", "test_points=1000000"], "GiB are free; use fewer --workers"),
+        (["figure4", "--mu", "0.1", "--set", "mu=0.5"], "mu is given by an option and by --set"),
+        (["figure4", "--shots", "3", "--set", "shots=5"], "shots is given by an option and by"),
+        (["figure4", "--set", "seeds=" + "[" * 100_000], "--set seeds: the value is nested too"),
+        (["figure4", "--backend", "numba", "--device", "7"], "the numba backend has one device"),
         (["figure4", "--workers", "0"], "--workers must be at least 1, found 0"),
         (["figure4", "--seeds", "0"], "--seeds must be at least 1"),
         (["figure4", "--first-seed", "-1"], "--first-seed"),
@@ -204,6 +217,36 @@ def test_a_damaged_result_is_named_and_the_others_are_kept(finished, tmp_path):
     assert lft(
         "figure4", *TINY, "--methods", "SGD,Adam", "--out", str(out), "--resume"
     ).exit_code == 0  # fmt: skip
+
+
+def test_a_finished_fine_tuner_comes_back_whatever_became_of_its_file(finished, tmp_path):
+    out = tmp_path / "r"
+    shutil.copytree(finished[0], out)
+    there = [path.relative_to(out) for path in sorted(out.glob("jobs/*/phi.npz"))]
+    assert len(there) == 6
+    (out / there[0]).unlink()
+    (out / there[1]).write_bytes(b"")
+    (out / there[2]).write_bytes((out / there[3]).read_bytes())
+    assert lft("figure4", *TINY, "--out", str(out), "--resume").exit_code == 0
+    for path in there:
+        assert (out / path).read_bytes() == (finished[0] / path).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.zeros(3), r"curves must have shape \(6, 7\), found \(3,\); delete it to compute it"),
+        (np.full((6, 7), "x"), "curves must hold real numbers, found <U1; delete it to compute"),
+        (None, "lacks 'curves'; delete it to compute it again"),
+    ],
+)
+def test_tested_parts_that_do_not_fit_are_named(tmp_path, value, message):
+    arrays = {} if value is None else {"curves": value}
+    write_arrays(tmp_path / "curves-000.npz", "kind-1", "me", arrays)
+    monitor = Monitor(0, [0.0], threading.Event(), os.getpid())
+    part = Part("000", 1.0, lambda: np.zeros((6, 7)), (6, 7))
+    with pytest.raises(UserError, match=message):
+        run_parts([part], tmp_path, "kind-1", "me", monitor, 0.0)
 
 
 def test_training_that_diverges_ends_with_exit_code_1(tmp_path):

@@ -146,10 +146,14 @@ def test_a_checkpoint_of_another_size_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("flat", np.asarray(["a", "b", "c"]), "flat must hold finite numbers"),
-        ("flat", np.asarray([0.0, np.nan, 0.0]), "flat must hold finite numbers"),
-        ("updates", np.asarray(np.nan), "updates must hold finite numbers"),
-        ("losses", np.zeros(9), "has 9 losses of 4 batches"),
+        ("flat", np.asarray(["a", "b", "c"]), "flat must hold real numbers, found <U1"),
+        ("flat", np.zeros(3, dtype=int), "flat must hold real numbers, found int64"),
+        ("flat", np.asarray([0.0, np.nan, 0.0]), "flat must hold finite numbers, found nan"),
+        ("square", np.asarray([0.0, -2.0, 0.0]), r"square must not be negative, found -2\.0"),
+        ("updates", np.asarray(np.nan), "updates must be a whole number, .* found nan"),
+        ("updates", np.asarray(1), "at least one for each of 2 losses, found 1; delete it"),
+        ("losses", np.asarray(0.0), r"losses must have shape \(1,\), found \(\)"),
+        ("losses", np.zeros(9), "updates must be .* 9 losses, found 2"),
     ],
 )
 def test_a_checkpoint_that_holds_nonsense_is_refused(tmp_path, name, value, message):
@@ -159,6 +163,12 @@ def test_a_checkpoint_that_holds_nonsense_is_refused(tmp_path, name, value, mess
     write_arrays(path, "lft-checkpoint-1", "me", arrays | {name: value})
     with pytest.raises(UserError, match=message):
         train(noisy_learner(), 4, tmp_path, "me", BACKEND, Monitor(), 1.0)
+
+
+def test_a_checkpoint_with_more_losses_than_batches_is_refused(tmp_path):
+    train(noisy_learner(), 4, tmp_path, "me", BACKEND, Monitor(), 1.0)
+    with pytest.raises(UserError, match="has 4 losses of 2 batches"):
+        train(noisy_learner(), 2, tmp_path, "me", BACKEND, Monitor(), 1.0)
 
 
 def test_the_rate_decays_from_its_full_value_to_nearly_nothing():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,6 @@ def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str
     shots, victims = options.pop("shots"), options.pop("victim")
     assignments = options.pop("assignments")
     changes = {name: value for name, value in options.items() if value is not None}
-    changes |= dict(_setting(text) for text in assignments)
     if seeds is not None or first:
         if seeds is not None and seeds > MOST_SEEDS:
             raise UserError(
@@ -218,7 +218,16 @@ def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str
         changes["hidden"] = _widths(hidden)
     if shots is not None:
         changes |= {"shots": shots, "val_shots": shots}
-    return changes
+    return changes | _assigned(assignments, changes.keys() - {"val_shots"})
+
+
+def _assigned(assignments: tuple[str, ...], taken: Set[str]) -> dict[str, Any]:
+    """Read every --set; none may say again what an option of its own says."""
+    found = dict(_setting(text) for text in assignments)
+    twice = sorted(found.keys() & taken)
+    if twice:
+        raise UserError(f"{twice[0]} is given by an option and by --set; give one of the two")
+    return found
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -230,6 +239,8 @@ def _setting(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
+    except RecursionError as error:
+        raise UserError(f"--set {name}: the value is nested too deeply; check it") from error
 
 
 def _widths(text: str) -> tuple[int, ...]:

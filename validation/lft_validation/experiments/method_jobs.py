@@ -12,10 +12,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lft_ref import FineTuner, Optimizer, unflatten
+from lft_ref import FineTuner, Optimizer, size, unflatten
 from lft_validation.errors import UserError
 from lft_validation.experiments.training import CHECKPOINT
-from lft_validation.files import belongs_to, read_arrays, write_arrays, write_bytes
+from lft_validation.files import (
+    OURS,
+    belongs_to,
+    read_arrays,
+    require,
+    require_finite,
+    require_numbers,
+    write_arrays,
+)
 from lft_validation.jobs import Job, Monitor
 from lft_validation.stopping import Stopped
 from lft_validation.tuners import save_tuner
@@ -30,6 +38,7 @@ class Part(NamedTuple):
     name: str
     units: float  # of work
     compute: Callable[[], np.ndarray]
+    shape: tuple[int, ...]  # of what it computes
 
 
 def fine_tuned(
@@ -69,12 +78,11 @@ def longest_first(jobs: Iterable[Job]) -> list[Job]:
 def is_finished(folder: Path, kind: str, owner: str, reuse: Path | None = None) -> bool:
     """Say whether a job's result is there; take it over from the folder ``reuse`` if it is there.
 
+    What learned a Φ calls :func:`restore_phi` then: a result has all that its file says.
+
     Raises:
         UserError: if the result is damaged, or belongs to another job.
     """
-    phi = None if reuse is None else reuse / PHI
-    if phi is not None and is_of(phi, owner):
-        write_bytes(folder / PHI, phi.read_bytes())
     return is_there(folder / RESULT, kind, owner, [] if reuse is None else [reuse / RESULT])
 
 
@@ -118,6 +126,7 @@ def run_parts(
     """Return the curves of each part; those that are there already are read.
 
     Raises:
+        UserError: if a part's file is damaged, or belongs to another job.
         Stopped: when asked to stop; the parts that are done are kept.
     """
     missing = [(p.compute,) for p in parts if not (folder / PARTS.replace("*", p.name)).exists()]
@@ -126,7 +135,10 @@ def run_parts(
         file = part_file(folder, part)
         if not file.exists():
             write_arrays(file, kind, owner, {"curves": next(computed)})
-        curves.append(read_arrays(file, kind, owner)["curves"])
+        arrays = read_arrays(file, kind, owner)
+        require(file, arrays, {"curves": part.shape})
+        require_numbers(file, arrays, ["curves"])
+        curves.append(arrays["curves"])
         done += part.units
         monitor.report(done)
         if monitor.check():
@@ -167,6 +179,21 @@ def finish(
     write_arrays(folder / RESULT, kind, owner, result)
     for file in [*folder.glob(PARTS), *folder.glob(CHECKPOINT)]:
         file.unlink()
+
+
+def restore_phi(
+    folder: Path, kind: str, owner: str, tuner: FineTuner, lstm_units: int, about: dict[str, Any]
+) -> None:
+    """Write a finished job's Φ again, whatever became of its file; arguments as :func:`finish`.
+
+    Raises:
+        UserError: if the job's result does not hold it.
+    """
+    file = folder / RESULT
+    arrays = read_arrays(file, kind, owner)
+    require(file, arrays, {"flat": (size(tuner.cell.preprocess.m, lstm_units),)})
+    require_finite(file, "flat", arrays["flat"], OURS)
+    save_phi(folder / PHI, owner, arrays["flat"], tuner, lstm_units, about)
 
 
 def learned_arrays(folder: Path, owner: str, flat: Any) -> dict[str, np.ndarray]:

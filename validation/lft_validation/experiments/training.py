@@ -20,7 +20,7 @@ from lft_backends.executors import Lost
 from lft_ref import Optimizer
 from lft_ref.optimizers import AdamState
 from lft_validation.errors import JobFailed, UserError
-from lft_validation.files import read_arrays, require, write_arrays
+from lft_validation.files import OURS, read_arrays, require, require_finite, write_arrays
 from lft_validation.jobs import Monitor
 from lft_validation.stopping import Stopped
 
@@ -185,16 +185,20 @@ def read_checkpoint(
     """
     a = read_arrays(file, "lft-checkpoint-1", key)
     flat = tuple(like.flat.shape)
-    losses = a["losses"].shape[:1] if "losses" in a else (0,)
+    losses = (a["losses"].size if "losses" in a else 0,)
     shapes = {"flat": flat, "mean": flat, "square": flat, "updates": (), "losses": losses}
     if judges and any(_judged(batch, batches) for batch in range(losses[0])):
         shapes |= {"best": flat, "best_value": ()}
     require(file, a, shapes)
-    for name in shapes:
-        if a[name].dtype.kind not in "fiu" or not np.isfinite(a[name]).all():
-            raise UserError(
-                f"{file}: {name} must hold finite numbers; delete it to compute it again"
-            )
+    for name in shapes.keys() - {"updates"}:
+        require_finite(file, name, a[name], OURS)
+    if a["updates"].dtype.kind not in "iu" or not a["updates"] >= losses[0]:
+        raise UserError(
+            f"{file}: updates must be a whole number, at least one for each of {losses[0]} losses, "
+            f"found {a['updates']}; {OURS}"
+        )
+    if (a["square"] < 0.0).any():
+        raise UserError(f"{file}: square must not be negative, found {a['square'].min()}; {OURS}")
     if len(a["losses"]) > batches:
         raise UserError(
             f"{file} has {len(a['losses'])} losses of {batches} batches; delete it to compute it "

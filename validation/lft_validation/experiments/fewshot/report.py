@@ -18,7 +18,7 @@ from lft_validation.experiments.fewshot.printed import (
 )
 from lft_validation.experiments.fewshot.run import CURVES, JobKey, job_keys, owners, test_file
 from lft_validation.experiments.unions import NONE, parts, union
-from lft_validation.files import read_arrays, require
+from lft_validation.files import read_arrays, require, require_numbers
 from lft_validation.report import read_paper
 from lft_validation.stats import mean_interval, pooled, seeds_interval
 
@@ -41,8 +41,10 @@ def _read(config: Config, folder: Path, key: JobKey) -> dict[str, np.ndarray]:
     found = {}
     for source, owner in owners(config, key).tests.items():
         file = test_file(folder, source)
-        found[source] = read_arrays(file, CURVES, owner).get("curves", np.zeros(0))
-        require(file, {"curves": found[source]}, {"curves": shape})
+        arrays = read_arrays(file, CURVES, owner)
+        require(file, arrays, {"curves": shape})
+        require_numbers(file, arrays, ["curves"])
+        found[source] = arrays["curves"]
     return found
 
 

@@ -30,6 +30,7 @@ from lft_validation.experiments.fewshot.methods import (
     make_setup,
     training_batches,
 )
+from lft_validation.experiments.fewshot.metrics import NAMES
 from lft_validation.experiments.fewshot.trial import CHUNK, test_curves, validation_error
 from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.method_jobs import (
@@ -218,7 +219,7 @@ def _learned(
         write_arrays(file, LEARNT, owner, learned_arrays(folder, owner, flat))
         (folder / CHECKPOINT).unlink()
     flat = read_arrays(file, LEARNT, owner)["flat"]
-    if key.method in LEARNED and not (folder / PHI).exists():
+    if key.method in LEARNED:  # whatever became of its file
         used = _of_training(config, key)
         about = {"experiment": "fewshot", "job": key._asdict(), "config": used}
         save_phi(folder / PHI, owner, flat, setup.tuner, config.lstm_units, about)
@@ -247,6 +248,7 @@ def _test(
                     f"{file.stem}-{tasks[0]:04d}",
                     units * len(tasks) / config.test_tasks,
                     partial(_test_part, config, key, flat, source, tasks),
+                    (len(NAMES), len(tasks), len(measured_steps(config))),
                 )
                 for tasks in chunks
             ]

@@ -17,7 +17,7 @@ from lft_validation.experiments.figure4.config import (
 from lft_validation.experiments.figure4.run import CURVES, JobKey, job_key
 from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.method_jobs import RESULT
-from lft_validation.files import read_arrays, require
+from lft_validation.files import read_arrays, require, require_numbers
 from lft_validation.report import markdown_table, number, read_paper
 from lft_validation.stats import paired_difference, verdict_less
 
@@ -57,6 +57,7 @@ def _result(config: Config, path: Path, key: JobKey) -> dict[str, np.ndarray]:
     short_shape = (config.test_tasks, config.steps + 1)
     long_shape = (config.long_tasks, config.long_steps + 1)
     require(path, arrays, {"short": short_shape, "long": long_shape})
+    require_numbers(path, arrays, ("short", "long"))
     return arrays
 
 

@@ -27,6 +27,7 @@ from lft_validation.experiments.method_jobs import (
     folder_name,
     is_finished,
     longest_first,
+    restore_phi,
     run_parts,
 )
 from lft_validation.experiments.training import train
@@ -138,14 +139,16 @@ def chunks(config: Config) -> list[tuple[range, int]]:
 def run_job(config: Config, key: JobKey, jobs: Path, reuse: Path | None, monitor: Monitor) -> None:
     """Meta-train, then test; go on from whatever the folder holds already."""
     folder, owner = jobs / key.name, job_key(config, key)
+    tuner = make_setup(config, key.setting, key.seed).tuner if key.method in LEARNED else None
+    about = {"experiment": "figure4", "job": key._asdict(), "config": config.to_json()}
     if is_finished(folder, CURVES, owner, None if reuse is None else reuse / key.name):
+        if tuner is not None:
+            restore_phi(folder, CURVES, owner, tuner, config.lstm_units, about)
         monitor.report(_units(config, key))
         return
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
         flat = _train(config, key, folder, owner, monitor)
         curves = _test(config, key, folder, owner, flat, monitor)
-    tuner = make_setup(config, key.setting, key.seed).tuner if key.method in LEARNED else None
-    about = {"experiment": "figure4", "job": key._asdict(), "config": config.to_json()}
     finish(folder, CURVES, owner, _joined(config, curves), flat, tuner, config.lstm_units, about)
 
 
@@ -181,6 +184,7 @@ def _test(
             f"{index:03d}",
             _test_units(key, len(tasks), steps),
             partial(_test_part, config, key, flat, tasks, steps),
+            (len(tasks), steps + 1),
         )
         for index, (tasks, steps) in enumerate(chunks(config))
     ]

@@ -21,7 +21,7 @@ from lft_validation.datasets import SOURCES, find
 from lft_validation.experiments.method_jobs import PARTS, RESULT, longest_first, run_parts
 from lft_validation.experiments.uap.config import HAND, Config, applicable
 from lft_validation.experiments.uap.methods import Setup, make_setup
-from lft_validation.experiments.uap.metrics import make_meter
+from lft_validation.experiments.uap.metrics import NAMES, make_meter
 from lft_validation.experiments.uap.run import (
     CURVES,
     JobKey,
@@ -116,7 +116,8 @@ def run_beyond(
     result, done = dict[str, np.ndarray](), job_units(config, key)
     for name in followed_on(config, key):
         compute, units = partial(_follow, config, key, flat, name), _task_units(config, key)
-        pieces = test_parts(f"beyond-{name}", config.test_tasks, units, compute)
+        shape = (len(Measured._fields), len(NAMES), -1, len(steps(config)))
+        pieces = test_parts(f"beyond-{name}", config.test_tasks, units, compute, shape)
         found = run_parts(pieces, folder, KIND, mine, monitor, done)
         curves = Measured(*np.concatenate(found, axis=2))
         result |= {f"{name}-{which}": curve for which, curve in curves._asdict().items()}

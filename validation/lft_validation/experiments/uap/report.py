@@ -13,7 +13,7 @@ from lft_validation.experiments.uap.config import HAND, ZEROTH, Config, applicab
 from lft_validation.experiments.uap.metrics import NAMES, first_step
 from lft_validation.experiments.uap.run import CURVES, JobKey, job_key, tested_on
 from lft_validation.experiments.unions import NONE, not_applicable, parts, union
-from lft_validation.files import read_arrays, require
+from lft_validation.files import read_arrays, require, require_numbers
 from lft_validation.report import read_paper
 
 
@@ -49,7 +49,9 @@ def collect(config: Config, folder: Path) -> Results:
 def _result(config: Config, path: Path, key: JobKey) -> dict[str, np.ndarray]:
     arrays = read_arrays(path, CURVES, job_key(config, key))
     shape = (len(NAMES), config.test_tasks, config.steps + 1)
-    require(path, arrays, dict.fromkeys(tested_on(config, key), shape))
+    sources = tested_on(config, key)
+    require(path, arrays, dict.fromkeys(sources, shape))
+    require_numbers(path, arrays, sources)
     return arrays
 
 

@@ -22,6 +22,7 @@ from lft_validation.experiments.method_jobs import (
     is_finished,
     is_of,
     longest_first,
+    restore_phi,
     run_parts,
 )
 from lft_validation.experiments.training import train
@@ -34,7 +35,7 @@ from lft_validation.experiments.uap.methods import (
     training_batches,
     tuned_loss,
 )
-from lft_validation.experiments.uap.metrics import make_meter
+from lft_validation.experiments.uap.metrics import NAMES, make_meter
 from lft_validation.experiments.uap.tasks import AttackProblem, pool, victim_of
 from lft_validation.experiments.unions import NONE, parts
 from lft_validation.files import fingerprint
@@ -166,7 +167,11 @@ def run_job(
 ) -> None:
     """Meta-train, then test; go on from whatever the folder holds already."""
     folder = jobs / key.name
+    about = {"experiment": "uap", "job": key._asdict(), "config": config.to_json()}
     if is_finished(folder, CURVES, owner, None if reuse is None else reuse / key.name):
+        if key.method in LEARNED:
+            tuner = make_setup(config, key.setting, key.seed, key.training).tuner
+            restore_phi(folder, CURVES, owner, tuner, config.lstm_units, about)
         monitor.report(job_units(config, key))
         return
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
@@ -176,9 +181,8 @@ def run_job(
             method, units = learner(setup, key.method), _train_units(config, key)
             flat = train(method, batches, folder, owner, setup.backend, monitor, units)
         curves = _test(setup, key, folder, owner, flat, monitor)
-    tuner = setup.tuner if key.method in LEARNED else None
-    about = {"experiment": "uap", "job": key._asdict(), "config": config.to_json()}
-    finish(folder, CURVES, owner, curves, flat, tuner, config.lstm_units, about)
+    learned = setup.tuner if key.method in LEARNED else None
+    finish(folder, CURVES, owner, curves, flat, learned, config.lstm_units, about)
 
 
 def _test(
@@ -189,7 +193,8 @@ def _test(
     done = training_batches(config, key.method) * _train_units(config, key)
     for name in tested_on(config, key):
         compute = partial(_test_part, config, key, flat, name)
-        pieces = test_parts(name, config.test_tasks, test_units(config, key), compute)
+        shape = (len(NAMES), -1, config.steps + 1)
+        pieces = test_parts(name, config.test_tasks, test_units(config, key), compute, shape)
         found = run_parts(pieces, folder, CURVES, owner, monitor, done)
         curves[name] = np.concatenate(found, axis=1)
         done += config.test_tasks * test_units(config, key)
@@ -197,11 +202,28 @@ def _test(
 
 
 def test_parts(
-    name: str, tasks: int, units: float, compute: Callable[[range], np.ndarray]
+    name: str,
+    tasks: int,
+    units: float,
+    compute: Callable[[range], np.ndarray],
+    shape: tuple[int, ...],
 ) -> list[Part]:
-    """Cut test tasks into parts, each with a name of its own; ``units`` is the cost of a task."""
+    """Cut test tasks into parts, each with a name of its own.
+
+    Args:
+        name: of all of them.
+        tasks: how many.
+        units: the cost of a task.
+        compute: gives the curves of some tasks.
+        shape: of these, with −1 for how many tasks they are.
+    """
     return [
-        Part(f"{name}-{some[0]:04d}", len(some) * units, partial(compute, some))
+        Part(
+            f"{name}-{some[0]:04d}",
+            len(some) * units,
+            partial(compute, some),
+            tuple(len(some) if length == -1 else length for length in shape),
+        )
         for some in parts_of(range(tasks), CHUNK)
     ]
 
