@@ -18,9 +18,10 @@ ERRATA = (ROOT / "docs" / "errata.md").read_text(encoding="utf-8")
 
 # What is built; an equation that is built later is added here and in the map.
 LABELS = {"(1)", "(2)", "(3)", "(4)", "(5)", "(6)", "(7)", "Statement 1", "(8)", "(9)"} | {
-    "(10)", "(11)", "(12)", "(S1)", "(S2)–(S5)", "(S6)", "(S7)", "(S8)", "(S9)", "(S10), A3",
-    "(S11), (S12), A3", "(S13)", "(S16)", "(S18), (S19)", "(S20)–(S22)", "(S23)–(S25)", "(S26)",
-    "(S27)", "(S28)", "(S29)",
+    "(10)", "(11)", "(12)", "(S1)", "(S2)–(S5)", "(S6)", "(S7)", "(S8)", "(S9)", "(S10), A2, A3",
+    "(S11), (S12), A2, A3", "(S13)", "(S16)", "(S18), (S19)", "(S20)–(S22)", "(S23)–(S25)", "(S26)",
+    "(S27)", "(S28)", "(S29)", "Algorithm 1, lines 1–3, 8, 10, 11", "Algorithm 1, lines 4–7",
+    "Algorithm 1, line 9",
 }  # fmt: skip
 
 
