@@ -43,6 +43,11 @@ def in_steps(a: Array) -> bool:
     return bool(array_api_compat.is_numpy_array(a))
 
 
+def in_sight(a: Array) -> bool:
+    """Say whether a look at an array's values costs nothing: NumPy's own lie on the host."""
+    return in_steps(a) and type(a).__module__ == "numpy"
+
+
 def assign(a: Array, index: Any, values: Array) -> Array:
     """Return ``a`` with ``a[index] = values``: in place, but for JAX, whose arrays never change."""
     if hasattr(a, "at"):

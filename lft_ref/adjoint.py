@@ -13,7 +13,8 @@ from operator import add
 from typing import Any, NamedTuple
 
 from lft_ref._array import Array, namespace
-from lft_ref.checks import check_steps, check_task, check_weights
+from lft_ref.checks import check_task
+from lft_ref.checks_settings import check_count, check_optional_counts, check_weights
 from lft_ref.lstm import LSTMState, initial_state
 from lft_ref.meta_gradient import MetaGradient, is_boundary, weighted_sum
 from lft_ref.objectives import value_and_grad
@@ -75,10 +76,11 @@ def adjoint(
     Raises:
         ValueError: if shapes, dtypes, weights, ``truncate``, ``segment`` or ``at_once`` do not fit.
     """
-    check_weights(weights, truncate)
-    check_steps(segment=segment, at_once=at_once)
-    K, xp = len(weights), namespace(task.theta_0)
+    check_weights(weights)
+    check_optional_counts(truncate=truncate, segment=segment, at_once=at_once)
+    K = len(weights)
     check_task(params, tuner.cell, tuner.estimator, task, K, state_0)
+    xp = namespace(task.theta_0)
     state = initial_state(task.theta_0, params.n) if state_0 is None else state_0
     segments = [range(a, min(a + (segment or K), K)) for a in range(0, K, segment or K)]
     unroll = _Unroll(params, tuner, task, weights, truncate, at_once, every_loss)
@@ -175,11 +177,17 @@ def adjoint_memory_bytes(
     A step of a segment leaves θ, g, h and c, and θ^(k) and ∇f(θ^(k); D_val) stand in stacks; the
     start of a segment is θ, h and c. The vjp of a step works with about 24 n numbers a coordinate.
 
+    Raises:
+        ValueError: if a count is not a whole number of at least 1.
+
     Example:
         >>> whole, cut = (adjoint_memory_bytes(10**5, 10, 200, 4, segment=s) for s in (None, 15))
         >>> whole // 2**20, cut // 2**20  # MiB
         (1930, 341)
     """
+    for name, count in {"d": d, "n": n, "K": K, "itemsize": itemsize, "tasks": tasks}.items():
+        check_count(name, count)
+    check_optional_counts(segment=segment)
     s = min(segment or K, K)
     steps_of_one, starts = s * (2 * n + 4), ceil(K / s) * (2 * n + 1)
     return tasks * d * (steps_of_one + starts + 24 * n) * itemsize
@@ -192,6 +200,9 @@ def fitting_segment(
 
     None if it fits without segments; otherwise the longest that fits, and √K, which takes about the
     least, if none does: compare ``budget`` with :func:`adjoint_memory_bytes` to know.
+
+    Raises:
+        ValueError: if a count is not a whole number of at least 1.
     """
     if adjoint_memory_bytes(d, n, K, itemsize, tasks) <= budget:
         return None

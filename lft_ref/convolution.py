@@ -126,13 +126,13 @@ class Conv2d(NamedTuple):
     def _image(self, y: Array, p: Array, x: Array | Kept) -> Array:
         """(..., filters, H' W' N) to (..., N, filters, H', W')."""
         xp, x = namespace(y), bare(x)
-        height, width = (self._side(n) for n in x.shape[-2:])
+        height, width = (self.side_after(n) for n in x.shape[-2:])
         N = x.shape[-4] if p.ndim > 1 else prod(x.shape[:-3])
         y = xp.reshape(y, (*y.shape[:-1], height, width, N))
         return split_tasks(examples_first(y), p, x)
 
-    def _side(self, side: int) -> int:
-        """H' from H."""
+    def side_after(self, side: int) -> int:
+        """Return H' from H, or W' from W."""
         return (side + 2 * self.padding - self.kernel) // self.stride + 1
 
     def _shifts(self, height: int, width: int) -> list[tuple[slice, slice]]:
@@ -145,7 +145,7 @@ class Conv2d(NamedTuple):
     def patches(self, x: Array, *, xp: Any) -> Array:
         """X (..., C k², H' W' N): every patch of every example as a column (im2col)."""
         *batch, N, C, H, W = x.shape
-        m, shape = self.padding, (self._side(H), self._side(W))
+        m, shape = self.padding, (self.side_after(H), self.side_after(W))
         framed = xp.zeros((*batch, C, H + 2 * m, W + 2 * m, N), dtype=x.dtype, device=device(x))
         inside = (..., slice(m, m + H), slice(m, m + W), slice(None))
         framed = assign(framed, inside, examples_last(x))

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lft_ref._array import Array, device, namespace
-from lft_ref.checks import check_task, check_weights
+from lft_ref.checks import check_task
+from lft_ref.checks_settings import check_optional_counts, check_weights
 from lft_ref.lstm import LSTMState, initial_state
 from lft_ref.meta_gradient import MetaGradient, is_boundary, weighted_sum
 from lft_ref.params import Columns, LSTMParams, all_columns, column_blocks, size, unflatten
@@ -96,10 +97,9 @@ def forward_mode(
     Raises:
         ValueError: if shapes, dtypes, weights, ``truncate`` or ``rows_per_block`` do not fit.
     """
-    check_weights(weights, truncate)
+    check_weights(weights)
+    check_optional_counts(truncate=truncate, rows_per_block=rows_per_block)
     check_task(params, tuner.cell, tuner.estimator, task, len(weights), state_0)
-    if rows_per_block is not None and rows_per_block < 1:
-        raise ValueError(f"rows_per_block must be at least 1, or None, found {rows_per_block}")
     m, n, xp = params.m, params.n, namespace(task.theta_0)
     blocks = column_blocks(m, n, rows_per_block or m + n + 1)
     results = [_one_block(params, tuner, task, weights, state_0, truncate, b) for b in blocks]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lft_ref._array import Array, namespace
-from lft_ref.checks import check_directions
+from lft_ref.checks import check_shared_task
+from lft_ref.checks_settings import check_count, check_directions, check_positive
 from lft_ref.tasks import Task, directions_at
 from lft_ref.zeroth_order import Estimator, FirstOrder
 
@@ -39,16 +40,16 @@ def maml_gradient(
         second_order: False for the first-order variant.
 
     Raises:
-        ValueError: if K or alpha is not positive, or directions are missing.
+        ValueError: if K or alpha is not positive, directions are missing, or shapes or dtypes of
+            the task do not fit.
     """
-    if K < 1:
-        raise ValueError(f"K must be at least 1, found {K}")
-    if not alpha > 0.0:
-        raise ValueError(f"alpha must be positive, found {alpha}")
+    check_count("K", K)
+    check_positive("alpha", alpha)
+    check_shared_task(task)
     estimator = estimator or FirstOrder()
     if not isinstance(estimator, FirstOrder):
         task = _own_starts(task)
-        check_directions(estimator, task, K)
+        check_directions(estimator, task.theta_0, task.directions, K)
     f, thetas = task.objective, [task.theta_0]
     for k in range(K):
         g = estimator.estimate(f, thetas[-1], task.train, directions_at(task, k))

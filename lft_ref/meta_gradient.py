@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lft_ref._array import Array, namespace
+from lft_ref.checks_settings import check_count
 from lft_ref.lstm import LSTMState
 from lft_ref.params import LSTMParams
 
@@ -21,31 +22,26 @@ class MetaGradient(NamedTuple):
 
 def weights_every_step(K: int) -> tuple[float, ...]:
     """w_k = 1, choice (i) of eq. (4)."""
-    _check(K)
+    check_count("K", K)
     return (1.0,) * K
 
 
 def weights_linear(K: int) -> tuple[float, ...]:
     """w_k = k, choice (ii) of eq. (4)."""
-    _check(K)
+    check_count("K", K)
     return tuple(float(k) for k in range(1, K + 1))
 
 
 def weights_last_step(K: int) -> tuple[float, ...]:
     """w_k = I[k = K], choice (iii) of eq. (4)."""
-    _check(K)
+    check_count("K", K)
     return (0.0,) * (K - 1) + (1.0,)
 
 
 def weights_mean(K: int) -> tuple[float, ...]:
     """w_k = 1/K, which the proof of Theorem 1 assumes."""
-    _check(K)
+    check_count("K", K)
     return (1.0 / K,) * K
-
-
-def _check(K: int) -> None:
-    if K < 1:
-        raise ValueError(f"K must be at least 1, found {K}")
 
 
 def weighted_sum(weights: tuple[float, ...], val_loss: Array) -> Array:

@@ -100,7 +100,8 @@ class SquaredError(NamedTuple):
 class CrossEntropy(NamedTuple):
     """−Σ log softmax(y)_class over examples, or its mean; targets are integer classes (..., N).
 
-    Classes lie in 0 … C − 1; a look at their values would hold up a GPU, so nothing here checks it.
+    Classes lie in 0 … C − 1. The engines look whether NumPy's do; a look at those of other
+    libraries would hold up a GPU. Nothing here checks it.
     """
 
     reduction: str = "sum"

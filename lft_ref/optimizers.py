@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from lft_ref._array import Array, namespace
 from lft_ref.blocks import BLOCKWISE
-from lft_ref.checks import check_features, check_params
+from lft_ref.checks_settings import check_cell, check_count, check_params, check_theta
 from lft_ref.lstm import Cell, LSTMState, initial_state
 from lft_ref.ops import Ops
 from lft_ref.params import LSTMParams
@@ -69,11 +69,12 @@ def learned(params: LSTMParams, cell: Cell, ops: Ops = BLOCKWISE) -> Optimizer:
     """The fine-tuner RNN_Φ of eq. (3) behind the interface of SGD and Adam.
 
     Raises:
-        ValueError: if Φ's arrays do not belong together, or do not take the cell's features; and at
-            its first use, if θ has another dtype than Φ.
+        ValueError: if Φ's arrays do not belong together, or do not take the cell's features, or a
+            setting of the cell is no number for it; and at its first use, if θ has another dtype
+            than Φ.
     """
     check_params(params)
-    check_features(params, cell)
+    check_cell(params, cell)
 
     def init(theta: Array) -> LSTMState:
         if theta.dtype != params.W_h.dtype:
@@ -128,8 +129,9 @@ def fine_tune(
         monitor: called with (k, θ^(k)) for k = 0 … steps.
 
     Raises:
-        ValueError: if ``steps`` is negative, or ``gradient`` returns another shape or dtype than
-            θ's, or a number that is not finite.
+        ValueError: if θ is not a floating-point array (..., d), ``steps`` is not a whole number or
+            negative, or ``gradient`` returns another shape or dtype than θ's, or a number that is
+            not finite.
 
     Example:
         >>> import numpy as np
@@ -137,8 +139,8 @@ def fine_tune(
         >>> bool(np.allclose(theta, 1.0, atol=1e-5))
         True
     """
-    if steps < 0:
-        raise ValueError(f"steps must not be negative, found {steps}")
+    check_count("steps", steps, least=0)
+    check_theta("theta", theta)
     state = optimizer.init(theta)
     monitor(0, theta)
     for k in range(steps):

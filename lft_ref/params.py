@@ -98,12 +98,13 @@ def unflatten(flat: Array, m: int, n: int) -> LSTMParams:
     Raises:
         ValueError: if the last axis is not of length |Φ| for these m and n.
     """
-    if flat.shape[-1] != size(m, n):
-        raise ValueError(
-            f"flat Φ has {flat.shape[-1]} entries, expected {size(m, n)} for m={m}, n={n}; "
-            "check that it was made with the same preprocessing and number of hidden units"
-        )
     xp = namespace(flat)
+    if tuple(flat.shape[-1:]) != (size(m, n),):
+        raise ValueError(
+            f"flat Φ must have shape (..., {size(m, n)}) for m={m}, n={n}, found "
+            f"{tuple(flat.shape)}; check that it was made with the same preprocessing and number "
+            "of hidden units"
+        )
     batch = flat.shape[:-1]
     arrays, start = [], 0
     for shape in shapes(m, n):

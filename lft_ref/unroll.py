@@ -67,7 +67,8 @@ def unroll(
         The trajectory, with K + 1 optimizees and states.
 
     Raises:
-        ValueError: if K or the shapes of θ^(0), directions or state do not fit together.
+        ValueError: if Φ, the task, the state or a setting is not what K steps need. NaN in an array
+            is: see :func:`~lft_ref.checks.check_task`.
 
     Example:
         >>> import numpy as np

@@ -9,7 +9,12 @@ import pytest
 
 import lft_ref
 from lft_ref import adjoint, forward_mode
-from tests.lft_ref.wrong_arguments import ERRORS, WEIGHTS, ZEROTH
+from tests.lft_ref import wrong_arguments
+from tests.lft_ref.wrong_arguments import WEIGHTS, ZEROTH
+from tests.lft_ref.wrong_data import WRONG_DATA
+from tests.lft_ref.wrong_settings import WRONG_SETTINGS
+
+ERRORS = {**wrong_arguments.ERRORS, **WRONG_DATA, **WRONG_SETTINGS}
 
 
 @pytest.mark.parametrize("name", ERRORS)

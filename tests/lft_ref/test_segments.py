@@ -137,9 +137,9 @@ def test_judging_a_step_at_a_time_takes_less_memory():
 
 
 def test_a_segment_must_be_a_step_long():
-    with pytest.raises(ValueError, match="at_once must be at least 1 step, or None, found 0"):
+    with pytest.raises(ValueError, match="at_once must be a whole number of at least 1, or None"):
         adjoint(*random_case(0), at_once=0)
-    with pytest.raises(ValueError, match="segment must be at least 1 step, or None, found 0"):
+    with pytest.raises(ValueError, match="segment must be a whole number of at least 1, or None"):
         adjoint(*random_case(0), segment=0)
 
 

@@ -82,7 +82,7 @@ ERRORS = {
     ),
     "segment 0": (
         lambda: adjoint(PARAMS, TUNER, TASK, WEIGHTS, segment=0),
-        "segment must be at least 1 step, or None, found 0",
+        "segment must be a whole number of at least 1, or None, found 0",
     ),
     "one class": (lambda: cnn((1, 8, 8), 2, 4, 1), "ways must be at least 2 classes, found 1"),
     "no filters": (lambda: cnn((1, 8, 8), 2, 0, 3), "at least 1, found 2 and 0"),
@@ -92,17 +92,20 @@ ERRORS = {
     ),
     "truncate 0": (
         lambda: adjoint(PARAMS, TUNER, TASK, WEIGHTS, truncate=0),
-        "truncate must be at least 1 step, or None, found 0",
+        "truncate must be a whole number of at least 1, or None, found 0",
     ),
     "truncate -1, forward": (
         lambda: forward_mode(PARAMS, TUNER, TASK, WEIGHTS, truncate=-1),
-        "truncate must be at least 1 step, or None, found -1",
+        "truncate must be a whole number of at least 1, or None, found -1",
     ),
     "no rows": (
         lambda: forward_mode(PARAMS, TUNER, TASK, WEIGHTS, rows_per_block=0),
-        "rows_per_block must be at least 1, or None, found 0",
+        "rows_per_block must be a whole number of at least 1, or None, found 0",
     ),
-    "K 0": (lambda: unroll(PARAMS, TUNER, TASK, 0), "K must be at least 1, found 0"),
+    "K 0": (
+        lambda: unroll(PARAMS, TUNER, TASK, 0),
+        "K must be a whole number of at least 1, found 0",
+    ),
     "features": (
         lambda: unroll(PARAMS, identity_tuner(), TASK, 3),
         r"Φ takes m=2 features, but Identity\(\) makes 1; use the preprocessing",
@@ -135,7 +138,7 @@ ERRORS = {
     ),
     "one theta_0 for two tasks": (
         lambda: task_with(train=lft_ref.Data(*(np.stack([a, a]) for a in TASK.train))),
-        r"batch axes \(\), but its loss on train has \(2,\); broadcast theta_0",
+        r"batch axes \(\), but train\.x has \(2,\); broadcast theta_0",
     ),
     "Φ of two sizes": (
         lambda: unroll(PARAMS._replace(b=np.zeros(3)), TUNER, TASK, 3),
@@ -156,7 +159,7 @@ ERRORS = {
             ZEROTH.task,
             3,
         ),
-        "mu must be positive, found 0.0",
+        "mu must be positive and finite, found 0.0; try 1e-3",
     ),
     "unknown scaling": (
         lambda: unroll(
@@ -203,7 +206,7 @@ ERRORS = {
     ),
     "flat Φ": (
         lambda: unflatten(np.zeros(10), 2, 2),
-        "flat Φ has 10 entries, expected 43 for m=2, n=2; check",
+        r"flat Φ must have shape \(\.\.\., 43\) for m=2, n=2, found \(10,\); check",
     ),
     "one size": (lambda: mlp((3,)), r"sizes must be at least two positive widths, found \(3,\)"),
     "size 0": (lambda: mlp((3, 0)), r"sizes must be at least two positive widths, found \(3, 0\)"),
@@ -249,7 +252,7 @@ ERRORS = {
     ),
     "one perturbation for two tasks": (
         lambda: attack_on(*(np.stack([a, a]) for a in ATTACK.task.val)),
-        r"batch axes \(\), but the images have \(2,\); broadcast theta_0",
+        r"batch axes \(\), but val\.x has \(2,\); broadcast theta_0",
     ),
     "parameters of another network": (
         lambda: unroll(*NETWORK[:2], NETWORK.task._replace(theta_0=np.zeros(5)), 3),
@@ -259,16 +262,25 @@ ERRORS = {
         lambda: task_with(train=lft_ref.Data(TASK.train.x.astype(int), TASK.train.y)),
         r"theta_0 is float64 but train\.x is int64; convert one of them",
     ),
-    "no step to weigh": (lambda: lft_ref.weights_last_step(0), "K must be at least 1, found 0"),
-    "MAML's K": (lambda: maml_gradient(TASK, 0.1, 0), "K must be at least 1, found 0"),
-    "MAML's alpha": (lambda: maml_gradient(TASK, 0.0, 1), r"alpha must be positive, found 0\.0"),
+    "no step to weigh": (
+        lambda: lft_ref.weights_last_step(0),
+        "K must be a whole number of at least 1, found 0",
+    ),
+    "MAML's K": (
+        lambda: maml_gradient(TASK, 0.1, 0),
+        "K must be a whole number of at least 1, found 0",
+    ),
+    "MAML's alpha": (
+        lambda: maml_gradient(TASK, 0.0, 1),
+        r"alpha must be positive and finite, found 0\.0",
+    ),
     "MAML's alpha, NaN": (lambda: maml_gradient(TASK, float("nan"), 1), "alpha .*found nan"),
     "SGD": (lambda: sgd(-1.0), r"learning_rate must be positive, found -1\.0"),
     "Adam": (lambda: adam(0.0), r"learning_rate must be positive, found 0\.0"),
     "clip": (lambda: clip_by_norm(np.ones(2), 0.0), r"limit must be positive, found 0\.0"),
     "steps": (
         lambda: fine_tune(sgd(0.1), lambda a: a, np.ones(2), -1),
-        "steps must not be negative, found -1",
+        "steps must be a whole number of at least 0, found -1",
     ),
     "gradient's shape": (
         lambda: fine_tune(sgd(0.1), lambda a: a[:1], np.ones(2), 1),
