@@ -67,8 +67,8 @@ def unroll(
         The trajectory, with K + 1 optimizees and states.
 
     Raises:
-        ValueError: if Φ, the task, the state or a setting is not what K steps need. NaN in an array
-            is: see :func:`~lft_ref.checks.check_task`.
+        ValueError: if Φ, the task, the state or a setting is not what K steps need. Arrays may hold
+            NaN: a training that diverges must be able to say where.
 
     Example:
         >>> import numpy as np
