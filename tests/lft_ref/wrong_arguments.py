@@ -18,7 +18,6 @@ from lft_ref import (
     maml_gradient,
     mlp,
     sgd,
-    train_on,
     unflatten,
     unroll,
 )
@@ -286,13 +285,6 @@ ERRORS = {
         lambda: fine_tune(sgd(0.1), lambda a: a[:1], np.ones(2), 1),
         r"gradient must return theta's shape and dtype, .*found \(1,\)",
     ),
-    **{
-        f"{steps} steps in unrolls of 3": (
-            lambda steps=steps: train_on(None, TUNER, [TASK], WEIGHTS, steps, sgd(0.1)),
-            f"steps must be a positive multiple of the unroll length 3, found {steps}",
-        )
-        for steps in (0, 2, 4)
-    },
 }
 
 

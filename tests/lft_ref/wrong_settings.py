@@ -17,10 +17,11 @@ from lft_ref import (
     learned,
     maml_gradient,
     sgd,
+    train_on,
     unroll,
     weights_mean,
 )
-from tests.lft_ref.wrong_arguments import CASE, PARAMS, TASK, TUNER, ZEROTH
+from tests.lft_ref.wrong_arguments import CASE, PARAMS, TASK, TUNER, WEIGHTS, ZEROTH
 
 
 def cell_with(**changes):
@@ -106,4 +107,11 @@ WRONG_SETTINGS = {
         WHOLE.format("segment", OPTIONAL, "0"),
     ),
     "a segment of no step": (lambda: fitting_segment(100, 3, 2, 0), WHOLE.format("K", "", "0")),
+    **{
+        f"{steps} steps in unrolls of 3": (
+            lambda steps=steps: train_on(None, TUNER, [TASK], WEIGHTS, steps, sgd(0.1)),
+            f"steps must be a positive multiple of the unroll length 3, found {steps}",
+        )
+        for steps in (0, 2, 4)
+    },
 }
