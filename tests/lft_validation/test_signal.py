@@ -22,7 +22,7 @@ from lft_validation.gradient_signal import (
     measure,
     memory_bytes,
 )
-from lft_validation.tuners import load_tuner
+from lft_validation.tuners import load_tuner, save_tuner
 
 
 def test_agreement_is_unbiased_and_its_error_covers_the_truth():
@@ -117,3 +117,15 @@ def test_bad_input_is_one_sentence(arguments, sentence):
     result = CliRunner().invoke(main, ["signal", *arguments])
     assert result.exit_code == 2
     assert sentence in result.output
+
+
+@pytest.mark.parametrize(("scale", "factor"), [(0.0, 1.0), (0.1, 1e200)])
+def test_gradients_without_directions_are_named(tmp_path, scale, factor):
+    params, cell = load_tuner("sine")
+    params = params._replace(w_o=factor * params.w_o)
+    save_tuner(tmp_path / "phi.npz", params, cell._replace(output_scale=scale))
+    result = CliRunner().invoke(
+        main, ["signal", "--tasks", "3", "--tuner", str(tmp_path / "phi.npz")]
+    )
+    assert result.exit_code == 2
+    assert "are all 0, or some are not finite" in " ".join(result.output.split())

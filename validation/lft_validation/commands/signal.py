@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,6 +39,8 @@ def command(
     on the direction (1: all the same, 0: not at all), and how many tasks a batch needs
     until its mean has as much signal as noise.
     """
+    import numpy as np
+
     from lft_backends.executors import one_thread
     from lft_validation.experiments.usable import GIB, fits, free_words
     from lft_validation.gradient_signal import measure, memory_bytes
@@ -57,8 +60,10 @@ def command(
             "fewer --tasks"
         )
     unrolls = measure(params, cell, chosen, tasks, seed, not no_second_order)
-    with one_thread():  # products are small: waiting for each other takes threads most of the time
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # judged by its results
+    with one_thread(), quiet:  # products are small: threads would wait for each other
         windows = [w for pair in track(unrolls, 10, "unrolls") for w in pair]
+    _check_finite(windows, tuner)
     if json_file != "-":
         _show(windows, tasks)
     if json_file is not None:
@@ -67,6 +72,16 @@ def command(
         about = {"tuner": tuner, "tasks": tasks, "seed": seed, "second_order": not no_second_order}
         about |= {"backend": backend, "device": device, "versions": installed()}
         write_report(json_file, about | {"windows": [_plain(w) for w in windows]})
+
+
+def _check_finite(windows: list[Window], tuner: str) -> None:
+    for w in windows:
+        if not isfinite(w.loss + w.norm + w.longest + w.agreement + w.error):
+            raise UserError(
+                f"the meta-gradients of tuner {tuner} on {w.judged_on} up to step {w.last_step} "
+                "are all 0, or some are not finite, so they have no directions to compare; use "
+                "another --tuner"
+            )
 
 
 def _plain(window: Window) -> dict[str, Any]:
