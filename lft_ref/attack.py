@@ -77,18 +77,16 @@ class AttackLoss(NamedTuple):
 
     def value(self, theta: Array, data: Data) -> Array:
         """Return f (...,)."""
-        xp = namespace(theta)
-        margins, _ = self._margins(self.logits(theta, data), data.y, xp=xp)
-        attack = xp.sum(xp.where(margins > -self.kappa, margins, -self.kappa), axis=-1)
-        return attack + self.l1 * xp.sum(xp.abs(theta), axis=-1)
+        return self._value(theta, self.logits(theta, data), data.y, xp=namespace(theta))
 
     def grad(self, theta: Array, data: Data) -> Array:
         """Return ∇_θ f: Σ over images of their cotangents where not cut off, plus λ sign θ."""
-        xp = namespace(theta)
-        x = self._moved(theta, data.x, xp=xp)
-        xs = self.network.activations(self.weights, self._kept_in(x, xp=xp))
-        x_bar = self.network.x_vjp(self.weights, xs, self._y_bar(xs[-1], data.y, xp=xp))
-        return self._theta_bar(x_bar, x, xp=xp) + self.l1 * xp.sign(theta)
+        return self._slope(theta, data)[0]
+
+    def value_and_grad(self, theta: Array, data: Data) -> tuple[Array, Array]:
+        """Return f (...,) and ∇_θ f (..., d), of one pass forwards."""
+        theta_bar, y = self._slope(theta, data)
+        return self._value(theta, y, data.y, xp=namespace(theta)), theta_bar
 
     def hvp(self, theta: Array, data: Data, v: Array) -> Array:
         """Return ∇²_θ f v: the victim's curvature, where it has any."""
@@ -124,6 +122,20 @@ class AttackLoss(NamedTuple):
             return x
         low, high = (xp.asarray(end, dtype=x.dtype, device=device(x)) for end in self.box)
         return xp.minimum(xp.maximum(x, low), high)
+
+    def _slope(self, theta: Array, data: Data) -> tuple[Array, Array]:
+        """∇_θ f, and the logits that were on the way."""
+        xp = namespace(theta)
+        x = self._moved(theta, data.x, xp=xp)
+        xs = self.network.activations(self.weights, self._kept_in(x, xp=xp))
+        x_bar = self.network.x_vjp(self.weights, xs, self._y_bar(xs[-1], data.y, xp=xp))
+        return self._theta_bar(x_bar, x, xp=xp) + self.l1 * xp.sign(theta), xs[-1]
+
+    def _value(self, theta: Array, y: Array, target: Array, *, xp: Any) -> Array:
+        """(12) from the logits y (..., N, classes)."""
+        margins, _ = self._margins(y, target, xp=xp)
+        attack = xp.sum(xp.where(margins > -self.kappa, margins, -self.kappa), axis=-1)
+        return attack + self.l1 * xp.sum(xp.abs(theta), axis=-1)
 
     def _margins(self, y: Array, target: Array, *, xp: Any) -> tuple[Array, tuple[Array, Array]]:
         """z_y − max_{c≠y} z_c (..., N), with one-hot masks of y and of the best other class."""

@@ -141,12 +141,17 @@ class CrossEntropy(NamedTuple):
 
 
 def value_and_grad(f: Objective, theta: Array, data: Data) -> tuple[Array, Array]:
-    """Return f (...,) and ∇_θ f (..., d), of a network's loss with one pass forwards for both."""
-    if type(f) is not NetworkLoss:  # one that is derived from it may have a gradient of its own
+    """Return f (...,) and ∇_θ f (..., d), with one pass forwards for both where f has a way."""
+    owners = {_owner(f, name) for name in ("value", "grad", "value_and_grad")}
+    if len(owners) > 1:  # a derived class may have another gradient than the way it inherits
         return f.value(theta, data), f.grad(theta, data)
-    xs = f.network.activations(theta, data.x, keep=True)
-    theta_bar = f.network.vjp(theta, xs, f.loss.grad(xs[-1], data.y))
-    return f.loss.value(xs[-1], data.y), theta_bar
+    both: tuple[Array, Array] = f.value_and_grad(theta, data)  # type: ignore[attr-defined]
+    return both
+
+
+def _owner(f: Objective, name: str) -> type | None:
+    """Return the class that defines a method of f."""
+    return next((c for c in type(f).__mro__ if name in vars(c)), None)
 
 
 class NetworkLoss(NamedTuple):
@@ -163,6 +168,12 @@ class NetworkLoss(NamedTuple):
         """Return ∇_θ f by backpropagation."""
         xs = self.network.activations(theta, data.x, keep=True)
         return self.network.vjp(theta, xs, self.loss.grad(xs[-1], data.y))
+
+    def value_and_grad(self, theta: Array, data: Data) -> tuple[Array, Array]:
+        """Return f (...,) and ∇_θ f (..., d), of one pass forwards."""
+        xs = self.network.activations(theta, data.x, keep=True)
+        theta_bar = self.network.vjp(theta, xs, self.loss.grad(xs[-1], data.y))
+        return self.loss.value(xs[-1], data.y), theta_bar
 
     def hvp(self, theta: Array, data: Data, v: Array) -> Array:
         """Return ∇²_θ f v: the tangent of backpropagation along v (Pearlmutter 1994)."""

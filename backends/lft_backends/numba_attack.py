@@ -62,16 +62,26 @@ class FusedAttack(AttackLoss):
     def grad(self, theta: np.ndarray, data: Data) -> np.ndarray:
         """Return ∇_θ f (..., d)."""
         a = self._batch(theta, data)
-        xs = self.network.activations(self.weights, attack_cpu.perturbed(a.theta, a.x, *a.box))
-        z_bar = attack_cpu.logits_bar(xs[-1], a.y, a.kappa)
-        x_bar = self.network.x_vjp(self.weights, xs, z_bar)
-        found: np.ndarray = attack_cpu.theta_bar(a.theta, a.x, a.l1, *a.box, x_bar)
-        return found.reshape((*a.shape, theta.shape[-1]))
+        return self._passes(a)[0].reshape((*a.shape, theta.shape[-1]))
+
+    def value_and_grad(self, theta: np.ndarray, data: Data) -> tuple[np.ndarray, np.ndarray]:
+        """Return f (...,) and ∇_θ f (..., d), of one pass forwards."""
+        a = self._batch(theta, data)
+        found, z = self._passes(a)
+        value = attack_cpu.losses(z, a.y, a.theta, a.kappa, a.l1)
+        return value.reshape(a.shape), found.reshape((*a.shape, theta.shape[-1]))
 
     def hvp(self, theta: np.ndarray, data: Data, v: np.ndarray) -> np.ndarray:
         """Return ∇²_θ f v: zeros, since such a victim is piecewise linear."""
-        batch = np.broadcast_shapes(theta.shape[:-1], v.shape[:-1], data.x.shape[:-4])
+        batch = _broadcast(theta.shape[:-1], v.shape[:-1], data.x.shape[:-4])
         return np.zeros((*batch, theta.shape[-1]), theta.dtype)
+
+    def _passes(self, a: _Batch) -> tuple[np.ndarray, np.ndarray]:
+        """∇_θ f (tasks, d), and the logits that were on the way."""
+        xs = self.network.activations(self.weights, attack_cpu.perturbed(a.theta, a.x, *a.box))
+        z_bar = attack_cpu.logits_bar(xs[-1], a.y, a.kappa)
+        x_bar = self.network.x_vjp(self.weights, xs, z_bar)
+        return attack_cpu.theta_bar(a.theta, a.x, a.l1, *a.box, x_bar), xs[-1]
 
     def _batch(self, theta: np.ndarray, data: Data) -> _Batch:
         (x, y), real = data, theta.dtype.type
@@ -79,9 +89,7 @@ class FusedAttack(AttackLoss):
             raise ValueError(
                 f"images {x.shape}, classes {y.shape} and theta {theta.shape} do not fit together"
             )
-        shape = theta.shape[:-1]
-        if not shape == x.shape[:-4] == y.shape[:-1]:
-            shape = np.broadcast_shapes(shape, x.shape[:-4], y.shape[:-1])
+        shape = _broadcast(theta.shape[:-1], x.shape[:-4], y.shape[:-1])
         low, high = self.box if self.clip else (-np.inf, np.inf)
         return _Batch(
             shape,
@@ -92,6 +100,11 @@ class FusedAttack(AttackLoss):
             real(self.l1),
             (real(low), real(high)),
         )
+
+
+def _broadcast(a: tuple[int, ...], b: tuple[int, ...], c: tuple[int, ...]) -> tuple[int, ...]:
+    """Broadcast three shapes; NumPy takes its time where they are the same, as they mostly are."""
+    return a if a == b == c else np.broadcast_shapes(a, b, c)
 
 
 def _spread(a: np.ndarray, batch: tuple[int, ...], rank: int) -> np.ndarray:

@@ -34,6 +34,8 @@ def rows(a: np.ndarray, rank: int) -> np.ndarray:
 
 def _batched(a: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
     """Undo :func:`rows`."""
+    if len(batch) == 1:
+        return a
     return a.reshape((*batch, *a.shape[1:])) if batch else a[0]
 
 

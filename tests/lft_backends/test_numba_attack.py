@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lft_ref import AttackLoss, Conv2d, Data, Dense, Flatten, Network, digits_network, lenet5
 from lft_ref.layers import Activation
+from lft_ref.objectives import value_and_grad
 from lft_ref.pooling import Pool2d
 from tests.helpers import assert_close
 
@@ -51,6 +52,9 @@ def assert_twin(loss, theta, data, roundings=64.0):
         wanted, found = (getattr(one, name)(theta, data) for one in (loss, twin))
         assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype), name
         assert_close(found, wanted, rtol)
+    both = value_and_grad(twin, theta, data)
+    for name, found in zip(("value", "grad"), both, strict=True):
+        np.testing.assert_array_equal(found, getattr(twin, name)(theta, data))
     v = np.ones_like(theta)
     wanted, found = loss.hvp(theta, data, v), twin.hvp(theta, data, v)
     np.testing.assert_array_equal(found, wanted)

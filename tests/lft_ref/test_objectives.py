@@ -36,6 +36,26 @@ def test_value_and_gradient_of_one_pass_are_those_of_two(name):
     np.testing.assert_array_equal(gradient, f.grad(theta, data))
 
 
+@pytest.mark.parametrize("name", ["squared_sum_relu", "attack_relu"])
+def test_it_takes_one_pass_forwards(name):
+    class Counting:
+        def __init__(self, network):
+            self.network, self.passes = network, 0
+
+        def activations(self, *args, **kwargs):
+            self.passes += 1
+            return self.network.activations(*args, **kwargs)
+
+        def __getattr__(self, name):
+            return getattr(self.network, name)
+
+    rng = np.random.default_rng(0)
+    f, d, draw = random_objective(rng, name)
+    counting = Counting(f.network)
+    value_and_grad(f._replace(network=counting), rng.normal(size=d), draw(3))
+    assert counting.passes == 1
+
+
 def test_a_gradient_of_a_class_derived_from_the_networks_loss_is_asked_for():
     class Halved(NetworkLoss):
         def grad(self, theta, data):
