@@ -12,7 +12,7 @@ from lft_validation.commands.backend_options import backend_options
 from lft_validation.commands.counts import check_counts
 from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
-from lft_validation.commands.outputs import writable_file
+from lft_validation.commands.outputs import check_different, writable_file
 from lft_validation.commands.tuner_note import note_purpose
 from lft_validation.errors import UserError
 
@@ -83,6 +83,7 @@ def command(
     from lft_validation.tuners import load_tuner
 
     _check(options, images)
+    check_different(out=out, json=json_file)
     _check_out(out)
     params, cell = load_tuner(tuner)
     note_purpose(tuner, "fewshot")
