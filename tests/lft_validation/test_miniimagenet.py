@@ -84,6 +84,25 @@ def test_bad_split_files_get_one_sentence(tmp_path, kind):
     refused(lambda: load("miniimagenet", "train", tmp_path), *words)
 
 
+@pytest.mark.parametrize(
+    ("split", "other"), [("train", "test"), ("test", "train"), ("val", "test")]
+)
+def test_splits_share_no_class_wherever_their_files_are(tmp_path, monkeypatch, split, other):
+    for name in ("here", "there"):
+        write_miniimagenet(tmp_path / name / "miniimagenet")
+    here, there = (tmp_path / name / "miniimagenet" for name in ("here", "there"))
+    for name in {"train", "val", "test"} - {split}:
+        (here / f"{name}.csv").unlink()
+    monkeypatch.setenv("LFT_DATA", str(tmp_path / "there"))
+    assert load("miniimagenet", split, tmp_path / "here").folder == str(here)
+    rows = (here / f"{split}.csv").read_text().splitlines()
+    (there / f"{other}.csv").write_text("\n".join(rows[:3]) + "\n")
+    words = f"{here / split}.csv and {there / other}.csv share the class '{split}_0'"
+    refused(lambda: load("miniimagenet", split, tmp_path / "here"), words)
+    words = f"{there / other}.csv and {here / split}.csv share the class"
+    refused(lambda: load("miniimagenet", other, tmp_path / "here"), words)
+
+
 def test_split_files_that_are_no_text_get_one_sentence(tmp_path):
     write_miniimagenet(tmp_path / "miniimagenet")
     (tmp_path / "miniimagenet" / "train.csv").write_bytes(bytes([0xFF, 0xFE, 0, 0x80]))

@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,13 @@ def test_omniglot_gives_ink_on_28_by_28_with_a_class_for_each_character(tmp_path
 
 def test_the_order_within_an_archive_does_not_matter(tmp_path):
     pictures = {OMNIGLOT_NAME.format(c, i): png(seed=10 * c + i) for c in (1, 2) for i in (1, 2)}
-    write_zip(tmp_path / "a.zip", pictures)
-    write_zip(tmp_path / "b.zip", dict(reversed(pictures.items())))
-    first, second = (omniglot_images(tmp_path / f"{name}.zip") for name in "ab")
+    archives = [tmp_path / folder / "images_background.zip" for folder in "ab"]
+    for archive, members in zip(
+        archives, (pictures, dict(reversed(pictures.items()))), strict=True
+    ):
+        archive.parent.mkdir()
+        write_zip(archive, members)
+    first, second = map(omniglot_images, archives)
     np.testing.assert_array_equal(first.pixels, second.pixels)
     np.testing.assert_array_equal(first.labels, second.labels)
     assert len(np.unique(first.pixels, axis=0)) == 4
@@ -123,13 +128,30 @@ def test_bad_archives_get_one_sentence(tmp_path, kind):
 
 def test_a_bomb_is_not_unpacked_whatever_it_says(tmp_path):
     for content in (zipped({GOOD: bytes(2**26)}), lying(zipped({GOOD: bytes(2**26)}), 300)):
-        (tmp_path / "a.zip").write_bytes(content)
+        (tmp_path / "images_background.zip").write_bytes(content)
         tracemalloc.start()
-        with pytest.raises(UserError):
-            omniglot_images(tmp_path / "a.zip")
+        with pytest.raises(UserError, match=r"unpacks to|is damaged"):
+            omniglot_images(tmp_path / "images_background.zip")
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 2**22
+
+
+@pytest.mark.parametrize("other", ["evaluation", "background"])
+def test_the_archive_of_one_split_is_not_taken_for_the_others_however_it_is_packed(tmp_path, other):
+    write_omniglot(tmp_path / "omniglot")
+    one = {"evaluation": "background", "background": "evaluation"}[other]
+    place = tmp_path / "omniglot" / "images_{}.zip"
+    with zipfile.ZipFile(str(place).format(one)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    write_zip(str(place).format(other), members)
+    split = {"evaluation": "test", "background": "train"}[other]
+    words = (
+        f"lists 'images_{one}/Latin",
+        f"such as 'images_{other}/Latin",
+        "lft data fetch omniglot",
+    )
+    refused(lambda: load("omniglot", split, tmp_path), *words)
 
 
 def test_more_members_than_can_be_are_not_read(tmp_path, monkeypatch):

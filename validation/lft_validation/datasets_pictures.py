@@ -11,6 +11,7 @@ import csv
 import io
 import re
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from lft_validation.datasets_formats import LARGEST, REPLACE, Images, content
 from lft_validation.errors import UserError
 
-MEMBER = re.compile(r"images_(?:background|evaluation)/([^/]+)/(character\d\d)/\d{4}_\d\d\.png")
+MEMBER = re.compile(r"([^/]+)/[^/]+/character\d\d/\d{4}_\d\d\.png")  # its archive's name first
 MEMBERS = 100_000  # and their bytes, unpacked; the real archives have 19,280 of some hundred bytes
 MEMBER_BYTES = 2**16
 OMNIGLOT_SIDE, DRAWN = 28, 105
@@ -82,10 +83,11 @@ def _members(path: Path, archive: zipfile.ZipFile) -> list[str]:
     if not 0 < len(members) <= MEMBERS:
         raise UserError(f"{path} lists {len(members)} pictures, which cannot be; {GET_AGAIN}")
     for info in members:
-        if not MEMBER.fullmatch(info.filename):
+        name = MEMBER.fullmatch(info.filename)
+        if not name or name[1] != path.stem:  # of the other archive: its classes are other ones
             raise UserError(
                 f"{path} lists {info.filename[:80]!r}, expected names such as "
-                f"'images_background/Latin/character01/0684_01.png'; {GET_AGAIN}"
+                f"'{path.stem}/Latin/character01/0684_01.png'; {GET_AGAIN}"
             )
         if info.file_size > MEMBER_BYTES:
             raise UserError(
@@ -105,19 +107,10 @@ def miniimagenet_images(path: Path) -> Images:
     the folder ``images`` beside it. Classes are the labels in order.
 
     Raises:
-        UserError: if the file or a picture is missing, damaged or of another kind, or if another
-            split's file has a class of this one.
+        UserError: if the file or a picture is missing, damaged or of another kind.
     """
     rows = split_rows(path)
     labels = sorted({label for _, label in rows})
-    for other in ("train.csv", "val.csv", "test.csv"):
-        sibling = path.with_name(other)
-        if other != path.name and sibling.exists():
-            shared = sorted(set(labels) & {label for _, label in split_rows(sibling)})
-            if shared:
-                raise UserError(
-                    f"{path} and {other} share the class {shared[0]!r}; use the published split"
-                )
     shape = (3, MINIIMAGENET_SIDE, MINIIMAGENET_SIDE)
     pixels = np.empty((len(rows), *shape), np.uint8)
     for i, (name, _) in enumerate(rows):
@@ -125,6 +118,21 @@ def miniimagenet_images(path: Path) -> Images:
         pixels[i] = picture(content(file, BY_HAND), str(file), shape, remedy=BY_HAND)
     number = {label: i for i, label in enumerate(labels)}
     return Images(pixels, np.asarray([number[label] for _, label in rows], np.int64))
+
+
+def check_splits(path: Path, others: Iterable[Path]) -> None:
+    """Check that a split file has no class of the other splits' files.
+
+    Raises:
+        UserError: naming the first that it shares.
+    """
+    labels = {label for _, label in split_rows(path)}
+    for other in others:
+        where = other.name if other.parent == path.parent else str(other)
+        if shared := sorted(labels & {label for _, label in split_rows(other)}):
+            raise UserError(
+                f"{path} and {where} share the class {shared[0]!r}; use the published split"
+            )
 
 
 def split_rows(path: Path) -> list[tuple[str, str]]:
