@@ -73,6 +73,18 @@ BAD_SPLITS = {
         "filename,label\nval_0_0.jpg,val_0\n",
         "train.csv and val.csv share the class 'val_0'",
     ),
+    "a picture of another split": (
+        "filename,label\nval_0_0.jpg,a\nval_0_1.jpg,a\n",
+        "train.csv and val.csv share the picture 'val_0_0.jpg'; use the published split",
+    ),
+    "a picture twice": (
+        "filename,label\ntrain_0_0.jpg,a\ntrain_0_1.jpg,a\ntrain_0_0.jpg,a\n",
+        "names the picture 'train_0_0.jpg' 2 times; name each once",
+    ),
+    "a picture of two classes": (
+        "filename,label\ntrain_0_0.jpg,a\ntrain_0_0.jpg,b\n",
+        "names the picture 'train_0_0.jpg' 2 times",
+    ),
 }
 
 

@@ -11,6 +11,7 @@ import csv
 import io
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -121,18 +122,20 @@ def miniimagenet_images(path: Path) -> Images:
 
 
 def check_splits(path: Path, others: Iterable[Path]) -> None:
-    """Check that a split file has no class of the other splits' files.
+    """Check that a split file has no class of the other splits' files, and no picture of theirs.
 
     Raises:
         UserError: naming the first that it shares.
     """
-    labels = {label for _, label in split_rows(path)}
+    names, labels = map(set, zip(*split_rows(path), strict=True))
     for other in others:
-        where = other.name if other.parent == path.parent else str(other)
-        if shared := sorted(labels & {label for _, label in split_rows(other)}):
-            raise UserError(
-                f"{path} and {where} share the class {shared[0]!r}; use the published split"
-            )
+        beside = other.parent == path.parent  # elsewhere, pictures of a name are other files
+        where = other.name if beside else str(other)
+        others_names, others_labels = map(set, zip(*split_rows(other), strict=True))
+        shared = [f"class {label!r}" for label in sorted(labels & others_labels)]
+        shared += [f"picture {name!r}" for name in sorted(names & others_names) if beside]
+        if shared:
+            raise UserError(f"{path} and {where} share the {shared[0]}; use the published split")
 
 
 def split_rows(path: Path) -> list[tuple[str, str]]:
@@ -159,6 +162,9 @@ def split_rows(path: Path) -> list[tuple[str, str]]:
                 f"{path} has the line {','.join(row)[:80]!r}; expected the name of a file in "
                 "images/ and a label"
             )
+    name, times = Counter(name for name, _ in rows).most_common(1)[0]
+    if times > 1:  # D_tr and D_val of a task could both have it
+        raise UserError(f"{path} names the picture {name[:80]!r} {times} times; name each once")
     return [(name, label) for name, label in rows]
 
 
