@@ -98,6 +98,7 @@ BAD_ARCHIVES = {
     "a path that climbs out": (zipped({"../../" + GOOD: png()}), "'../../images_", NAMES),
     "an absolute path": (zipped({"/etc/passwd": png()}), "'/etc/passwd'", NAMES),
     "another file": (zipped({GOOD: png(), "readme.txt": b"x"}), "'readme.txt'", NAMES),
+    "no name": (zipped({zipfile.ZipInfo(""): png()}), "lists ''", NAMES),
     "a bomb that says so": (zipped({GOOD: bytes(2**26)}), "unpacks to 67108864 bytes"),
     "a bomb that does not": (lying(zipped({GOOD: bytes(2**26)}), 300), GOOD, "is damaged"),
     "a picture twice": (zipped([(GOOD, png()), (GOOD, png())]), "lists a picture twice"),
@@ -157,6 +158,7 @@ def test_the_archive_of_one_split_is_not_taken_for_the_others_however_it_is_pack
 def test_more_members_than_can_be_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets_pictures, "MEMBERS", 2)
     write_zip(tmp_path / "a.zip", {OMNIGLOT_NAME.format(1, i): b"" for i in (1, 2, 3)})
+    monkeypatch.setattr("zipfile.ZipFile", None)  # which makes an object of each
     refused(lambda: omniglot_images(tmp_path / "a.zip"), "lists 3 pictures, which cannot be")
 
 

@@ -22,6 +22,7 @@ from lft_validation.datasets_formats import LARGEST, REPLACE, Images, content
 from lft_validation.errors import UserError
 
 MEMBER = re.compile(r"([^/]+)/[^/]+/character\d\d/\d{4}_\d\d\.png")  # its archive's name first
+CENTRAL = b"PK\x01\x02"  # what an archive's entry of a member begins with
 MEMBERS = 100_000  # and their bytes, unpacked; the real archives have 19,280 of some hundred bytes
 MEMBER_BYTES = 2**16
 OMNIGLOT_SIDE, DRAWN = 28, 105
@@ -70,8 +71,12 @@ def omniglot_count(path: Path) -> int:
 
 
 def _archive(path: Path) -> zipfile.ZipFile:
+    data = content(path, GET_AGAIN)
+    listed = data.count(CENTRAL)  # at least the members, before an object is made of each
+    if listed > MEMBERS:
+        raise UserError(f"{path} lists {listed} pictures, which cannot be; {GET_AGAIN}")
     try:
-        return zipfile.ZipFile(io.BytesIO(content(path, GET_AGAIN)))
+        return zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise UserError(
             f"{path} is no readable zip archive ({_reason(error)}); {GET_AGAIN}"
@@ -80,9 +85,9 @@ def _archive(path: Path) -> zipfile.ZipFile:
 
 def _members(path: Path, archive: zipfile.ZipFile) -> list[str]:
     """Names of the pictures that an archive lists, none of which is unpacked."""
-    members = [info for info in archive.infolist() if not info.is_dir()]
-    if not 0 < len(members) <= MEMBERS:
-        raise UserError(f"{path} lists {len(members)} pictures, which cannot be; {GET_AGAIN}")
+    members = [info for info in archive.infolist() if not info.filename.endswith("/")]
+    if not members:
+        raise UserError(f"{path} lists 0 pictures, which cannot be; {GET_AGAIN}")
     for info in members:
         name = MEMBER.fullmatch(info.filename)
         if not name or name[1] != path.stem:  # of the other archive: its classes are other ones
