@@ -145,48 +145,6 @@ def test_hidden_files_are_no_classes_and_no_pictures(folder):
     assert read(str(folder)).names == ["above", "below"]
 
 
-OWN_LAYERS = """
-from lft_ref import Dense, Flatten, Network
-
-class Layer:
-    size = fan_in = 0
-    curved = False
-    def keep(self, p, x):
-        return x
-    def forward(self, p, x):
-        return x
-
-class Scale(Layer):
-    size = 64
-    def forward(self, p, x):
-        return x * p[..., None, :]
-
-class Unwritten(Layer):
-    def forward(self, p, x):
-        raise RuntimeError("not written yet")
-
-def with_layer(layer):
-    return Network((Flatten(), layer, Dense(64, 10)))
-
-no_start, no_output, no_way_back = map(with_layer, (Scale(), Unwritten(), Layer()))
-"""
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("no_start", "Scale has 64 parameters and fan_in 0"),
-        ("no_output", "(RuntimeError: not written yet)"),
-        ("no_way_back", "--network has no gradient of its loss (AttributeError: 'Layer' object"),
-    ],
-)
-def test_mistakes_in_a_layer_of_ones_own_are_named(name, message, tmp_path):
-    (tmp_path / "own.py").write_text(OWN_LAYERS, encoding="utf-8")
-    result = lft("digits", *SMALL, "--network", f"{tmp_path / 'own.py'}:{name}")
-    assert result.exit_code == 2, result.output
-    assert message in " ".join(result.output.split())
-
-
 def test_a_rule_that_runs_away_is_named():
     result = lft("digits", *SMALL, "--sgd-rate", "1e38")
     assert result.exit_code == 0, result.output

@@ -177,12 +177,13 @@ def _shape(size: int | None, grey: bool) -> tuple[int, int, int] | None:
 
 def _network(name: str, images: Images) -> Network:
     """One of the paper's, or the user's own."""
-    from lft_validation.finetuning import check_network, make_network
-
     if ":" in name:
+        from lft_validation.finetuning_own import check_network
         from lft_validation.gradcheck.load import load
 
         return check_network(load(name), images)
+    from lft_validation.finetuning import make_network
+
     return make_network(name, images)
 
 
