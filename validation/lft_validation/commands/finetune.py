@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +98,8 @@ def command(
     sets = draw(found, options["shots"], options["query"], options["draws"], options["seed"])
     theta = initial_networks(chosen, options["draws"], options["seed"])
     methods = rules(params, cell, backend, options["sgd_rate"], options["adam_rate"])
-    with one_thread():  # products are small: threads that wait for each other take most of the time
+    # products are small: threads that wait for each other take most of the time
+    with one_thread(), _own_code(network):
         curves = {
             name: fine_tune_all(rule, chosen, backend, sets, theta, options["steps"])
             for name, rule in track(methods.items(), len(methods), "Fine-tuning")
@@ -185,6 +187,13 @@ def _network(name: str, images: Images) -> Network:
     from lft_validation.finetuning import make_network
 
     return make_network(name, images)
+
+
+def _own_code(network: str) -> contextlib.AbstractContextManager[None]:
+    """Where layers of the user's own compute, whatever they raise is told in one sentence."""
+    from lft_validation.gradcheck.load import user_code
+
+    return user_code(f"fine-tuning {network}") if ":" in network else contextlib.nullcontext()
 
 
 def _shown_steps(last: int) -> list[int]:
