@@ -116,6 +116,20 @@ def test_classes_keep_their_names_and_the_sets_share_no_image():
     assert all((sevens == x).all(axis=(1, 2, 3)).any() for x in train.x[0, :4])
 
 
+def test_only_images_that_are_drawn_become_floats(monkeypatch):
+    images = read("digits")
+    every = images.dataset.scaled()
+    before, made = type(images.dataset).scaled, list[int]()
+    monkeypatch.setattr(
+        "lft_validation.datasets.Dataset.scaled",
+        lambda self: (made.append(self.images.number), before(self))[1],
+    )
+    train, _ = draw(images, shots=2, query=3, draws=3, seed=0)
+    assert max(made) == 30
+    for x in train.x.reshape(-1, 1, 8, 8):
+        assert (x == every).all(axis=(1, 2, 3)).any()
+
+
 def test_fine_tuning_all_draws_at_once_is_fine_tuning_each():
     from lft_backends.backend import get_backend
 

@@ -76,7 +76,7 @@ class Dataset(NamedTuple):
     @property
     def checksum(self) -> str:
         """SHA-256 of pixels and labels: the same however the files were packed."""
-        digest = hashlib.sha256(self.images.pixels.tobytes())
+        digest = hashlib.sha256(np.ravel(self.images.pixels).data)
         digest.update(self.images.labels.astype("<i8").tobytes())
         return digest.hexdigest()
 

@@ -126,16 +126,23 @@ def draw(images: Images, shots: int, query: int, draws: int, seed: int) -> tuple
             "fine-tune on and at least one to judge by are needed: add images, use fewer --shots, "
             "or choose other --classes"
         )
-    query, x = min(query, min(sizes) - shots), images.dataset.scaled()
+    query = min(query, min(sizes) - shots)
     train, val = list[np.ndarray](), list[np.ndarray]()
     for number in range(draws):
         rng = stream(seed, Stage.FINETUNE_TASK, number)
         rows = [rng.choice(found, shots + query, replace=False) for found in by_class]
-        train.append(x[np.concatenate([r[:shots] for r in rows])])
-        val.append(x[np.concatenate([r[shots:] for r in rows])])
+        train.append(_scaled(images, np.concatenate([r[:shots] for r in rows])))
+        val.append(_scaled(images, np.concatenate([r[shots:] for r in rows])))
     labels = (np.tile(np.repeat(np.arange(len(sizes)), k), (draws, 1)) for k in (shots, query))
     y, y_val = labels
     return Data(np.stack(train), y), Data(np.stack(val), y_val)
+
+
+def _scaled(images: Images, rows: np.ndarray) -> np.ndarray:
+    """Some of the images alone in [-0.5, 0.5]: as floats, all could take more than memory has."""
+    data = images.dataset
+    some = data.images._replace(pixels=data.images.pixels[rows], labels=data.images.labels[rows])
+    return data._replace(images=some).scaled()
 
 
 def make_network(
