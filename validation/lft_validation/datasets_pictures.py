@@ -229,11 +229,11 @@ def _check_kind(
     if (size is not None and image.size != size) or width * height > PIXELS:
         wanted = "{} x {}".format(*size) if size is not None else f"at most {PIXELS} pixels"
         raise UserError(f"{where} has {width} x {height} pixels, expected {wanted}; resize it")
-    if image.mode not in modes:
+    kind = image.mode + " with transparency" * ("transparency" in image.info)  # of a palette, say
+    if kind not in modes:
         to = " to 8-bit grey or colour without transparency" if modes is MODES else ""
         raise UserError(
-            f"{where} is a picture of mode {image.mode}, expected {' or '.join(modes)}; "
-            f"convert it{to}"
+            f"{where} is a picture of mode {kind}, expected {' or '.join(modes)}; convert it{to}"
         )
 
 
