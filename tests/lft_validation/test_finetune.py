@@ -85,6 +85,17 @@ def test_an_npz_file_and_a_network_of_the_users_own(tmp_path):
         assert message in " ".join(found.output.split())
 
 
+def test_the_query_size_that_is_told_is_the_one_that_was_used(tmp_path):
+    np.savez(tmp_path / "few.npz", x=np.zeros((16, 6, 6), np.uint8), y=np.arange(16) % 2)
+    few, file = [str(tmp_path / "few.npz"), *SMALL[:6], "--query"], tmp_path / "report.json"
+    assert lft(*few, "9", "--json", str(file)).exit_code == 0
+    assert json.loads(file.read_text())["query"] == 5  # 8 of each class, less 3 shots
+    alone = lft(*few, "9", "--json", "-")
+    assert json.loads(alone.stdout)["query"] == 5
+    assert "measured on 5 unseen images of each class, not 9: there are no more" in alone.stderr
+    assert not lft(*few, "5", "--json", "-").stderr.count("there are no more")
+
+
 def test_the_shipped_tuner_is_the_default_and_beats_its_start():
     sources = ("digits", "mnist", "cifar10", "mnist+cifar10")
     assert {f"{source}-classes" for source in sources} <= set(shipped())

@@ -96,6 +96,7 @@ def command(
     chosen = _network(network, found)
     _check_memory(chosen, found, params.n, options, backend)
     sets = draw(found, options["shots"], options["query"], options["draws"], options["seed"])
+    asked, options["query"] = options["query"], sets[1].y.shape[-1] // len(found.names)
     theta = initial_networks(chosen, options["draws"], options["seed"])
     methods = rules(params, cell, backend, options["sgd_rate"], options["adam_rate"])
     # products are small: threads that wait for each other take most of the time
@@ -105,7 +106,10 @@ def command(
             for name, rule in track(methods.items(), len(methods), "Fine-tuning")
         }
     if json_file != "-":
-        _show(curves, found, chosen, options | {"query": sets[1].y.shape[-1] // len(found.names)})
+        _show(curves, found, chosen, options)
+    elif options["query"] < asked:
+        seen = "accuracy is measured on {} unseen images of each class, not {}: there are no more"
+        click.echo(seen.format(options["query"], asked), err=True)
     if out is not None:
         _save(out, curves, found, network)
     if json_file is not None:
