@@ -61,6 +61,8 @@ def test_cifar10_stands_in_the_place_of_miniimagenet_and_it_is_said(monkeypatch)
         (["--set", "val_shots=3"], "unknown setting 'val_shots'"),
         (["--set", "table=figure3"], "table is chosen by its name: lft reproduce table2"),
         (["--set", "filters=1000000"], "this run needs about"),
+        (["--set", "filters=1000000"], "use fewer --workers, or smaller --set filters"),
+        (["--set", "hidden=[1000000000,8]"], "use fewer --workers, or smaller --hidden"),
         (["--set", 'training=["digits","digits"]'], "some of digits, each once"),
         (["--reuse", "nowhere"], "--reuse nowhere is not a run folder"),
         (

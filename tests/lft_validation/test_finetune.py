@@ -85,6 +85,16 @@ def test_an_npz_file_and_a_network_of_the_users_own(tmp_path):
         assert message in " ".join(found.output.split())
 
 
+def test_a_class_whose_name_has_a_comma_is_to_be_renamed(folder):
+    (folder / "above").rename(folder / "up,above")
+    result = lft(str(folder), *SMALL, "--classes", "up,above,below")
+    assert result.exit_code == 2
+    said = " ".join(result.output.split())
+    assert "rename 'up,above': commas and spaces beside them separate names" in said
+    assert lft(str(folder), *SMALL).exit_code == 0
+    assert "rename" not in lft("digits", "--classes", "3,x").output
+
+
 def test_the_query_size_that_is_told_is_the_one_that_was_used(tmp_path):
     np.savez(tmp_path / "few.npz", x=np.zeros((16, 6, 6), np.uint8), y=np.arange(16) % 2)
     few, file = [str(tmp_path / "few.npz"), *SMALL[:6], "--query"], tmp_path / "report.json"

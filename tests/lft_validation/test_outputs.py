@@ -40,6 +40,15 @@ def test_a_folder_is_no_file(name, tmp_path):
     assert "is a folder; give a file in it" in result.output
 
 
+@pytest.mark.parametrize("name", ["finetune", "victims", "folder", "bench"])
+def test_only_json_is_written_to_stdout(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, [*COMMANDS[name], "-"])
+    assert result.exit_code == 2
+    assert "--out takes no - for stdout, as --json does; give a name" in result.output
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_figure_has_a_known_form(tmp_path):
     result = CliRunner().invoke(main, ["gradcheck", "--plot", str(tmp_path / "x.xyz")])
     assert result.exit_code == 2

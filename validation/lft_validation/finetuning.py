@@ -96,9 +96,13 @@ def only(images: Images, names: list[str]) -> Images:
     """
     unknown = [name for name in names if name not in images.names]
     if unknown or len(set(names)) != len(names) or len(names) < 2:
+        odd = [name for name in images.names if "," in name or name != name.strip()]
+        rename = [
+            f"; rename {name!r}: commas and spaces beside them separate names" for name in odd
+        ]
         raise UserError(
             f"--classes must be at least two of {', '.join(images.names[:20])}, each once; "
-            f"found {', '.join(names)!r}"
+            f"found {', '.join(names)!r}{''.join(rename[:1])}"
         )
     pixels, labels = images.dataset.images
     chosen = [np.flatnonzero(labels == images.names.index(name)) for name in names]

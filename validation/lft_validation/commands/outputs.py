@@ -31,8 +31,15 @@ def figure_file(context: click.Context, option: click.Parameter, value: Any) -> 
 def writable_folder(_context: click.Context, option: click.Parameter, value: Any) -> Any:
     """Check a folder that is to be written into, made if it is not there; a click callback."""
     if value is not None:
+        _refuse_stdout(option.opts[0], Path(value))
         _check_folder(option.opts[0], Path(value), Path(value))
     return value
+
+
+def _refuse_stdout(option: str, path: Path) -> None:
+    """Where ``-`` does not mean stdout, nobody wants a file of that name."""
+    if str(path) == "-":
+        raise UserError(f"{option} takes no - for stdout, as --json does; give a name")
 
 
 def report_file(context: click.Context, option: click.Parameter, value: Any) -> Any:
@@ -81,6 +88,7 @@ def check_file(option: str, path: Path) -> None:
     Raises:
         UserError: if not, or if a link, a pipe or a device would be replaced.
     """
+    _refuse_stdout(option, path)
     if path.is_dir():
         raise UserError(f"{option} {path} is a folder; give a file in it")
     if path.is_symlink() or (path.exists() and not path.is_file()):

@@ -11,7 +11,7 @@ from lft_ref import adjoint_memory_bytes
 from lft_validation.datasets import SOURCES, SPLITS, find
 from lft_validation.datasets import source as source_of
 from lft_validation.episodes import Episodes, check_episodes, pool
-from lft_validation.experiments.fewshot.config import MAML, Config, images_of
+from lft_validation.experiments.fewshot.config import MAML, Config, images_of, network_of
 from lft_validation.experiments.fewshot.methods import AT_ONCE
 from lft_validation.experiments.fewshot.run import record
 from lft_validation.experiments.fewshot.tasks import make_network
@@ -82,9 +82,10 @@ def fitting_segment(config: Config, workers: int) -> int | None:
     """
     K, backend = config.unroll, usable_backend(config.backend, config.dtype, config.device)
     least: int = ceil(K**0.5)
-    remedy = "smaller --lstm-units, --set query or --set filters"
     for source in config.sources:  # the estimate below makes one of each network
-        check_memory(make_network(config, source).size * 8, workers, remedy)
+        widths = "--hidden" if network_of(source) == "mlp" else "--set filters"
+        check_memory(make_network(config, source).size * 8, workers, f"smaller {widths}")
+    remedy = "smaller --lstm-units, --hidden, --set query or --set filters"
     for segment in chain((None,), range(K - 1, least, -1)):
         if fits(memory_bytes(config, segment), workers, backend):
             return segment
