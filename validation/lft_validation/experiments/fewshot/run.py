@@ -40,6 +40,7 @@ from lft_validation.experiments.fewshot.methods import (
     training_batches,
 )
 from lft_validation.experiments.fewshot.metrics import NAMES
+from lft_validation.experiments.fewshot.tasks import splits_of
 from lft_validation.experiments.fewshot.trial import CHUNK, test_curves, validation_error
 from lft_validation.experiments.learners import LEARNED, parts_of
 from lft_validation.experiments.method_jobs import (
@@ -108,7 +109,8 @@ def tested_on(config: Config, key: JobKey) -> list[str]:
 def owners(config: Config, key: JobKey) -> Owners:
     """Fingerprints of all that a job's files depend on, data included, and of nothing else."""
     sources = [] if key.training == NONE else parts(key.training)
-    checks = [record(name, "train") for name in sources]
+    splits = [(name, split) for name in sources for split in splits_of(config, name)]
+    checks = [record(name, split) for name, split in splits if split != "test"]
     learned = fingerprint([_of_training(config, key), key, checks, versions("fewshot")])
     names = ("test_tasks", "test_query", *RATES.get(key.method, ()))
     steps = measured_steps(config)
