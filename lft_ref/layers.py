@@ -162,7 +162,10 @@ class Dense(NamedTuple):
 
 
 class Activation(NamedTuple):
-    """y = φ(x) entry by entry; φ is ``relu`` or ``tanh``. It has no parameters."""
+    """y = φ(x) entry by entry; φ is ``relu`` or ``tanh``. It has no parameters.
+
+    Every pass raises ``ValueError`` for another kind.
+    """
 
     kind: Literal["relu", "tanh"]
 
@@ -179,6 +182,8 @@ class Activation(NamedTuple):
     @property
     def curved(self) -> bool:
         """Whether φ is tanh."""
+        if self.kind not in ("relu", "tanh"):
+            raise ValueError(f"kind must be 'relu' or 'tanh', found {self.kind!r}")
         return self.kind == "tanh"
 
     def keep(self, p: Array, x: Array) -> Array:
@@ -188,17 +193,17 @@ class Activation(NamedTuple):
     def forward(self, p: Array, x: Array) -> Array:
         """Y = φ(x)."""
         xp = namespace(x)
-        return xp.tanh(x) if self.kind == "tanh" else xp.maximum(x, xp.zeros_like(x))
+        return xp.tanh(x) if self.curved else xp.maximum(x, xp.zeros_like(x))
 
     def slope(self, x: Array) -> Array:
         """φ'(x): 1 − tanh² x, or the step function, 0 at the kink."""
         xp = namespace(x)
-        return 1.0 - xp.tanh(x) ** 2 if self.kind == "tanh" else xp.astype(x > 0, x.dtype)
+        return 1.0 - xp.tanh(x) ** 2 if self.curved else xp.astype(x > 0, x.dtype)
 
     def curvature(self, x: Array) -> Array:
         """φ''(x): −2 tanh x (1 − tanh² x), or 0."""
         xp = namespace(x)
-        return -2.0 * xp.tanh(x) * self.slope(x) if self.kind == "tanh" else xp.zeros_like(x)
+        return -2.0 * xp.tanh(x) * self.slope(x) if self.curved else xp.zeros_like(x)
 
     def jvp(self, p: Array, x: Array, p_dot: Array | None, x_dot: Array) -> Array:
         """ẏ = φ'(x) ẋ."""
@@ -216,7 +221,7 @@ class Activation(NamedTuple):
     ) -> Array:
         """φ'(x) ȳ̇ + φ''(x) ẋ ȳ."""
         linear = self.slope(x) * y_bar_dot
-        return linear + self.curvature(x) * x_dot * y_bar if self.kind == "tanh" else linear
+        return linear + self.curvature(x) * x_dot * y_bar if self.curved else linear
 
     def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> None:
         """No parameters."""

@@ -18,7 +18,8 @@ class Pool2d(NamedTuple):
     """Mean or largest entry of each k × k window, channel by channel.
 
     Where several entries of a window are the largest, the first in row-major order stands for the
-    window: it gets the whole cotangent, and its tangent alone is handed on.
+    window: it gets the whole cotangent, and its tangent alone is handed on. Every pass raises
+    ``ValueError`` for another kind.
 
     Example:
         >>> import numpy as np
@@ -48,14 +49,14 @@ class Pool2d(NamedTuple):
 
     def keep(self, p: Array, x: Array) -> Array | Kept:
         """X, and the largest entries with the shares that say which they are."""
-        return x if self.kind == "average" else Kept(x, (self.forward(p, x), self._shares(x)))
+        return x if self._averages else Kept(x, (self.forward(p, x), self._shares(x)))
 
     def forward(self, p: Array, x: Array | Kept) -> Array:
         """Y = the mean or the maximum of the k² entries."""
         if isinstance(x, Kept):
             return x.made[0]
         entries = self._entries(x)
-        if self.kind == "average":
+        if self._averages:
             return sum(entries[1:], start=entries[0]) * (1.0 / len(entries))
         xp, y = namespace(entries[0]), entries[0]
         for entry in entries[1:]:
@@ -93,6 +94,12 @@ class Pool2d(NamedTuple):
     def p_bar_dot(self, x: Array, y_bar: Array, x_dot: Array, y_bar_dot: Array) -> None:
         """No parameters."""
 
+    @property
+    def _averages(self) -> bool:
+        if self.kind not in ("max", "average"):
+            raise ValueError(f"kind must be 'max' or 'average', found {self.kind!r}")
+        return self.kind == "average"
+
     def _made(self, x: Array | Kept) -> list[Any]:
         """The shares, made already or now."""
         return x.made[1] if isinstance(x, Kept) else self._shares(x)
@@ -110,7 +117,7 @@ class Pool2d(NamedTuple):
     def _shares(self, x: Array) -> list[Any]:
         """∂y/∂x of each entry: 1/k², or 1 for the first of the largest and 0 for the others."""
         entries = self._entries(x)
-        if self.kind == "average":
+        if self._averages:
             return [1.0 / len(entries)] * len(entries)
         xp, y = namespace(x), entries[0]
         larger = []  # than all entries before

@@ -57,6 +57,28 @@ def test_activations_are_entrywise_and_have_no_parameters():
     assert LAYERS["relu"].size == LAYERS["tanh"].size == 0
 
 
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Activation("sigmoid"), "kind must be 'relu' or 'tanh', found 'sigmoid'"),
+        (Pool2d("mean"), "kind must be 'max' or 'average', found 'mean'"),
+    ],
+)
+def test_a_layer_of_another_kind_computes_nothing(layer, message):
+    p, image = np.zeros(0), np.ones((1, 1, 2, 2))
+    y_bar = layer._replace(kind={"sigmoid": "tanh", "mean": "max"}[layer.kind]).forward(p, image)
+    passes = {
+        "keep": lambda: layer.forward(p, layer.keep(p, image)),
+        "forward": lambda: layer.forward(p, image),
+        "jvp": lambda: layer.jvp(p, image, None, image),
+        "x_bar": lambda: layer.x_bar(p, image, y_bar),
+        "x_bar_dot": lambda: layer.x_bar_dot(p, image, y_bar, None, image, y_bar),
+    }
+    for run in passes.values():
+        with pytest.raises(ValueError, match=message):
+            run()
+
+
 def test_relu_has_slope_zero_at_its_kink_and_no_curvature():
     x = np.array([[-1.0, 0.0, 1.0]])
     np.testing.assert_array_equal(LAYERS["relu"].slope(x), [[0.0, 0.0, 1.0]])

@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 from lft_ref import (
+    Activation,
     LogSign,
+    Pool2d,
     ZerothOrder,
     adjoint,
     adjoint_memory_bytes,
@@ -51,6 +53,14 @@ WRONG_SETTINGS = {
         )
         for p in (math.nan, 0.0, -10.0, math.inf, 1e3, "10")
     },
+    "the kind of an activation": (
+        lambda: Activation("sigmoid").forward(np.zeros(0), np.zeros((1, 2))),
+        "kind must be 'relu' or 'tanh', found 'sigmoid'",
+    ),
+    "the kind of pooling": (
+        lambda: Pool2d("mean").forward(np.zeros(0), np.zeros((1, 1, 2, 2))),
+        "kind must be 'max' or 'average', found 'mean'",
+    ),
     "p of a learned rule": (
         lambda: learned(PARAMS, TUNER.cell._replace(preprocess=LogSign(0.0))),
         r"p of LogSign must be positive and at most 700, found 0\.0",

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from lft_validation.datasets_formats import Images
+from lft_validation.errors import UserError
 
 
 def images(count: int, shape: tuple[int, int, int], seed: int = 0) -> Images:
@@ -138,3 +140,13 @@ def write_miniimagenet(folder: Path, each: int = 2) -> None:
                 lines.append(f"{name},{split}_{c}")
             number += 1
         (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+
+
+def refused(call, *words):
+    """The one sentence with which a call is refused."""
+    with pytest.raises(UserError) as caught:
+        call()
+    message = caught.value.message
+    assert "\n" not in message
+    for word in words:
+        assert word in message, f"{word!r} is not in: {message}"

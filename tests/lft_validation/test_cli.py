@@ -39,6 +39,8 @@ def test_a_path_that_the_system_refuses_is_named():
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),  # lft … | head: click says nothing
         (KeyboardInterrupt(), 130, "stopped"),
         (OSError("no reason"), 2, "cannot use the system (no reason)"),
+        (MemoryError(), 2, "memory does not suffice (no details); use less data"),
+        (MemoryError("1 TiB"), 2, "memory does not suffice (1 TiB)"),
     ],
 )
 def test_what_ends_a_command_from_outside_is_no_traceback(monkeypatch, error, code, words):

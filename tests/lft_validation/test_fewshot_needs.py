@@ -11,6 +11,7 @@ from click.testing import CliRunner
 pytest.importorskip("sklearn")  # the digits
 
 from lft_validation.cli import main
+from lft_validation.experiments.fewshot import main as main_of
 from lft_validation.experiments.fewshot import methods, needs
 from lft_validation.experiments.fewshot.config import make_config
 from lft_validation.experiments.fewshot.methods import learner, make_setup
@@ -60,6 +61,8 @@ def test_cifar10_stands_in_the_place_of_miniimagenet_and_it_is_said(monkeypatch)
         (["--set", "val_shots=3"], "unknown setting 'val_shots'"),
         (["--set", "table=figure3"], "table is chosen by its name: lft reproduce table2"),
         (["--set", "filters=1000000"], "this run needs about"),
+        (["--set", "filters=1000000"], "use fewer --workers, or smaller --set filters"),
+        (["--set", "hidden=[1000000000,8]"], "use fewer --workers, or smaller --hidden"),
         (["--set", 'training=["digits","digits"]'], "some of digits, each once"),
         (["--reuse", "nowhere"], "--reuse nowhere is not a run folder"),
         (
@@ -74,6 +77,25 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_pat
     assert result.exit_code == 2, result.output
     assert message in " ".join(result.output.split())
     assert not list(tmp_path.iterdir())  # nothing was started
+
+
+def test_shots_change_d_tr_alone_and_the_help_says_how_to_change_d_val(monkeypatch):
+    seen = []
+
+    def stop(config):
+        seen.append(config)
+        raise KeyError("this is far enough")
+
+    monkeypatch.setattr(main_of, "check_usable", stop)
+    for arguments in (["--shots", "2"], ["--set", "query=2", "--set", "test_query=4"]):
+        with pytest.raises(KeyError, match="far enough"):
+            lft("table2", "--preset", "smoke", *arguments)
+    usual = make_config("table2", "smoke", {})
+    of_d_tr, of_d_val = ((c.shots, c.query, c.test_query) for c in seen)
+    assert of_d_tr == ((2,), usual.query, usual.test_query)
+    assert of_d_val == (usual.shots, 2, 4)
+    said = " ".join(lft("--help").output.split())
+    assert "In the few-shot tables in D_tr alone: D_val has --set query=N" in said
 
 
 def test_data_that_are_not_there_are_said_before_anything_starts(tmp_path, monkeypatch):

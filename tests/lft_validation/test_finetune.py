@@ -85,6 +85,27 @@ def test_an_npz_file_and_a_network_of_the_users_own(tmp_path):
         assert message in " ".join(found.output.split())
 
 
+def test_a_class_whose_name_has_a_comma_is_to_be_renamed(folder):
+    (folder / "above").rename(folder / "up,above")
+    result = lft(str(folder), *SMALL, "--classes", "up,above,below")
+    assert result.exit_code == 2
+    said = " ".join(result.output.split())
+    assert "rename 'up,above': commas and spaces beside them separate names" in said
+    assert lft(str(folder), *SMALL).exit_code == 0
+    assert "rename" not in lft("digits", "--classes", "3,x").output
+
+
+def test_the_query_size_that_is_told_is_the_one_that_was_used(tmp_path):
+    np.savez(tmp_path / "few.npz", x=np.zeros((16, 6, 6), np.uint8), y=np.arange(16) % 2)
+    few, file = [str(tmp_path / "few.npz"), *SMALL[:6], "--query"], tmp_path / "report.json"
+    assert lft(*few, "9", "--json", str(file)).exit_code == 0
+    assert json.loads(file.read_text())["query"] == 5  # 8 of each class, less 3 shots
+    alone = lft(*few, "9", "--json", "-")
+    assert json.loads(alone.stdout)["query"] == 5
+    assert "measured on 5 unseen images of each class, not 9: there are no more" in alone.stderr
+    assert not lft(*few, "5", "--json", "-").stderr.count("there are no more")
+
+
 def test_the_shipped_tuner_is_the_default_and_beats_its_start():
     sources = ("digits", "mnist", "cifar10", "mnist+cifar10")
     assert {f"{source}-classes" for source in sources} <= set(shipped())
@@ -116,6 +137,20 @@ def test_classes_keep_their_names_and_the_sets_share_no_image():
     assert all((sevens == x).all(axis=(1, 2, 3)).any() for x in train.x[0, :4])
 
 
+def test_only_images_that_are_drawn_become_floats(monkeypatch):
+    images = read("digits")
+    every = images.dataset.scaled()
+    before, made = type(images.dataset).scaled, list[int]()
+    monkeypatch.setattr(
+        "lft_validation.datasets.Dataset.scaled",
+        lambda self: (made.append(self.images.number), before(self))[1],
+    )
+    train, _ = draw(images, shots=2, query=3, draws=3, seed=0)
+    assert max(made) == 30
+    for x in train.x.reshape(-1, 1, 8, 8):
+        assert (x == every).all(axis=(1, 2, 3)).any()
+
+
 def test_fine_tuning_all_draws_at_once_is_fine_tuning_each():
     from lft_backends.backend import get_backend
 
@@ -143,48 +178,6 @@ def test_hidden_files_are_no_classes_and_no_pictures(folder):
     (folder / ".ipynb_checkpoints").mkdir()
     (folder / "above" / "._0.png").write_bytes(b"of another system")
     assert read(str(folder)).names == ["above", "below"]
-
-
-OWN_LAYERS = """
-from lft_ref import Dense, Flatten, Network
-
-class Layer:
-    size = fan_in = 0
-    curved = False
-    def keep(self, p, x):
-        return x
-    def forward(self, p, x):
-        return x
-
-class Scale(Layer):
-    size = 64
-    def forward(self, p, x):
-        return x * p[..., None, :]
-
-class Unwritten(Layer):
-    def forward(self, p, x):
-        raise RuntimeError("not written yet")
-
-def with_layer(layer):
-    return Network((Flatten(), layer, Dense(64, 10)))
-
-no_start, no_output, no_way_back = map(with_layer, (Scale(), Unwritten(), Layer()))
-"""
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("no_start", "Scale has 64 parameters and fan_in 0"),
-        ("no_output", "(RuntimeError: not written yet)"),
-        ("no_way_back", "--network has no gradient of its loss (AttributeError: 'Layer' object"),
-    ],
-)
-def test_mistakes_in_a_layer_of_ones_own_are_named(name, message, tmp_path):
-    (tmp_path / "own.py").write_text(OWN_LAYERS, encoding="utf-8")
-    result = lft("digits", *SMALL, "--network", f"{tmp_path / 'own.py'}:{name}")
-    assert result.exit_code == 2, result.output
-    assert message in " ".join(result.output.split())
 
 
 def test_a_rule_that_runs_away_is_named():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 
 import numpy as np
 import pytest
@@ -143,6 +144,36 @@ def test_a_picture_stands_as_the_camera_was_held(tmp_path):
     pixels = own_images(folder, (1, 12, 10))[0].images.pixels[0, 0]
     assert pixels[:, -1].min() > 200
     assert pixels[:, 0].max() < 50
+
+
+@pytest.mark.parametrize(("turn", "shape"), [(1, (3, 12, 10)), (3, (3, 12, 10)), (8, (3, 10, 12))])
+def test_the_size_of_pictures_is_that_of_the_first_as_the_camera_was_held(tmp_path, turn, shape):
+    from PIL import Image
+
+    folder, turned = write_folder(tmp_path / "pets"), Image.Exif()
+    turned[0x0112] = turn  # 8: to be turned by 90 degrees to the left
+    pixels = np.zeros((12, 10, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "cat" / "0.png", exif=turned)
+    assert own_images(folder)[0].images.pixels.shape[1:] == shape
+
+
+def see_through(mode):
+    """A PNG file whose first colour, or darkest grey, is transparent."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("L", (12, 10)).convert(mode).save(
+        buffer, "PNG", transparency={"RGB": (0, 0, 0)}.get(mode, 0)
+    )
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB", "1"])
+def test_no_transparency_is_dropped_without_a_word(tmp_path, mode):
+    folder = write_folder(tmp_path / "pets")
+    (folder / "dog" / "1.png").write_bytes(see_through(mode))
+    words = f"1.png is a picture of mode {mode} with transparency", "; convert it to 8-bit grey or"
+    refused(lambda: own_images(folder), *words)
 
 
 def test_bad_folders_get_one_sentence(tmp_path, monkeypatch):

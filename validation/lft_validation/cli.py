@@ -58,6 +58,11 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("\nstopped", err=True)
             raise click.exceptions.Exit(130) from None
+        except MemoryError as error:
+            reason = " ".join(str(error).split())[:150] or "no details"
+            raise UserError(
+                f"memory does not suffice ({reason}); use less data or smaller settings"
+            ) from error
         except OSError as error:
             if error.errno == errno.EPIPE:  # as in lft … | head
                 raise

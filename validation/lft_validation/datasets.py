@@ -76,7 +76,7 @@ class Dataset(NamedTuple):
     @property
     def checksum(self) -> str:
         """SHA-256 of pixels and labels: the same however the files were packed."""
-        digest = hashlib.sha256(self.images.pixels.tobytes())
+        digest = hashlib.sha256(np.ravel(self.images.pixels).data)
         digest.update(self.images.labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
@@ -214,9 +214,20 @@ def load(name: str, split: Split, data_dir: Path | None = None) -> Dataset:
         return Dataset(name, split, images, wanted.largest, "scikit-learn", True)
     folder = locate(wanted, data_dir, split)
     paths = [folder / file for file in files]
+    if wanted.check_splits is not None:
+        wanted.check_splits(paths[0], _of_other_splits(wanted, split, data_dir))
     images = wanted.read(paths, wanted.classes)
     official = are_official(wanted, split, paths)
     return Dataset(name, split, images, wanted.largest, str(folder), official)
+
+
+def _of_other_splits(wanted: Source, split: Split, data_dir: Path | None) -> list[Path]:
+    """The files that the source's other splits are read from, wherever they are found."""
+    found = []
+    for other in wanted.splits:
+        if other != split and (place := find(wanted, data_dir, other)) is not None:
+            found += [place[1] / file for file in wanted.files(other)]
+    return [path for path in found if path.exists()]
 
 
 @cache

@@ -71,10 +71,11 @@ def _shown(folder: Path) -> list[Path]:
 
 def _shape_of(file: Path) -> tuple[int, int, int]:
     picture(content(file), str(file), (3, 1, 1))  # says what is wrong with it, or is missing
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     with Image.open(file) as image:
-        return (3, image.height, image.width)
+        upright = ImageOps.exif_transpose(image)  # as it will be read
+        return (3, upright.height, upright.width)
 
 
 def _npz(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[str]]:

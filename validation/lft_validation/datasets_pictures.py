@@ -11,6 +11,8 @@ import csv
 import io
 import re
 import zipfile
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ import numpy as np
 from lft_validation.datasets_formats import LARGEST, REPLACE, Images, content
 from lft_validation.errors import UserError
 
-MEMBER = re.compile(r"images_(?:background|evaluation)/([^/]+)/(character\d\d)/\d{4}_\d\d\.png")
+MEMBER = re.compile(r"([^/]+)/[^/]+/character\d\d/\d{4}_\d\d\.png")  # its archive's name first
+CENTRAL = b"PK\x01\x02"  # what an archive's entry of a member begins with
 MEMBERS = 100_000  # and their bytes, unpacked; the real archives have 19,280 of some hundred bytes
 MEMBER_BYTES = 2**16
 OMNIGLOT_SIDE, DRAWN = 28, 105
@@ -68,8 +71,12 @@ def omniglot_count(path: Path) -> int:
 
 
 def _archive(path: Path) -> zipfile.ZipFile:
+    data = content(path, GET_AGAIN)
+    listed = data.count(CENTRAL)  # at least the members, before an object is made of each
+    if listed > MEMBERS:
+        raise UserError(f"{path} lists {listed} pictures, which cannot be; {GET_AGAIN}")
     try:
-        return zipfile.ZipFile(io.BytesIO(content(path, GET_AGAIN)))
+        return zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise UserError(
             f"{path} is no readable zip archive ({_reason(error)}); {GET_AGAIN}"
@@ -78,14 +85,15 @@ def _archive(path: Path) -> zipfile.ZipFile:
 
 def _members(path: Path, archive: zipfile.ZipFile) -> list[str]:
     """Names of the pictures that an archive lists, none of which is unpacked."""
-    members = [info for info in archive.infolist() if not info.is_dir()]
-    if not 0 < len(members) <= MEMBERS:
-        raise UserError(f"{path} lists {len(members)} pictures, which cannot be; {GET_AGAIN}")
+    members = [info for info in archive.infolist() if not info.filename.endswith("/")]
+    if not members:
+        raise UserError(f"{path} lists 0 pictures, which cannot be; {GET_AGAIN}")
     for info in members:
-        if not MEMBER.fullmatch(info.filename):
+        name = MEMBER.fullmatch(info.filename)
+        if not name or name[1] != path.stem:  # of the other archive: its classes are other ones
             raise UserError(
                 f"{path} lists {info.filename[:80]!r}, expected names such as "
-                f"'images_background/Latin/character01/0684_01.png'; {GET_AGAIN}"
+                f"'{path.stem}/Latin/character01/0684_01.png'; {GET_AGAIN}"
             )
         if info.file_size > MEMBER_BYTES:
             raise UserError(
@@ -105,19 +113,10 @@ def miniimagenet_images(path: Path) -> Images:
     the folder ``images`` beside it. Classes are the labels in order.
 
     Raises:
-        UserError: if the file or a picture is missing, damaged or of another kind, or if another
-            split's file has a class of this one.
+        UserError: if the file or a picture is missing, damaged or of another kind.
     """
     rows = split_rows(path)
     labels = sorted({label for _, label in rows})
-    for other in ("train.csv", "val.csv", "test.csv"):
-        sibling = path.with_name(other)
-        if other != path.name and sibling.exists():
-            shared = sorted(set(labels) & {label for _, label in split_rows(sibling)})
-            if shared:
-                raise UserError(
-                    f"{path} and {other} share the class {shared[0]!r}; use the published split"
-                )
     shape = (3, MINIIMAGENET_SIDE, MINIIMAGENET_SIDE)
     pixels = np.empty((len(rows), *shape), np.uint8)
     for i, (name, _) in enumerate(rows):
@@ -125,6 +124,23 @@ def miniimagenet_images(path: Path) -> Images:
         pixels[i] = picture(content(file, BY_HAND), str(file), shape, remedy=BY_HAND)
     number = {label: i for i, label in enumerate(labels)}
     return Images(pixels, np.asarray([number[label] for _, label in rows], np.int64))
+
+
+def check_splits(path: Path, others: Iterable[Path]) -> None:
+    """Check that a split file has no class of the other splits' files, and no picture of theirs.
+
+    Raises:
+        UserError: naming the first that it shares.
+    """
+    names, labels = map(set, zip(*split_rows(path), strict=True))
+    for other in others:
+        beside = other.parent == path.parent  # elsewhere, pictures of a name are other files
+        where = other.name if beside else str(other)
+        others_names, others_labels = map(set, zip(*split_rows(other), strict=True))
+        shared = [f"class {label!r}" for label in sorted(labels & others_labels)]
+        shared += [f"picture {name!r}" for name in sorted(names & others_names) if beside]
+        if shared:
+            raise UserError(f"{path} and {where} share the {shared[0]}; use the published split")
 
 
 def split_rows(path: Path) -> list[tuple[str, str]]:
@@ -151,6 +167,9 @@ def split_rows(path: Path) -> list[tuple[str, str]]:
                 f"{path} has the line {','.join(row)[:80]!r}; expected the name of a file in "
                 "images/ and a label"
             )
+    name, times = Counter(name for name, _ in rows).most_common(1)[0]
+    if times > 1:  # D_tr and D_val of a task could both have it
+        raise UserError(f"{path} names the picture {name[:80]!r} {times} times; name each once")
     return [(name, label) for name, label in rows]
 
 
@@ -210,11 +229,11 @@ def _check_kind(
     if (size is not None and image.size != size) or width * height > PIXELS:
         wanted = "{} x {}".format(*size) if size is not None else f"at most {PIXELS} pixels"
         raise UserError(f"{where} has {width} x {height} pixels, expected {wanted}; resize it")
-    if image.mode not in modes:
+    kind = image.mode + " with transparency" * ("transparency" in image.info)  # of a palette, say
+    if kind not in modes:
         to = " to 8-bit grey or colour without transparency" if modes is MODES else ""
         raise UserError(
-            f"{where} is a picture of mode {image.mode}, expected {' or '.join(modes)}; "
-            f"convert it{to}"
+            f"{where} is a picture of mode {kind}, expected {' or '.join(modes)}; convert it{to}"
         )
 
 

@@ -37,6 +37,7 @@ class Source(NamedTuple):
     val: dict[str, str] | None = None  # files of a third split
     without_mirrors: str = ""  # what is said in place of a download
     is_published: Callable[[Path], bool] | None = None  # tells a file without a published MD5
+    check_splits: Callable[[Path, list[Path]], None] | None = None  # a split's file, the others'
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -182,6 +183,7 @@ MINIIMAGENET = Source(
     classes=100,
     val={"val.csv": ""},
     is_published=_is_published_split,
+    check_splits=pictures.check_splits,
     without_mirrors="cannot be downloaded here; put its pictures into miniimagenet/images/ and the "
     "split files train.csv, val.csv and test.csv beside it, in --data-dir or LFT_DATA",
 )

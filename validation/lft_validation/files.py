@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -40,7 +41,13 @@ DAMAGED = (
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write to a temporary name in the same folder, flush to disk, then rename."""
+    """Write to a temporary name in the same folder, flush to disk, then rename.
+
+    Raises:
+        OSError: if it cannot be written, or is there and is a pipe or device: it would be replaced.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EEXIST, "it is no plain file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

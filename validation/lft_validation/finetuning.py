@@ -96,9 +96,13 @@ def only(images: Images, names: list[str]) -> Images:
     """
     unknown = [name for name in names if name not in images.names]
     if unknown or len(set(names)) != len(names) or len(names) < 2:
+        odd = [name for name in images.names if "," in name or name != name.strip()]
+        rename = [
+            f"; rename {name!r}: commas and spaces beside them separate names" for name in odd
+        ]
         raise UserError(
             f"--classes must be at least two of {', '.join(images.names[:20])}, each once; "
-            f"found {', '.join(names)!r}"
+            f"found {', '.join(names)!r}{''.join(rename[:1])}"
         )
     pixels, labels = images.dataset.images
     chosen = [np.flatnonzero(labels == images.names.index(name)) for name in names]
@@ -126,16 +130,23 @@ def draw(images: Images, shots: int, query: int, draws: int, seed: int) -> tuple
             "fine-tune on and at least one to judge by are needed: add images, use fewer --shots, "
             "or choose other --classes"
         )
-    query, x = min(query, min(sizes) - shots), images.dataset.scaled()
+    query = min(query, min(sizes) - shots)
     train, val = list[np.ndarray](), list[np.ndarray]()
     for number in range(draws):
         rng = stream(seed, Stage.FINETUNE_TASK, number)
         rows = [rng.choice(found, shots + query, replace=False) for found in by_class]
-        train.append(x[np.concatenate([r[:shots] for r in rows])])
-        val.append(x[np.concatenate([r[shots:] for r in rows])])
+        train.append(_scaled(images, np.concatenate([r[:shots] for r in rows])))
+        val.append(_scaled(images, np.concatenate([r[shots:] for r in rows])))
     labels = (np.tile(np.repeat(np.arange(len(sizes)), k), (draws, 1)) for k in (shots, query))
     y, y_val = labels
     return Data(np.stack(train), y), Data(np.stack(val), y_val)
+
+
+def _scaled(images: Images, rows: np.ndarray) -> np.ndarray:
+    """Some of the images alone in [-0.5, 0.5]: as floats, all could take more than memory has."""
+    data = images.dataset
+    some = data.images._replace(pixels=data.images.pixels[rows], labels=data.images.labels[rows])
+    return data._replace(images=some).scaled()
 
 
 def make_network(
@@ -154,53 +165,6 @@ def make_network(
     raise UserError(
         f"--network must be one of {', '.join(LAYERS)}, or file.py:name; found {name!r}"
     )
-
-
-def check_network(network: Any, images: Images) -> Network:
-    """Say what is wrong with a user's network: of what type it is, what it takes and gives.
-
-    Raises:
-        UserError: naming it.
-    """
-    if not isinstance(network, Network):
-        kind = type(network).__name__
-        raise UserError(f"--network must name an lft_ref.Network, found an object of type {kind}")
-    x = np.zeros((1, *images.shape))
-    try:
-        z = network.activations(np.zeros(network.size), x)[-1]
-    except Exception as error:  # whatever a layer of the user's own may raise
-        raise UserError(
-            f"--network does not take images of shape {images.shape} ({_reason(error)}); does it "
-            "begin with Flatten() or a convolution of as many channels?"
-        ) from error
-    if z.shape != (1, len(images.names)):
-        raise UserError(
-            f"--network must have one output for each of {len(images.names)} classes, found "
-            f"outputs of shape {z.shape[1:]}"
-        )
-    _check_gradient(network, x)
-    return network
-
-
-def _check_gradient(network: Network, x: np.ndarray) -> None:
-    for layer in network.layers:
-        if layer.size and not layer.fan_in:
-            raise UserError(
-                f"--network: {type(layer).__name__} has {layer.size} parameters and fan_in 0, so "
-                "nobody knows how large they are at the start; set its fan_in"
-            )
-    loss, theta = NetworkLoss(network, CrossEntropy("mean")), np.zeros(network.size)
-    try:
-        found = np.shape(loss.grad(theta, Data(x, np.zeros(len(x), np.int64))))
-    except Exception as error:  # whatever a layer of the user's own may raise
-        raise UserError(f"--network has no gradient of its loss ({_reason(error)})") from error
-    if found != theta.shape:
-        raise UserError(f"--network: the gradient of its loss has shape {found}, expected "
-                        f"{theta.shape}")  # fmt: skip
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def initial_networks(network: Network, draws: int, seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lft_validation.commands.json_option import json_option, write_report
-from lft_validation.commands.outputs import figure_file, writable_folder
+from lft_validation.commands.outputs import check_different, figure_file, writable_folder
 from lft_validation.errors import CheckFailed, UserError
 
 CASES = ("quadratic", "sine", "cnn", "attack", "training", "forward", "growth", "memory", "startup")
@@ -55,6 +55,7 @@ def command(
     Everything takes in the order of half an hour on two idle cores. For a first look:
     --case quadratic --d 20000 --dtype float32 --peers jax.
     """
+    check_different(figure=figure, json=json_file)
     _check(settings, d, threads)
     chosen = _threads(threads)
     from lft_validation.bench.bars import bars

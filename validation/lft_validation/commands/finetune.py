@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from lft_validation.commands.backend_options import backend_options
 from lft_validation.commands.counts import check_counts
 from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
-from lft_validation.commands.outputs import writable_file
+from lft_validation.commands.outputs import check_different, writable_file
 from lft_validation.commands.tuner_note import note_purpose
 from lft_validation.errors import UserError
 
@@ -83,6 +84,7 @@ def command(
     from lft_validation.tuners import load_tuner
 
     _check(options, images)
+    check_different(out=out, json=json_file)
     _check_out(out)
     params, cell = load_tuner(tuner)
     note_purpose(tuner, "fewshot")
@@ -94,15 +96,20 @@ def command(
     chosen = _network(network, found)
     _check_memory(chosen, found, params.n, options, backend)
     sets = draw(found, options["shots"], options["query"], options["draws"], options["seed"])
+    asked, options["query"] = options["query"], sets[1].y.shape[-1] // len(found.names)
     theta = initial_networks(chosen, options["draws"], options["seed"])
     methods = rules(params, cell, backend, options["sgd_rate"], options["adam_rate"])
-    with one_thread():  # products are small: threads that wait for each other take most of the time
+    # products are small: threads that wait for each other take most of the time
+    with one_thread(), _own_code(network):
         curves = {
             name: fine_tune_all(rule, chosen, backend, sets, theta, options["steps"])
             for name, rule in track(methods.items(), len(methods), "Fine-tuning")
         }
     if json_file != "-":
-        _show(curves, found, chosen, options | {"query": sets[1].y.shape[-1] // len(found.names)})
+        _show(curves, found, chosen, options)
+    elif options["query"] < asked:
+        seen = "accuracy is measured on {} unseen images of each class, not {}: there are no more"
+        click.echo(seen.format(options["query"], asked), err=True)
     if out is not None:
         _save(out, curves, found, network)
     if json_file is not None:
@@ -176,13 +183,21 @@ def _shape(size: int | None, grey: bool) -> tuple[int, int, int] | None:
 
 def _network(name: str, images: Images) -> Network:
     """One of the paper's, or the user's own."""
-    from lft_validation.finetuning import check_network, make_network
-
     if ":" in name:
+        from lft_validation.finetuning_own import check_network
         from lft_validation.gradcheck.load import load
 
         return check_network(load(name), images)
+    from lft_validation.finetuning import make_network
+
     return make_network(name, images)
+
+
+def _own_code(network: str) -> contextlib.AbstractContextManager[None]:
+    """Where layers of the user's own compute, whatever they raise is told in one sentence."""
+    from lft_validation.gradcheck.load import user_code
+
+    return user_code(f"fine-tuning {network}") if ":" in network else contextlib.nullcontext()
 
 
 def _shown_steps(last: int) -> list[int]:

@@ -10,7 +10,7 @@ import click
 
 from lft_validation.commands.backend_options import DEVICE_HELP, chosen_backend
 from lft_validation.commands.json_option import json_option, write_report
-from lft_validation.commands.outputs import figure_file
+from lft_validation.commands.outputs import check_different, figure_file
 from lft_validation.errors import CheckFailed, UserError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def command(task: str | None, plant: str | None, candidate: str | None, **option
 
     Exit codes: 0 all is right, 1 something is wrong, 2 wrong usage or bad input.
     """
+    check_different(plot=options["plot"], json=options["json_file"])
     if options["seed"] < 0:
         raise UserError(f"--seed must not be negative, found {options['seed']}")
     tolerance = options["tolerance"]

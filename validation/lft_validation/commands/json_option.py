@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from lft_validation.commands.outputs import writable_file
+from lft_validation.commands.outputs import report_file
 from lft_validation.errors import UserError
 
 json_option = click.option(
     "--json",
     "json_file",
     metavar="FILE|-",
-    callback=writable_file,
+    callback=report_file,
     help="Also write JSON; - for JSON alone, on stdout.",
 )
 

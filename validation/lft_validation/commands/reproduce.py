@@ -67,7 +67,10 @@ EXPERIMENTS |= dict.fromkeys(
 @click.option("--order", type=click.Choice(["first", "zeroth", "both"]),
               help="With gradients, with their estimates (6), or both.")  # fmt: skip
 @click.option(
-    "--shots", type=int, help="Examples in D_tr and D_val, of each class where there are classes."
+    "--shots",
+    type=int,
+    help="Examples in D_tr and D_val, of each class where there are classes. In the few-shot "
+    "tables in D_tr alone: D_val has --set query=N, in testing --set test_query=N.",
 )
 @click.option("--hidden", help="Widths of a perceptron's hidden layers, such as 40,40.")
 @click.option("--lstm-units", type=int, help="n, hidden units of the fine-tuner.")

@@ -7,6 +7,7 @@ all that it depends on. Until then its folder holds a checkpoint and the tested 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,20 @@ from lft_validation.tuners import save_tuner
 RESULT, PHI = "result.npz", "phi.npz"
 PARTS = "curves-*.npz"
 
+Check = Callable[[Path, dict[str, np.ndarray]], None]  # raises UserError if a file is damaged
+
+
+def _anything(path: Path, arrays: dict[str, np.ndarray]) -> None: ...
+
+
+def curves_of_numbers(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Check a part's curves; a task that ran away may have left NaN or ∞.
+
+    Raises:
+        UserError: if they are no real numbers.
+    """
+    require_numbers(path, arrays, ["curves"])
+
 
 class Part(NamedTuple):
     """Some test tasks, which are fine-tuned at once and kept in a file of their own."""
@@ -39,6 +54,7 @@ class Part(NamedTuple):
     units: float  # of work
     compute: Callable[[], np.ndarray]
     shape: tuple[int, ...]  # of what it computes
+    check: Check = curves_of_numbers  # what its file must be, beside its shape
 
 
 def fine_tuned(
@@ -86,29 +102,43 @@ def is_finished(folder: Path, kind: str, owner: str, reuse: Path | None = None) 
     return is_there(folder / RESULT, kind, owner, [] if reuse is None else [reuse / RESULT])
 
 
-def is_there(file: Path, kind: str, owner: str, elsewhere: Iterable[Path] = ()) -> bool:
+def is_there(
+    file: Path,
+    kind: str,
+    owner: str,
+    elsewhere: Iterable[Path] = (),
+    check: Check = _anything,
+) -> bool:
     """Say whether a file of a job is there; take it over from another run if it is there.
 
     Args:
         file: where it must be.
         kind: of the file.
         owner: fingerprint of all that it depends on: a file of another one is not taken over.
-        elsewhere: where it may be.
+        elsewhere: where it may be; what is damaged there is passed over.
+        check: of what it holds.
 
     Raises:
         UserError: if the file in its place is damaged, or belongs to another job.
     """
     for other in elsewhere:
         if not file.exists() and is_of(other, owner):
-            write_arrays(file, kind, owner, read_arrays(other, kind, owner))
+            with suppress(UserError):  # it is computed again here
+                write_arrays(file, kind, owner, _checked(other, kind, owner, check))
     if not file.exists():
         return False
-    read_arrays(file, kind, owner)
+    _checked(file, kind, owner, check)
     return True
 
 
+def _checked(file: Path, kind: str, owner: str, check: Check) -> dict[str, np.ndarray]:
+    arrays = read_arrays(file, kind, owner)
+    check(file, arrays)
+    return arrays
+
+
 def is_of(file: Path, owner: str) -> bool:
-    """Say whether a file of another run is there, undamaged, and of the same job as ours."""
+    """Say whether a file of another run is there, readable, and of the same job as ours."""
     try:
         return file.exists() and belongs_to(file) == owner
     except UserError:  # its jobs are computed again here
@@ -137,7 +167,7 @@ def run_parts(
             write_arrays(file, kind, owner, {"curves": next(computed)})
         arrays = read_arrays(file, kind, owner)
         require(file, arrays, {"curves": part.shape})
-        require_numbers(file, arrays, ["curves"])
+        part.check(file, arrays)
         curves.append(arrays["curves"])
         done += part.units
         monitor.report(done)

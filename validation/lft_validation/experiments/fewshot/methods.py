@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from lft_backends.backend import Backend, get_backend
 from lft_backends.draws import Stage
-from lft_ref import FineTuner, Optimizer, Task, adam, sgd
+from lft_ref import FineTuner, Optimizer, Task, adam, sgd, size
 from lft_validation.experiments.fewshot.config import MAML, Config
 from lft_validation.experiments.fewshot.tasks import FewShotProblem, make_problem
 from lft_validation.experiments.groups import ENGINE, Group
@@ -65,6 +65,14 @@ def training_batches(config: Config, method: str) -> int:
     if method in MAML:
         return tasks // config.maml_batch
     return tasks // config.meta_batch if method in LEARNED else 0
+
+
+def learned_size(setup: Setup, method: str) -> int:
+    """Return how many numbers a method learns: those of Φ, or of MAML's θ."""
+    if method in MAML:
+        (name,) = setup.training
+        return setup.problems[name].network.size
+    return size(setup.tuner.cell.preprocess.m, setup.config.lstm_units)
 
 
 def learner(setup: Setup, method: str) -> Learner:

@@ -8,13 +8,13 @@ from math import ceil
 from typing import Any
 
 from lft_ref import adjoint_memory_bytes
-from lft_validation.datasets import SOURCES, SPLITS, find
+from lft_validation.datasets import SOURCES, find
 from lft_validation.datasets import source as source_of
 from lft_validation.episodes import Episodes, check_episodes, pool
-from lft_validation.experiments.fewshot.config import MAML, Config, images_of
+from lft_validation.experiments.fewshot.config import MAML, Config, images_of, network_of
 from lft_validation.experiments.fewshot.methods import AT_ONCE
 from lft_validation.experiments.fewshot.run import record
-from lft_validation.experiments.fewshot.tasks import make_network
+from lft_validation.experiments.fewshot.tasks import make_network, splits_of
 from lft_validation.experiments.fewshot.trial import CHUNK
 from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.unions import parts
@@ -65,11 +65,15 @@ def check_usable(config: Config) -> dict[str, Any]:
     usable_backend(config.backend, config.dtype, config.device)
     for name in config.sources:
         for shots in config.shots:
-            for split, query in zip(SPLITS, (config.query, config.test_query), strict=True):
+            for split in splits_of(config, name):
+                query = config.test_query if split == "test" else config.query
                 turned = config.rotations and images_of(name) == "omniglot" and split == "train"
                 some = Episodes(images_of(name), config.ways, shots, query, split, turned)
                 check_episodes(some, pool(images_of(name), split))
-    return {name: {split: record(name, split) for split in SPLITS} for name in config.sources}
+    return {
+        name: {split: record(name, split) for split in splits_of(config, name)}
+        for name in config.sources
+    }
 
 
 def fitting_segment(config: Config, workers: int) -> int | None:
@@ -82,9 +86,10 @@ def fitting_segment(config: Config, workers: int) -> int | None:
     """
     K, backend = config.unroll, usable_backend(config.backend, config.dtype, config.device)
     least: int = ceil(K**0.5)
-    remedy = "smaller --lstm-units, --set query or --set filters"
     for source in config.sources:  # the estimate below makes one of each network
-        check_memory(make_network(config, source).size * 8, workers, remedy)
+        widths = "--hidden" if network_of(source) == "mlp" else "--set filters"
+        check_memory(make_network(config, source).size * 8, workers, f"smaller {widths}")
+    remedy = "smaller --lstm-units, --hidden, --set query or --set filters"
     for segment in chain((None,), range(K - 1, least, -1)):
         if fits(memory_bytes(config, segment), workers, backend):
             return segment
@@ -121,5 +126,5 @@ def memory_bytes(config: Config, segment: int | None = None) -> int:
     return most + sum(
         pool(images_of(source), split).dataset.images.pixels.nbytes
         for source in config.sources
-        for split in SPLITS
+        for split in splits_of(config, source)
     )

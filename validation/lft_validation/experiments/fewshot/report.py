@@ -9,6 +9,7 @@ import numpy as np
 
 from lft_validation.experiments.fewshot.claims import Cell, Results, claims, metric
 from lft_validation.experiments.fewshot.config import Config, applicable, measured_steps, without
+from lft_validation.experiments.fewshot.kept import CURVES, check_tested, test_file
 from lft_validation.experiments.fewshot.metrics import NAMES
 from lft_validation.experiments.fewshot.printed import (
     cells,
@@ -16,9 +17,9 @@ from lft_validation.experiments.fewshot.printed import (
     of_the_same_tasks,
     row_of,
 )
-from lft_validation.experiments.fewshot.run import CURVES, JobKey, job_keys, owners, test_file
+from lft_validation.experiments.fewshot.run import JobKey, job_keys, owners
 from lft_validation.experiments.unions import NONE, parts, union
-from lft_validation.files import read_arrays, require, require_numbers
+from lft_validation.files import read_arrays
 from lft_validation.report import read_paper
 from lft_validation.stats import mean_interval, pooled, seeds_interval
 
@@ -37,13 +38,11 @@ def collect(config: Config, folder: Path) -> Results:
 
 
 def _read(config: Config, folder: Path, key: JobKey) -> dict[str, np.ndarray]:
-    shape = (len(NAMES), config.test_tasks, len(measured_steps(config)))
     found = {}
     for source, owner in owners(config, key).tests.items():
         file = test_file(folder, source)
         arrays = read_arrays(file, CURVES, owner)
-        require(file, arrays, {"curves": shape})
-        require_numbers(file, arrays, ["curves"])
+        check_tested(config, file, arrays)
         found[source] = arrays["curves"]
     return found
 

@@ -24,15 +24,25 @@ from lft_validation.experiments.fewshot.config import (
     measured_steps,
     network_of,
 )
+from lft_validation.experiments.fewshot.kept import (
+    CURVES,
+    LEARNT,
+    check_curves,
+    check_learned,
+    check_tested,
+    test_file,
+)
 from lft_validation.experiments.fewshot.methods import (
     Setup,
+    learned_size,
     learner,
     make_setup,
     training_batches,
 )
 from lft_validation.experiments.fewshot.metrics import NAMES
+from lft_validation.experiments.fewshot.tasks import splits_of
 from lft_validation.experiments.fewshot.trial import CHUNK, test_curves, validation_error
-from lft_validation.experiments.learners import LEARNED
+from lft_validation.experiments.learners import LEARNED, parts_of
 from lft_validation.experiments.method_jobs import (
     PHI,
     Part,
@@ -50,7 +60,6 @@ from lft_validation.files import fingerprint, read_arrays, write_arrays
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
 
-CURVES, LEARNT = "lft-fewshot-curves-1", "lft-fewshot-learned-1"
 COST = {"mlp": 1.0, "cnn2": 4.0, "cnn4": 6.0}  # of a step of one task, roughly
 
 
@@ -100,7 +109,8 @@ def tested_on(config: Config, key: JobKey) -> list[str]:
 def owners(config: Config, key: JobKey) -> Owners:
     """Fingerprints of all that a job's files depend on, data included, and of nothing else."""
     sources = [] if key.training == NONE else parts(key.training)
-    checks = [record(name, "train") for name in sources]
+    splits = [(name, split) for name in sources for split in splits_of(config, name)]
+    checks = [record(name, split) for name, split in splits if split != "test"]
     learned = fingerprint([_of_training(config, key), key, checks, versions("fewshot")])
     names = ("test_tasks", "test_query", *RATES.get(key.method, ()))
     steps = measured_steps(config)
@@ -211,7 +221,8 @@ def _learned(
     batches, units = training_batches(config, key.method), _train_units(config, key)
     if not batches:
         return None
-    if not is_there(file, LEARNT, owner, [other / file.name for other in elsewhere]):
+    check = partial(check_learned, learned_size(setup, key.method), batches)
+    if not is_there(file, LEARNT, owner, [other / file.name for other in elsewhere], check):
         method = learner(setup, key.method)
         if config.validation_tasks:
             method = method._replace(judge=partial(validation_error, setup, key.method))
@@ -238,20 +249,12 @@ def _test(
 ) -> None:
     """Leave the curves of each source, (3, tasks, measured steps)."""
     done = training_batches(config, key.method) * _train_units(config, key)
-    firsts = range(0, config.test_tasks, CHUNK)
-    chunks = [range(first, min(first + CHUNK, config.test_tasks)) for first in firsts]
     for source in tested_on(config, key):
         file, units = test_file(folder, source), _test_units(config, source)
-        if not is_there(file, CURVES, owner[source], [o / file.name for o in elsewhere]):
-            some = [
-                Part(
-                    f"{file.stem}-{tasks[0]:04d}",
-                    units * len(tasks) / config.test_tasks,
-                    partial(_test_part, config, key, flat, source, tasks),
-                    (len(NAMES), len(tasks), len(measured_steps(config))),
-                )
-                for tasks in chunks
-            ]
+        others = [other / file.name for other in elsewhere]
+        check = partial(check_tested, config)
+        if not is_there(file, CURVES, owner[source], others, check):
+            some = _test_parts(config, key, flat, source)
             found = run_parts(some, folder, CURVES, owner[source], monitor, done)
             write_arrays(file, CURVES, owner[source], {"curves": np.concatenate(found, axis=1)})
             for part in some:
@@ -260,13 +263,23 @@ def _test(
         monitor.report(done)
 
 
+def _test_parts(config: Config, key: JobKey, flat: Any, source: str) -> list[Part]:
+    """Cut the test tasks on a source into parts."""
+    name = test_file(Path(), source).stem
+    return [
+        Part(
+            f"{name}-{tasks[0]:04d}",
+            _test_units(config, source) * len(tasks) / config.test_tasks,
+            partial(_test_part, config, key, flat, source, tasks),
+            (len(NAMES), len(tasks), len(measured_steps(config))),
+            check_curves,
+        )
+        for tasks in parts_of(range(config.test_tasks), CHUNK)
+    ]
+
+
 def _test_part(config: Config, key: JobKey, flat: Any, source: str, tasks: range) -> np.ndarray:
     """Test from plain settings, here or on a worker."""
     setup = make_setup(config, key.training, key.shots, key.seed)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
         return test_curves(setup, key.method, flat, source, tasks)
-
-
-def test_file(folder: Path, source: str) -> Path:
-    """Return where a job's curves on a source are."""
-    return folder / f"test-{source.replace(':', '-')}.npz"

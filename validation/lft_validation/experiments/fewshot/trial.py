@@ -13,7 +13,7 @@ from lft_ref import Data
 from lft_validation.experiments.fewshot.config import MAML, measured_steps
 from lft_validation.experiments.fewshot.methods import Setup, fine_tuner
 from lft_validation.experiments.fewshot.metrics import measure
-from lft_validation.experiments.fewshot.tasks import FewShotProblem
+from lft_validation.experiments.fewshot.tasks import FewShotProblem, validation_split
 from lft_validation.experiments.learners import shared
 from lft_validation.experiments.method_jobs import fine_tuned
 
@@ -41,7 +41,8 @@ def test_curves(setup: Setup, method: str, flat: Any, source: str, tasks: range)
 def validation_error(setup: Setup, method: str, flat: np.ndarray) -> float:
     """Return the share of images misclassified after ``table_step`` steps, over meta-validation.
 
-    Its tasks have images of the training set, drawn anew; as many from each source of a union.
+    Its tasks have images of the split for it, where a source has one, and else of the training
+    set, drawn anew; as many from each source of a union.
     """
     numbers, S = range(setup.config.validation_tasks), len(setup.training)
     by_source = [
@@ -55,11 +56,11 @@ def _errors(
     setup: Setup, method: str, flat: Any, problem: FewShotProblem, tasks: range
 ) -> np.ndarray:
     """The share of D_val that is misclassified in each of some tasks of meta-validation."""
-    found, steps = [], setup.config.table_step
+    found, steps, split = [], setup.config.table_step, validation_split(problem.source)
     for first in range(0, len(tasks), CHUNK):
         some = tasks[first : first + CHUNK]
         stage, start = Stage.FEWSHOT_VALIDATION_TASK, Stage.FEWSHOT_VALIDATION_INIT
-        sets = problem.data(setup.seed, stage, some, setup.shots, "train")
+        sets = problem.data(setup.seed, stage, some, setup.shots, split)
         theta_0 = problem.theta_0(setup.seed, start, some)
         path = _path(setup, method, flat, problem, sets[0], theta_0, steps)
         (theta,) = deque(path, maxlen=1)  # the last
