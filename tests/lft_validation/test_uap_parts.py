@@ -208,13 +208,17 @@ def test_zeroth_order_fine_tuning_sees_values_alone_and_meta_training_gradients(
     """As docs/deviations.md says: ∇f on D_val, and on D_tr inside ∂g/∂θ of (6)."""
     changes = {"settings": (ZEROTH,), "shots": 3, "val_shots": 1}
     setup = make_setup(make_config("smoke", changes), ZEROTH, 0, "digits")
-    asked, grad = [], AttackLoss.grad
+    asked = []
 
-    def spied(self, theta, data):
-        asked.append((theta.shape[0], data.y.shape[-1]))
-        return grad(self, theta, data)
+    def spied(plain):
+        def asking(self, theta, data):
+            asked.append((theta.shape[0], data.y.shape[-1]))
+            return plain(self, theta, data)
 
-    monkeypatch.setattr(AttackLoss, "grad", spied)
+        return asking
+
+    for name in ("grad", "value_and_grad"):
+        monkeypatch.setattr(AttackLoss, name, spied(getattr(AttackLoss, name)))
     trained, config = learner(setup, "LFT"), setup.config
     state, _ = trained.update(trained.init(), 0)
     q, images = config.directions, config.classes * config.shots
