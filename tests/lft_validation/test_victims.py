@@ -93,6 +93,8 @@ def test_wrong_usage_is_refused(arguments, message):
         ("activation", np.asarray("gelu"), "activation must be 'relu' or 'tanh', found 'gelu'"),
         ("recipe", np.asarray("{"), "is not a victim of ours"),
         ("accuracy", np.asarray("good"), "accuracy must be a number, found good"),
+        ("accuracy", np.asarray(1e9), "accuracy must be from 0 to 1, found 1000000000.0; g"),
+        ("accuracy", np.asarray(-0.1), r"accuracy must be from 0 to 1, found -0\.1"),
         ("shape", np.asarray([1, 8]), r"shape must have shape \(3,\)"),
         ("shape", np.asarray(["1", "8", "8"]), "shape must hold whole numbers"),
         ("shape", np.asarray([1.0, np.nan, 8.0]), "shape must hold whole numbers"),

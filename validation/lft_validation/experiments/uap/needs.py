@@ -21,7 +21,7 @@ from lft_validation.experiments.usable import (
     numbers_per_image,
     usable_backend,
 )
-from lft_validation.victims import OTHER, Victim, checksum, shipped
+from lft_validation.victims import OTHER, Victim, identity, shipped
 
 REMEDY = "smaller --shots, --lstm-units, --directions, or --set chunk or maml_batch"
 
@@ -69,7 +69,7 @@ def check_usable_beyond(config: Config) -> tuple[Config, dict[str, Any]]:
     config = pinned(config)
     return config, {
         name: record(config, name)
-        | {"other_victim_sha256": checksum(victim_of(config, name + OTHER))}
+        | {f"other_{key}": is_ for key, is_ in identity(victim_of(config, name + OTHER)).items()}
         for name in present(config)
     }
 

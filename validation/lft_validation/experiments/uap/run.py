@@ -41,7 +41,7 @@ from lft_validation.experiments.unions import NONE, parts
 from lft_validation.files import fingerprint
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
-from lft_validation.victims import checksum
+from lft_validation.victims import identity
 
 CHUNK = 25  # test tasks fine-tuned at once
 CURVES = "lft-uap-curves-1"
@@ -107,7 +107,7 @@ def record(config: Config, name: str) -> dict[str, Any]:
     """Return what config.json says of a source and its victim."""
     victim = victim_of(config, name)
     accuracy = victim.about["accuracy"]
-    return {**_images(name), "victim_sha256": checksum(victim), "victim_accuracy": accuracy}
+    return {**_images(name), **identity(victim), "victim_accuracy": accuracy}
 
 
 @cache
