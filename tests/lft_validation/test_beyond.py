@@ -118,6 +118,17 @@ def test_a_run_can_be_stopped_after_every_part_that_it_follows(finished, tmp_pat
     np.testing.assert_allclose(in_parts["digits-own"], at_once["digits-own"], rtol=1e-4)
 
 
+@pytest.mark.parametrize(("steps", "instead"), [(5, 10), (15, 20), (1001, 1010)])
+def test_a_last_step_that_is_not_measured_is_refused(tmp_path, steps, instead):
+    result = lft("table1-beyond", *TINY, "--long-steps", steps, "--out", tmp_path / "run")
+    assert result.exit_code == 2, result.output
+    assert (
+        f"long_steps must be a multiple of 10, since every 10th step is measured, found {steps}; "
+        f"use for example --long-steps {instead}"
+    ) in " ".join(result.output.split())
+    assert not (tmp_path / "run").exists()
+
+
 def test_sources_that_are_here_are_followed_too_and_said_to_be_unseen(monkeypatch):
     config = make_config("smoke", {})
     key = JobKey("first order", "digits", "LFT", 0)
