@@ -1,0 +1,97 @@
+"""What ``lft attack`` leaves: perturbations, a picture, numbers, and a table on the screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lft_validation import attack_picture
+from lft_validation.attack import Attempt, How
+from lft_validation.attack_images import AttackImages
+from lft_validation.experiments.uap.metrics import NAMES
+from lft_validation.files import write_arrays, write_json
+from lft_validation.runs import installed
+from lft_validation.victims import Attacked
+
+
+def report(
+    victim: Attacked, images: AttackImages, how: How, attempts: list[Attempt]
+) -> dict[str, Any]:
+    """Everything that attack.json says."""
+    made = [
+        {
+            "method": a.method,
+            "queries": a.queries,
+            "largest": float(abs(a.theta).max()),
+            "at_the_end": {name: _number(a.at(name)) for name in NAMES},
+            "by_step": {
+                n: [_number(v) for v in row] for n, row in zip(NAMES, a.curves, strict=True)
+            },
+            "predicted_given": a.predicted[0].tolist(),
+            "predicted_unseen": a.predicted[1].tolist(),
+        }
+        for a in attempts
+    ]
+    about = {name: victim.about[name] for name in ("network", "source", "accuracy", "train_sha256")}
+    return {
+        "victim": {"name": victim.name, **about},
+        "images": images.about,
+        "classes_given": images.given.y.tolist(),
+        "classes_unseen": images.unseen.y.tolist(),
+        "how": how._asdict(),
+        "attempts": made,
+        "versions": installed(),
+    }
+
+
+def _number(value: Any) -> float | None:
+    """NaN, where no image counts, is null in JSON."""
+    return float(value) if value == value else None
+
+
+def write(
+    folder: Path,
+    victim: Attacked,
+    images: AttackImages,
+    attempts: list[Attempt],
+    made: dict[str, Any],
+) -> None:
+    """Write the perturbations, the picture and the numbers."""
+    thetas = {a.method: a.theta for a in attempts}
+    write_arrays(folder / "perturbation.npz", "lft-perturbation-1", victim.name, thetas)
+    write_json(folder / "attack.json", made)
+    attack_picture.draw(
+        [attack_picture.attack_sheet(victim, images, attempts)], folder / "attack.png"
+    )
+
+
+def show(victim: Attacked, images: AttackImages, how: How, attempts: list[Attempt]) -> None:
+    """Print the table, readable in 80 columns."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    classes = ", ".join(map(str, images.about["classes"]))
+    title = f"{images.about['source']}, classes {classes}, victim {victim.name}, {how.steps} steps"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method")
+    for name in ("given fooled", "unseen fooled", "mean |θ|", "largest", "queries"):
+        table.add_column(name, justify="right")
+    for a in attempts:
+        table.add_row(
+            a.method,
+            _share(a.at("train"), len(images.given.y)),
+            _share(a.at("val"), len(images.unseen.y)),
+            f"{a.at('strength'):.3f}",
+            f"{abs(a.theta).max():.3f}",
+            f"{a.queries:,}",
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        "Of images that the victim classifies correctly without θ. Pixels run from -0.5 to 0.5."
+    )
+
+
+def _share(rate: float, number: int) -> str:
+    return f"none of {number} counts" if rate != rate else f"{100.0 * rate:.0f} % of {number}"
