@@ -13,7 +13,7 @@ from lft_validation import attack_images
 from lft_validation.attack_images import Wanted, from_files, from_source
 from lft_validation.cli import main
 from lft_validation.errors import UserError
-from lft_validation.victims import load_victim
+from lft_validation.victims import load_victim, logits
 
 
 def attack(*arguments):
@@ -49,6 +49,27 @@ def test_a_folder_of_images_and_an_npz_with_them_give_the_same_attack(tmp_path):
     report = json.loads((tmp_path / "o" / "attack.json").read_text())
     assert report["images"]["sha256"] == sets[0].about["sha256"]
     assert "numpy" in report["versions"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_share_is_of_the_images_that_the_victim_has_right_without_a_perturbation(tmp_path):
+    victim = load_victim("digits")
+    pixels, labels = digit_bytes((3, 8), 4)
+    pixels[0] = pixels[-1]  # an eight among the threes
+    file = npz(tmp_path / "mine.npz", images=pixels, labels=labels)
+    found = from_files(file, victim, Wanted(None, 2, 2, 0))
+    right = []
+    for data in (found.given, found.unseen):
+        z = logits(victim.network, victim.weights, data.x)
+        right.append(int(np.sum(np.argmax(z, axis=-1) == data.y)))
+    assert sum(right) == 7
+    result = attack("--images", file, "--victim", "digits", "--unseen", 2, "--steps", 2,
+                    "--out", tmp_path / "o")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if " % of " in line]
+    assert [f"% of {n} " in line for n in (3, 4)] == [True, True]
+    (made,) = json.loads((tmp_path / "o" / "attack.json").read_text())["attempts"]
+    assert [made["counted_given"], made["counted_unseen"]] == right
 
 
 def test_colour_images_are_read_with_their_channels_first(tmp_path):

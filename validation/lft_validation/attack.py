@@ -61,6 +61,7 @@ class Attempt(NamedTuple):
     curves: np.ndarray  # (6, steps + 1): metrics.NAMES
     predicted: tuple[np.ndarray, np.ndarray]  # classes of the given and of the unseen images
     queries: int  # images that were shown to the victim, gradients counted as one
+    counted: tuple[int, int]  # given and unseen images that the victim has right without θ
 
     def at(self, name: str, step: int = -1) -> float:
         """Return one of the measured numbers."""
@@ -154,7 +155,9 @@ def attempt(
     predicted = [np.argmax(backend.to_host(final.logits(theta, s)), axis=-1)[0] for s in sets]
     host = backend.to_host(theta)[0].reshape(shape)
     shown = how.steps * len(images.given.y) * (how.directions + 1 if how.zeroth else 1)
-    return Attempt(method, host, np.stack(curves, axis=-1), (predicted[0], predicted[1]), shown)
+    counted = (int(meter.right[0].sum()), int(meter.right[1].sum()))
+    said = (predicted[0], predicted[1])
+    return Attempt(method, host, np.stack(curves, axis=-1), said, shown, counted)
 
 
 def _on(backend: Backend, data: Data) -> Data:

@@ -27,6 +27,8 @@ def report(
             "by_step": {
                 n: [_number(v) for v in row] for n, row in zip(NAMES, a.curves, strict=True)
             },
+            "counted_given": a.counted[0],
+            "counted_unseen": a.counted[1],
             "predicted_given": a.predicted[0].tolist(),
             "predicted_unseen": a.predicted[1].tolist(),
         }
@@ -80,8 +82,8 @@ def show(victim: Attacked, images: AttackImages, how: How, attempts: list[Attemp
     for a in attempts:
         table.add_row(
             a.method,
-            _share(a.at("train"), len(images.given.y)),
-            _share(a.at("val"), len(images.unseen.y)),
+            _share(a.at("train"), a.counted[0], len(images.given.y)),
+            _share(a.at("val"), a.counted[1], len(images.unseen.y)),
             f"{a.at('strength'):.3f}",
             f"{abs(a.theta).max():.3f}",
             f"{a.queries:,}",
@@ -93,5 +95,5 @@ def show(victim: Attacked, images: AttackImages, how: How, attempts: list[Attemp
     )
 
 
-def _share(rate: float, number: int) -> str:
-    return f"none of {number} counts" if rate != rate else f"{100.0 * rate:.0f} % of {number}"
+def _share(rate: float, counted: int, number: int) -> str:
+    return f"{100.0 * rate:.0f} % of {counted}" if counted else f"none of {number} counts"
