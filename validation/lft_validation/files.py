@@ -83,9 +83,19 @@ def fingerprint(value: object) -> str:
 
 
 def write_arrays(path: Path, kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays as ``.npz`` with the kind of file and the fingerprint of what they belong to."""
+    """Write arrays as ``.npz`` with the kind of file and the fingerprint of what they belong to.
+
+    Raises:
+        ValueError: if one holds Python objects, which nobody would read again.
+    """
     buffer = io.BytesIO()
     everything = {"kind": np.asarray(kind), "key": np.asarray(key), **arrays}
+    for name, array in everything.items():
+        if np.asarray(array).dtype.hasobject:
+            raise ValueError(
+                f"array {name} of {path.name} holds Python objects ({array!s:.40}); give numbers "
+                "that fit into 64 bits, or text"
+            )
     np.savez(buffer, **everything)  # type: ignore[arg-type] # one stub for all keywords
     write_bytes(path, buffer.getvalue())
 

@@ -64,6 +64,8 @@ class Recipe:
             raise UserError(f"learning_rate must lie between 0 and 1, found {self.learning_rate}")
         if self.seed < 0:
             raise UserError(f"seed must not be negative, found {self.seed}")
+        if self.seed >= 2**64:  # no array holds it, so no file of the victim
+            raise UserError(f"seed must be less than 2^64, found {self.seed}; use a smaller one")
 
 
 NETWORKS = ("lenet5", "small", "mlp")
