@@ -11,10 +11,11 @@ from click.testing import CliRunner
 pytest.importorskip("sklearn")  # the digits
 
 from lft_validation.cli import main
-from lft_validation.experiments.uap import beyond, run
+from lft_validation.experiments.uap import beyond, beyond_report, run
 from lft_validation.experiments.uap.config import make_config
 from lft_validation.experiments.uap.metrics import NAMES
 from lft_validation.experiments.uap.run import JobKey
+from lft_validation.files import write_json
 from lft_validation.victims import load_victim, logits, shipped
 
 TINY = (
@@ -116,6 +117,23 @@ def test_a_run_can_be_stopped_after_every_part_that_it_follows(finished, tmp_pat
     files = [folder / "jobs" / LFT / "beyond.npz" for folder in (finished[0], out)]
     at_once, in_parts = (dict(np.load(file)) for file in files)
     np.testing.assert_allclose(in_parts["digits-own"], at_once["digits-own"], rtol=1e-4)
+
+
+def test_where_no_image_counts_there_is_null_and_the_table_says_so(tmp_path, capsys):
+    config = make_config("smoke", {"methods": ("PGD",), "long_steps": 20})
+    own, other = np.random.default_rng(0).uniform(size=(2, len(NAMES), 3, 3))
+    other[NAMES.index("val")] = np.nan
+    found = {("first order", "none", "PGD", "digits"): [beyond.Measured(own, other)]}
+    rows = beyond_report.rows(config, found)
+    write_json(tmp_path / "results.json", {"rows": rows})
+    assert rows[0]["success_other"] == {"10": None, "20": None}
+    assert rows[0]["success"]["10"] == pytest.approx(own[NAMES.index("val"), :, 1].mean())
+    assert "| none counts |" in beyond_report.markdown(config, rows)
+    beyond_report.show(rows)
+    shown = capsys.readouterr().out
+    assert "none counts" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert beyond_report.draw(config, found, tmp_path)
 
 
 @pytest.mark.parametrize(("steps", "instead"), [(5, 10), (15, 20), (1001, 1010)])

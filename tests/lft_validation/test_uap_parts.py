@@ -26,6 +26,8 @@ from lft_validation.experiments.uap.metrics import (
     RAN_AWAY,
     first_step,
     fooled,
+    known_mean,
+    known_sd,
     make_meter,
     own_first_steps,
     share,
@@ -116,6 +118,14 @@ def test_only_images_that_were_classified_correctly_count_for_success():
     won = np.asarray([[True, False, True], [True, True, True]])
     counted = np.asarray([[True, True, False], [False, False, False]])
     np.testing.assert_array_equal(share(won, counted), [0.5, np.nan])
+
+
+def test_means_are_over_the_tasks_where_an_image_counts():
+    values = np.asarray([[0.5, np.nan, 1.0], [0.0, np.nan, np.nan]])
+    np.testing.assert_array_equal(known_mean(values, axis=0), [0.25, np.nan, 1.0])
+    np.testing.assert_array_equal(known_sd(values, axis=0), [0.25, np.nan, 0.0])
+    assert known_mean(values) == 0.5
+    assert first_step(np.full((2, 3), np.nan)) is None
 
 
 def test_first_steps_are_of_the_mean_and_of_each_task():

@@ -10,6 +10,7 @@ from lft_validation.attack import Attempt, How
 from lft_validation.attack_images import AttackImages
 from lft_validation.experiments.uap.metrics import NAMES
 from lft_validation.files import write_arrays, write_json
+from lft_validation.report import known
 from lft_validation.runs import installed
 from lft_validation.victims import Attacked
 
@@ -23,10 +24,8 @@ def report(
             "method": a.method,
             "queries": a.queries,
             "largest": float(abs(a.theta).max()),
-            "at_the_end": {name: _number(a.at(name)) for name in NAMES},
-            "by_step": {
-                n: [_number(v) for v in row] for n, row in zip(NAMES, a.curves, strict=True)
-            },
+            "at_the_end": {name: known(a.at(name)) for name in NAMES},
+            "by_step": {n: [known(v) for v in row] for n, row in zip(NAMES, a.curves, strict=True)},
             "counted_given": a.counted[0],
             "counted_unseen": a.counted[1],
             "predicted_given": a.predicted[0].tolist(),
@@ -44,11 +43,6 @@ def report(
         "attempts": made,
         "versions": installed(),
     }
-
-
-def _number(value: Any) -> float | None:
-    """NaN, where no image counts, is null in JSON."""
-    return float(value) if value == value else None
 
 
 def write(

@@ -10,6 +10,7 @@ import numpy as np
 
 from lft_validation.experiments.figures import save
 from lft_validation.experiments.uap.config import HAND, Config
+from lft_validation.experiments.uap.metrics import known_mean, known_sd
 from lft_validation.experiments.uap.report import Cell, Results, metric
 from lft_validation.experiments.unions import NONE, parts
 
@@ -128,11 +129,11 @@ def _panel(
         if cell not in results:
             continue
         curves = scale * np.concatenate(metric(results[cell], quantity))
-        mean = np.nanmean(curves, axis=0)
+        mean = known_mean(curves, axis=0)
         style = {"color": COLOURS[method], "linestyle": DASHES.get(method, "-"), "linewidth": 1.3}
         panel.plot(steps, mean, label=method, zorder=3 if method == "LFT" else 2, **style)
         if method == "LFT":
-            sd = np.nanstd(curves, axis=0)
+            sd = known_sd(curves, axis=0)
             style = {"color": COLOURS[method], "alpha": 0.08, "linewidth": 0}
             panel.fill_between(steps, mean - sd, mean + sd, **style)
     panel.axvline(config.table_step, color="0.7", linewidth=0.7, linestyle=":")
