@@ -238,6 +238,37 @@ def test_the_memory_of_an_attack_is_about_what_was_estimated(source, shots, unse
     assert 0.6 < found / memory_bytes(victim, images, how, tuner[0].n) < 1.3
 
 
+@pytest.mark.parametrize("arguments", [
+    ("sgd", "--rate", "1e39"), ("adam", "--rate", "1e38"), ("sgd", "--l1", "1e38", "--rate", 100),
+])  # fmt: skip
+def test_a_perturbation_that_runs_away_is_said_to_have_diverged(tmp_path, arguments):
+    out = tmp_path / "out"
+    result = lft("--method", *arguments, "--classes", "3,8", "--steps", 5, "--out", out)
+    assert result.exit_code == 0, result.output
+    method = arguments[0]
+    assert f"θ of {method} diverged: it is not finite any more; try a smaller --rate." in (
+        " ".join(result.output.split())
+    )
+    (row,) = [line for line in result.output.splitlines() if " % of " in line]
+    assert row.split()[-3:-1] == ["diverged", "diverged"]
+    (made,) = json.loads((out / "attack.json").read_text())["attempts"]
+    assert made["largest"] is None
+    assert {p.name for p in out.iterdir()} == {"attack.json", "attack.png", "perturbation.npz"}
+    with np.load(out / "perturbation.npz") as saved:
+        assert not np.isfinite(saved[method]).all()
+        if np.isnan(saved[method]).any():
+            assert set(made["predicted_unseen"]) == {None}
+
+
+def test_nothing_is_written_if_the_picture_cannot_be_drawn(tmp_path, monkeypatch):
+    def fail(*_arguments):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("lft_validation.attack_picture.draw", fail)
+    assert lft("--steps", 1, "--out", tmp_path / "out").exit_code == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_with_something_in_it_is_not_written_to(tmp_path):
     (tmp_path / "file").write_text("mine")
     result = lft("--out", tmp_path)

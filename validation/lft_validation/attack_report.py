@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from lft_validation import attack_picture
 from lft_validation.attack import Attempt, How
 from lft_validation.attack_images import AttackImages
 from lft_validation.experiments.uap.metrics import NAMES
-from lft_validation.files import write_arrays, write_json
-from lft_validation.report import known
+from lft_validation.files import json_bytes, write_arrays, write_bytes
+from lft_validation.report import known, number
 from lft_validation.runs import installed
 from lft_validation.victims import Attacked
 
@@ -23,13 +24,13 @@ def report(
         {
             "method": a.method,
             "queries": a.queries,
-            "largest": float(abs(a.theta).max()),
+            "largest": a.largest if math.isfinite(a.largest) else None,
             "at_the_end": {name: known(a.at(name)) for name in NAMES},
             "by_step": {n: [known(v) for v in row] for n, row in zip(NAMES, a.curves, strict=True)},
             "counted_given": a.counted[0],
             "counted_unseen": a.counted[1],
-            "predicted_given": a.predicted[0].tolist(),
-            "predicted_unseen": a.predicted[1].tolist(),
+            "predicted_given": [None if c < 0 else c for c in a.predicted[0].tolist()],
+            "predicted_unseen": [None if c < 0 else c for c in a.predicted[1].tolist()],
         }
         for a in attempts
     ]
@@ -52,13 +53,13 @@ def write(
     attempts: list[Attempt],
     made: dict[str, Any],
 ) -> None:
-    """Write the perturbations, the picture and the numbers."""
-    thetas = {a.method: a.theta for a in attempts}
-    write_arrays(folder / "perturbation.npz", "lft-perturbation-1", victim.name, thetas)
-    write_json(folder / "attack.json", made)
+    """Write the perturbations, the picture and the numbers; nothing if one cannot be made."""
+    numbers, thetas = json_bytes(made), {a.method: a.theta for a in attempts}
     attack_picture.draw(
         [attack_picture.attack_sheet(victim, images, attempts)], folder / "attack.png"
     )
+    write_arrays(folder / "perturbation.npz", "lft-perturbation-1", victim.name, thetas)
+    write_bytes(folder / "attack.json", numbers)
 
 
 def show(victim: Attacked, images: AttackImages, how: How, attempts: list[Attempt]) -> None:
@@ -78,8 +79,8 @@ def show(victim: Attacked, images: AttackImages, how: How, attempts: list[Attemp
             a.method,
             _share(a.at("train"), a.counted[0], len(images.given.y)),
             _share(a.at("val"), a.counted[1], len(images.unseen.y)),
-            f"{a.at('strength'):.3f}",
-            f"{abs(a.theta).max():.3f}",
+            number(a.at("strength")),
+            number(a.largest) if math.isfinite(a.largest) else "diverged",
             f"{a.queries:,}",
         )
     console = Console(highlight=False)
@@ -87,6 +88,10 @@ def show(victim: Attacked, images: AttackImages, how: How, attempts: list[Attemp
     console.print(
         "Of images that the victim classifies correctly without θ. Pixels run from -0.5 to 0.5."
     )
+    for a in attempts:
+        if not math.isfinite(a.largest):
+            remedy = "another --tuner" if a.method == "lft" else "a smaller --rate"
+            console.print(f"θ of {a.method} diverged: it is not finite any more; try {remedy}.")
 
 
 def _share(rate: float, counted: int, number: int) -> str:

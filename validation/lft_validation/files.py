@@ -55,9 +55,16 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON with sorted keys, so that equal values give equal files."""
-    write_bytes(
-        path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
-    )
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: object) -> bytes:
+    """Return what :func:`write_json` writes.
+
+    Raises:
+        ValueError: if a number is not finite.
+    """
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
