@@ -77,3 +77,29 @@ def test_a_tuner_whose_settings_make_no_sense_is_refused(tmp_path):
     result = lft("--tuner", file, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "the tuner's kappa must be a float, found 'three'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("kappa", float("nan"), "must be finite and not negative, found nan"),
+        ("kappa", -5, "must be finite and not negative, found -5.0"),
+        ("l1", -3.0, "must be finite and not negative, found -3.0"),
+        ("l1", 10**400, "must be at most 1,000,000,000 in size, found 1000000"),
+        ("initial_scale", float("inf"), "must be positive and finite, found inf"),
+        ("mu", 0, "must be positive and finite, found 0.0"),
+        ("directions", 0, "must be positive and finite, found 0"),
+        ("directions", -5, "must be positive and finite, found -5"),
+        ("directions", 10**400, "must be at most 1,000,000 in size, found 1000000"),
+        ("clip_images", 1, "must be a bool, found 1"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_tuners_settings_have_the_bounds_of_a_run(tmp_path, name, value, words):
+    params, cell = load_tuner("digits")
+    file = tmp_path / "odd.npz"
+    save_tuner(file, params, cell, about={"config": {name: value}})
+    result = lft("--tuner", file, "--out", tmp_path / "out")
+    assert result.exit_code == 2, result.output
+    assert f"the tuner's {name} {words}" in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()

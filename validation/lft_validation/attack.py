@@ -26,7 +26,7 @@ from lft_ref import (
 )
 from lft_validation.attack_images import AttackImages
 from lft_validation.errors import UserError
-from lft_validation.experiments.uap.config import Config
+from lft_validation.experiments.uap.config import Config, make_config
 from lft_validation.experiments.uap.metrics import NAMES, make_meter
 from lft_validation.experiments.uap.pgd import pgd
 from lft_validation.experiments.usable import STEP, numbers_per_image
@@ -77,7 +77,7 @@ def how_trained(about: dict[str, Any], steps: int, zeroth: bool, seed: int) -> H
     """Take loss and start as Φ was trained with, or as Table 1 has them where its file is silent.
 
     Raises:
-        UserError: if the file's settings are not of their types.
+        UserError: if the file's settings are not of their types, or none that a run would take.
     """
     config, given = Config(), about.get("config", {})
     if not isinstance(given, dict):
@@ -87,16 +87,20 @@ def how_trained(about: dict[str, Any], steps: int, zeroth: bool, seed: int) -> H
     for name, value in values.items():
         wanted = type(getattr(config, name))
         if type(value) is not wanted and not (wanted is float and type(value) is int):
-            raise UserError(f"the tuner's {name} must be a {wanted.__name__}, found {value!r}")
+            raise UserError(f"the tuner's {name} must be a {wanted.__name__}, found {value!r:.40}")
+    try:
+        config = make_config("paper", values)
+    except UserError as error:
+        raise UserError(f"the tuner's {error.message}; give another --tuner") from None
     return How(
-        float(values["kappa"]),
-        float(values["l1"]),
-        values["clip_images"],
-        float(values["initial_scale"]),
+        config.kappa,
+        config.l1,
+        config.clip_images,
+        config.initial_scale,
         steps,
         zeroth,
-        values["directions"],
-        float(values["mu"]),
+        config.directions,
+        config.mu,
         seed,
     )
 
