@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -105,6 +109,7 @@ GOOD = {"images": np.zeros((6, 8, 8), np.uint8), "labels": np.repeat([3, 8], 3)}
         (GOOD | {"images": np.full((6, 8, 8), 7.0)}, "or real numbers from 0 to 1"),
         (GOOD | {"images": np.full((6, 8, 8), np.nan)}, "or real numbers from 0 to 1"),
         (GOOD | {"images": np.zeros((6, 8), np.uint8)}, "images must be (N, C, H, W)"),
+        (GOOD | {"images": np.zeros((6, 0, 0))}, "at least one pixel, found shape (6, 1, 0, 0)"),
         (GOOD | {"labels": np.asarray([3, 3, 8, 8, 8, 8])}, "has 2 images of class 3"),
     ],
 )
@@ -147,6 +152,49 @@ def test_files_that_unpack_to_far_more_than_they_are_get_refused(tmp_path, monke
         from_files(folder, victim, wanted)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes on this system")
+def test_a_pipe_or_a_device_is_refused_before_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    for file in (tmp_path / "pipe.npz", Path("/dev/zero")):
+        with pytest.raises(UserError, match="is not a plain file; check the path"):
+            from_files(file, load_victim("digits"), Wanted(None, 2, 2, 0))
+
+
+def test_images_of_another_size_are_refused_before_they_are_scaled(tmp_path):
+    file, number = tmp_path / "large.npz", 2**22
+    np.savez_compressed(file, images=np.zeros((4, 1024, 1024), np.uint8), labels=[3, 3, 3, 8])
+    tracemalloc.start()
+    with pytest.raises(UserError, match="has images of 1 x 1024 x 1024, but the victim digits"):
+        from_files(file, load_victim("digits"), Wanted(None, 2, 2, 0))
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found < 2.5 * number  # the bytes themselves, and no floats
+
+
+def test_more_images_than_memory_is_meant_for_are_refused_before_they_are_read(
+    tmp_path, monkeypatch
+):
+    anything = SimpleNamespace(name="mine", about={"shape": None})
+    folder, wanted = write_folder(tmp_path / "mine"), Wanted(None, 2, 2, 0)
+    pixels, labels = digit_bytes((3, 8), 4)
+    file = npz(tmp_path / "mine.npz", images=pixels, labels=labels)
+    monkeypatch.setattr(attack_images, "PIXELS", 300)
+    monkeypatch.setattr(attack_images, "_picture", None)  # not asked
+    for path in (folder, file):
+        with pytest.raises(UserError, match="has 8 images, more than 4 of 1 x 8 x 8; give fewer"):
+            from_files(path, anything, wanted)
+
+
+def test_too_little_memory_is_told_in_one_sentence(tmp_path, monkeypatch):
+    def fail(*_arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(attack_images, "_scaled", fail)
+    file = npz(tmp_path / "mine.npz", **GOOD)
+    with pytest.raises(UserError, match="does not fit into memory; give fewer images, or smal"):
+        from_files(file, load_victim("digits"), Wanted(None, 2, 2, 0))
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -173,6 +221,9 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "words" / "three").mkdir(parents=True)
     with pytest.raises(UserError, match="named by its number, such as 3/; found three"):
         from_files(tmp_path / "words", victim, wanted)
+    (tmp_path / "huge" / "100000000000000000000000000").mkdir(parents=True)
+    with pytest.raises(UserError, match="named by its number, such as 3/; found 1000000000"):
+        from_files(tmp_path / "huge", victim, wanted)
     with pytest.raises(UserError, match="has 9 x 7 pixels, expected 8 x 8; resize it"):
         from_files(write_folder(tmp_path / "large", size=(9, 7)), victim, wanted)
     damaged = write_folder(tmp_path / "damaged")
