@@ -17,6 +17,7 @@ from lft_validation.experiments.uap.metrics import NAMES
 from lft_validation.experiments.uap.run import JobKey
 from lft_validation.files import write_json
 from lft_validation.victims import load_victim, logits, shipped
+from tests.lft_validation.run_folders import changed
 
 TINY = (
     "--preset", "smoke", "--workers", "1", "--meta-tasks", "2", "--test-tasks", "4",
@@ -89,6 +90,27 @@ def test_a_run_beside_it_is_not_trained_again_and_a_finished_one_resumes(
     assert (out / "results.json").read_bytes() == (finished[0] / "results.json").read_bytes()
     monkeypatch.setattr(beyond, "follow", refuse)
     assert lft("table1-beyond", *TINY, "--out", out, "--resume").exit_code == 0
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        (lambda _: {"digits-own": None}, "lacks 'digits-own'; delete it to compute it again"),
+        (lambda a: {"digits-other": a["digits-other"][:, :2]},
+         "digits-other must have shape (6, 4, 3), found (6, 2, 3); delete it to"),
+        (lambda a: {"digits-own": a["digits-own"].astype(str)}, "must hold real numbers, found"),
+    ],
+)  # fmt: skip
+def test_measurements_that_were_changed_are_refused(
+    finished, tmp_path, monkeypatch, arrays, sentence
+):
+    monkeypatch.delenv("LFT_DATA", raising=False)
+    monkeypatch.setattr(beyond, "find", lambda source: None)
+    out = changed(finished[0], f"jobs/{LFT}/beyond.npz", arrays, tmp_path / "run")
+    result = lft("table1-beyond", *TINY, "--out", out, "--resume")
+    assert result.exit_code == 2, result.output
+    assert sentence in " ".join(result.output.split())
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -24,7 +24,7 @@ from lft_validation.experiments.uap.config import (
 from lft_validation.experiments.uap.run import JobKey, job_key
 from lft_validation.experiments.unions import NONE
 from lft_validation.tuners import load_tuner
-from tests.lft_validation.run_folders import told_divergence
+from tests.lft_validation.run_folders import changed, told_divergence
 
 TINY = (
     "--preset", "smoke", "--workers", "1", "--meta-tasks", "2", "--test-tasks", "4",
@@ -192,6 +192,23 @@ def test_images_may_be_drawn_from_all(tmp_path):
     # some of the digits' test images are misclassified as they are: fooled at once, but not counted
     assert row["at"]["0"]["val_all"] > row["at"]["0"]["val"]
     assert np.isfinite(row["at"]["0"]["val"])
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("method", "arrays", "sentence"),
+    [
+        ("maml", lambda _: {"flat": None}, "lacks 'flat'; delete it to compute it again"),
+        ("maml", lambda _: {"flat": np.zeros(7)}, "flat must have shape (64,), found (7,)"),
+        ("l2o", lambda a: {"flat": a["flat"] * np.nan}, "flat must hold finite numbers, found nan"),
+    ],
+)
+def test_what_was_learned_and_then_changed_is_refused(finished, tmp_path, method, arrays, sentence):
+    file = f"jobs/first-order-{method}-digits-seed0/result.npz"
+    out = changed(finished[0], file, arrays, tmp_path / "run")
+    result = lft("table1", *TINY, "--out", str(out), "--resume")
+    assert result.exit_code == 2, result.output
+    assert sentence in " ".join(result.output.split())
 
 
 # The figures of the same runs ---------------------------------------------------------------------

@@ -8,12 +8,11 @@ import numpy as np
 
 from lft_backends.draws import Stage
 from lft_validation.attack_picture import CIFAR10, Sheet, Strip, draw
-from lft_validation.experiments.method_jobs import RESULT
 from lft_validation.experiments.uap.config import HAND, Config, applicable
 from lft_validation.experiments.uap.methods import Setup, make_setup
-from lft_validation.experiments.uap.run import CURVES, JobKey, job_key, perturbations
+from lft_validation.experiments.uap.run import JobKey, job_key, learned_flat, perturbations
 from lft_validation.experiments.unions import NONE, parts
-from lft_validation.files import read_arrays, write_arrays
+from lft_validation.files import write_arrays
 from lft_validation.victims import logits
 
 TASKS = 3
@@ -50,9 +49,8 @@ def shown_source(config: Config) -> str:
 
 def _thetas(setup: Setup, key: JobKey, jobs: Path, source: str, tasks: range) -> np.ndarray:
     """θ of each task after ``table_step`` steps, (tasks, C, H, W)."""
-    config, flat = setup.config, None
-    if key.method not in HAND:
-        flat = read_arrays(jobs / key.name / RESULT, CURVES, job_key(config, key))["flat"]
+    config = setup.config
+    flat = learned_flat(config, key, jobs / key.name, job_key(config, key))
     with np.errstate(over="ignore", invalid="ignore"):
         *_, theta = perturbations(setup, key.method, flat, source, tasks, config.table_step)
     shape = setup.problems[source].victim.about["shape"]
