@@ -99,6 +99,9 @@ def test_wrong_usage_is_refused(arguments, message):
         ("network", np.asarray("vgg"), "no network 'vgg' for images"),
         ("activation", np.asarray("gelu"), "activation must be 'relu' or 'tanh', found 'gelu'"),
         ("recipe", np.asarray("{"), "is not a victim of ours"),
+        pytest.param(
+            "recipe", np.asarray("[" * 100_000), "is not a victim of ours", id="nested without end"
+        ),
         ("accuracy", np.asarray("good"), "accuracy must be a number, found good"),
         ("accuracy", np.asarray(1e9), "accuracy must be from 0 to 1, found 1000000000.0; g"),
         ("accuracy", np.asarray(-0.1), r"accuracy must be from 0 to 1, found -0\.1"),

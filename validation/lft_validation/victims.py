@@ -201,7 +201,7 @@ def _checked(path: Path, a: dict[str, np.ndarray]) -> Victim:
     try:
         json.loads(about["recipe"])
         size = victim.network.size
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a victim of ours ({error}); train it again") from error
     require(path, a, {"weights": (size,)}, REMEDY)
     require_finite(path, "weights", victim.weights, REMEDY)
