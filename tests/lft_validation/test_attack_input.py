@@ -17,6 +17,11 @@ def lft(*arguments):
     ("arguments", "sentence"),
     [
         (("--source", "nothing"), "unknown data 'nothing'"),
+        (
+            ("--source", "omniglot", "--victim", "mnist"),
+            "--source omniglot has 1623 classes, which no victim of 10 knows; choose one of mnist",
+        ),
+        (("--source", "miniimagenet", "--victim", "mnist"), "--source miniimagenet has 100 class"),
         (("--source", "svhn"), "no victim for svhn is in the package; train one with"),
         (("--victim", "mnist", "--source", "digits"), "1 x 8 x 8, but the victim mnist takes"),
         (("--backend", "abacus"), "unknown backend 'abacus'; choose one of"),

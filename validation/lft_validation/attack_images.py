@@ -12,7 +12,7 @@ import numpy as np
 
 from lft_backends.draws import Stage, stream
 from lft_ref import Data
-from lft_validation.datasets import SPLITS, load
+from lft_validation.datasets import SOURCES, SPLITS, load, source
 from lft_validation.datasets_formats import content
 from lft_validation.datasets_own import CLASSES, IMAGES, first_of
 from lft_validation.datasets_pictures import picture
@@ -23,7 +23,7 @@ from lft_validation.victims import Attacked, logits
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 GREY = ("1", "L")  # Pillow's names of modes without colours
-TEN = 10  # classes of every source
+TEN = 10  # classes of the sources that are attacked
 NUMBER = 10_000  # images of one's own that are read at most
 PIXELS = 2**29  # of all of them: 2 GiB in the box
 DIGITS = 9  # of a class's number
@@ -53,8 +53,14 @@ def from_source(
 
     Raises:
         UserError: if the data are not there, do not fit the victim, or have no such images, or if
-            the victim has other classes.
+            the victim or the source has other classes than ten.
     """
+    if source(name).classes != TEN:
+        others = ", ".join(s.name for s in SOURCES.values() if s.classes == TEN)
+        raise UserError(
+            f"--source {name} has {source(name).classes} classes, which no victim of {TEN} knows; "
+            f"choose one of {others}, or give images of your own with --images"
+        )
     rng = stream(wanted.seed, Stage.ATTACK_IMAGES)
     classes = wanted.classes or tuple(int(c) for c in rng.choice(TEN, 2, replace=False))
     sets, record = list[Data](), dict[str, Any]()
