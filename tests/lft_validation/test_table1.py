@@ -259,13 +259,21 @@ def test_figure_a4_keeps_the_perturbations_that_its_curves_belong_to(finished):
             np.testing.assert_allclose(found, strength, rtol=1e-5)
 
 
+def test_table_1_without_the_methods_of_figure_a4_draws_none(finished, tmp_path):
+    (tmp_path / "one").symlink_to(finished[0], target_is_directory=True)
+    out = tmp_path / "two"
+    result = lft("table1", *TINY, "--order", "first", "--methods", "SGD", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert {p.stem for p in out.glob("figure*")} == {"figure2", "figureA1", "figureA2"}
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_damaged_run_beside_ours_is_left_alone(finished, tmp_path):
     broken = tmp_path / "one" / "jobs" / "first-order-pgd-none-seed0"
     broken.mkdir(parents=True)
     (broken / "result.npz").write_bytes(b"PK")
     out = tmp_path / "two"
-    result = lft("figureA3", *TINY, "--order", "first", "--methods", "PGD", "--out", str(out))
+    result = lft("figureA1", *TINY, "--order", "first", "--methods", "PGD", "--out", str(out))
     assert result.exit_code == 0, result.output
     name = "first-order-pgd-none-seed0/result.npz"
     assert (out / "jobs" / name).read_bytes() == (finished[0] / "jobs" / name).read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +24,31 @@ def picture(config: Config, jobs: Path, file: Path, methods: tuple[str, ...]) ->
     """Draw the first test tasks of the first seed, after ``table_step`` steps; keep every θ.
 
     The source is the first that something is trained and tested on. What is trained is read from
-    the jobs; fine-tuning is done again, since only its curves are kept.
+    the jobs; fine-tuning is done again, since only its curves are kept. Without any θ to show there
+    is no picture.
     """
     setting, seed, source = config.settings[0], config.seeds[0], shown_source(config)
     tasks = range(min(TASKS, config.test_tasks))
-    training = source if source in config.training else config.training[0]
-    keys = [
-        JobKey(setting, NONE if method in HAND else training, method, seed)
-        for method in config.methods
-        if method in methods and applicable(NONE if method in HAND else training, method, source)
-    ]
+    keys = pictured(config, methods)
+    if not keys:
+        return []
     setup = make_setup(config, setting, seed, NONE)
     thetas = {key.method: _thetas(setup, key, jobs, source, tasks) for key in keys}
     write_arrays(file.with_suffix(".npz"), KIND, "", thetas)
     sheets = [_sheet(setup, source, thetas, task) for task in tasks]
     return draw(sheets, file, ("png", "svg"))
+
+
+def pictured(config: Config, methods: tuple[str, ...]) -> list[JobKey]:
+    """Return the jobs whose perturbations are shown: those of some methods, where they fit."""
+    source = shown_source(config)
+    training = source if source in config.training else config.training[0]
+    of = {method: NONE if method in HAND else training for method in config.methods}
+    return [
+        JobKey(config.settings[0], of[method], method, config.seeds[0])
+        for method in config.methods
+        if method in methods and applicable(of[method], method, source)
+    ]
 
 
 def shown_source(config: Config) -> str:
@@ -75,5 +86,15 @@ def _sheet(setup: Setup, source: str, thetas: dict[str, np.ndarray], task: int) 
         for method, all_ in thetas.items()
     ]
     names = CIFAR10 if source == "cifar10" else tuple("0123456789")
-    title = f"task {task + 1}: classes {names[y[0]]} and {names[y[-1]]}"
-    return Sheet(x, y, 0, strips, names, title)
+    return Sheet(x, y, 0, strips, names, f"task {task + 1}: {named([names[c] for c in y])}")
+
+
+def named(classes: Sequence[str]) -> str:
+    """Return the classes of some images in words, each once.
+
+    Example:
+        >>> named(["3", "3"]), named(["3", "8", "8"]), named(["cat", "dog", "car"])
+        ('class 3', 'classes 3 and 8', 'classes cat, dog and car')
+    """
+    *others, last = dict.fromkeys(classes)
+    return f"classes {', '.join(others)} and {last}" if others else f"class {last}"
