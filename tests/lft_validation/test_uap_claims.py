@@ -88,6 +88,23 @@ def test_where_no_image_counts_there_is_null_and_no_verdict(tmp_path, capsys):
     assert draw(config, results, tmp_path, ("figure2",))
 
 
+@pytest.mark.parametrize("unknown", [(), (2,), (5,), (0, 6)])
+def test_intervals_on_a_union_draw_each_source_again_by_itself(unknown):
+    """The difference is 0 on every task of the one and 1 on every task of the other source."""
+    changes = {"methods": ("LFT", "SGD"), "settings": (FIRST,), "test_tasks": 8, "seeds": (0, 1)}
+    config = make_config("paper", changes)
+    a, b = np.zeros((2, 6, 8, config.steps + 1))
+    a[:, 4:] = 1.0
+    a[1, unknown], b[1, unknown] = np.nan, np.nan  # some tasks have no image that counts
+    keys = ((FIRST, "mnist", "LFT", BOTH), (FIRST, NONE, "SGD", BOTH))
+    success = claims(config, dict(zip(keys, ([a, a], [b, b]), strict=True)))[0]
+    assert success["testing"] == BOTH
+    share = sum(task >= 4 for task in range(8) if task not in unknown) / (8 - len(unknown))
+    assert success["difference"]["mean"] == pytest.approx(share)
+    assert success["difference"]["low"] == pytest.approx(share)
+    assert success["difference"]["high"] == pytest.approx(share)
+
+
 @pytest.mark.parametrize(("tasks", "verdict"), [((3,), "undecided"), ((3, 7), "holds")])
 def test_one_task_that_counts_is_too_few_for_a_verdict(tasks, verdict):
     config = make_config("smoke", {"methods": ("LFT", "SGD"), "settings": (FIRST,)})

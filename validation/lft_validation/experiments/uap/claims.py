@@ -114,8 +114,9 @@ def _compare(
     for what in only:
         measure, more = measures(config)[what]
         a, b = _both_known(*([measure(c) for c in results[side]] for side in (left, right)))
-        difference, said = paired_difference(a, b), paper_says(paper, left, right, what)
+        difference = paired_difference(a, b, len(parts(left.testing)))
         mean, low, high, by_seed = difference
+        said = paper_says(paper, left, right, what)
         judged.append(
             {
                 "claim": name,
@@ -141,7 +142,7 @@ def _compare(
 def _both_known(
     a: list[np.ndarray], b: list[np.ndarray]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Leave out tasks that have no image that counts on one of both sides: NaN on both."""
+    """Make tasks NaN on both sides that have no image that counts on one; all keep their places."""
     pairs = list(zip(a, b, strict=True))
     gaps = [np.where(np.isfinite(x) & np.isfinite(y), 0.0, np.nan) for x, y in pairs]
     left, right = ([x + gap for x, gap in zip(side, gaps, strict=True)] for side in (a, b))
