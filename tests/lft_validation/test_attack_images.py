@@ -76,6 +76,22 @@ def test_a_share_is_of_the_images_that_the_victim_has_right_without_a_perturbati
     assert [made["counted_given"], made["counted_unseen"]] == right
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("copies", [0, 2])
+def test_unseen_images_that_are_copies_of_given_ones_are_counted(tmp_path, copies):
+    pixels, labels = digit_bytes((3, 8), 4)
+    for i in range(1, 2 * copies):
+        pixels[i] = pixels[0]  # all of one class
+    file = npz(tmp_path / "mine.npz", images=pixels, labels=labels)
+    result = attack("--images", file, "--victim", "digits", "--steps", 1, "--unseen", 2,
+                    "--out", tmp_path / "o")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    said = "2 of 4 unseen images are copies of given ones."
+    assert (said in result.output) == (copies > 0)
+    images = json.loads((tmp_path / "o" / "attack.json").read_text())["images"]
+    assert images["unseen_also_given"] == copies
+
+
 def test_colour_images_are_read_with_their_channels_first(tmp_path):
     rng = np.random.default_rng(0)
     pixels = rng.integers(256, size=(3, 32, 32, 3), dtype=np.uint8)

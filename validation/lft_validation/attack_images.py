@@ -102,6 +102,20 @@ def from_files(path: Path, victim: Attacked, wanted: Wanted) -> AttackImages:
         )
     classes = wanted.classes or tuple(int(c) for c in np.unique(y))
     _check_classes(classes, number, str(path))
+    given, unseen = _cut(path, y, classes, wanted)
+    known = {x[i].tobytes() for i in given}
+    copies = sum(x[i].tobytes() in known for i in unseen)
+    about = {
+        "source": str(path), "classes": list(classes), "images": len(y), "sha256": _checksum(x, y),
+        "unseen_also_given": copies,
+    }  # fmt: skip
+    return AttackImages(Data(x[given], y[given]), Data(x[unseen], y[unseen]), about)
+
+
+def _cut(
+    path: Path, y: np.ndarray, classes: tuple[int, ...], wanted: Wanted
+) -> tuple[list[int], list[int]]:
+    """Return the numbers of the images in D_tr and in D_val, in random order within each class."""
     rng, given, unseen = stream(wanted.seed, Stage.ATTACK_IMAGES), list[int](), list[int]()
     for c in classes:
         numbers = rng.permutation(np.flatnonzero(y == c))
@@ -112,10 +126,7 @@ def from_files(path: Path, victim: Attacked, wanted: Wanted) -> AttackImages:
             )
         given += list(numbers[: wanted.shots])
         unseen += list(numbers[wanted.shots : wanted.shots + wanted.unseen])
-    about = {
-        "source": str(path), "classes": list(classes), "images": len(y), "sha256": _checksum(x, y),
-    }  # fmt: skip
-    return AttackImages(Data(x[given], y[given]), Data(x[unseen], y[unseen]), about)
+    return given, unseen
 
 
 def _checksum(x: np.ndarray, y: np.ndarray) -> str:

@@ -88,6 +88,8 @@ def show(victim: Attacked, images: AttackImages, how: How, attempts: list[Attemp
     console.print(
         "Of images that the victim classifies correctly without θ. Pixels run from -0.5 to 0.5."
     )
+    if copies := images.about.get("unseen_also_given"):
+        console.print(f"{copies} of {len(images.unseen.y)} unseen images are copies of given ones.")
     for a in attempts:
         if not math.isfinite(a.largest):
             remedy = "another --tuner" if a.method == "lft" else "a smaller --rate"

@@ -132,7 +132,7 @@ def load_victim(name: str | Path) -> Victim:
     path = Path(str(files("lft_validation").joinpath("trained", "victims", f"{name}.npz")))
     if path.exists():
         return read_victim(path)
-    if not Path(name).exists():
+    if not str(name) or not Path(name).exists():
         known = ", ".join(shipped())
         raise UserError(f"no victim {str(name)!r}; give a file, or one of: {known}")
     return read_victim(Path(name))

@@ -77,7 +77,7 @@ def command(**options: Any) -> None:
     methods = _methods(options["method"])
     backend = chosen_backend(options["backend"], options["device"], "float32")
     victim, images, name = _what(options, backend)
-    how = _how(options, name)
+    how = _how(options, name, methods)
     _check_memory(victim, images, how, name, backend)
     if "lft" in methods:
         note_purpose(name, "uap")
@@ -122,13 +122,13 @@ def _what(options: dict[str, Any], backend: Backend) -> tuple[Attacked, AttackIm
     if options["images"] is not None:
         images = from_files(options["images"], victim, wanted)
     else:
-        source = options["source"] or victim.about["source"]
+        named = options["source"]
+        source = victim.about["source"] if named is None else named
         images = from_source(source, victim, wanted, options["data_dir"])
-    return (
-        victim,
-        images,
-        options["tuner"] or _tuner_for(victim.about["source"] or options["source"]),
-    )
+    tuner = options["tuner"]
+    if tuner is None:
+        tuner = _tuner_for(victim.about["source"] or options["source"])
+    return victim, images, tuner
 
 
 def _victim(options: dict[str, Any], backend: Backend) -> Attacked:
@@ -148,10 +148,12 @@ def _victim(options: dict[str, Any], backend: Backend) -> Attacked:
         raise UserError(
             "--images needs --victim: one of lft victims list, or a file of yours; or --network"
         )
-    source = options["source"] or "digits"
-    if ours is None and source_of(source).name not in shipped():
+    if ours is not None:
+        return load_victim(ours)
+    source = "digits" if options["source"] is None else options["source"]
+    if source_of(source).name not in shipped():
         raise no_victim(source, "--victim")
-    return load_victim(ours or source)
+    return load_victim(source)
 
 
 def _tuner_for(source: str | None) -> str:
@@ -173,7 +175,7 @@ def _classes(text: str | None) -> tuple[int, ...] | None:
         raise UserError(f"--classes must be numbers such as 3,8, found {text!r}") from error
 
 
-def _how(options: dict[str, Any], tuner: str) -> How:
+def _how(options: dict[str, Any], tuner: str, methods: list[str]) -> How:
     from lft_validation.attack import how_trained
     from lft_validation.tuners import tuner_about
 
@@ -186,6 +188,11 @@ def _how(options: dict[str, Any], tuner: str) -> How:
     rate = options["rate"]
     if rate is not None and not 0.0 < rate < float("inf"):
         raise UserError(f"--rate must be positive and finite, found {rate}")
+    if rate is not None and methods == ["lft"]:
+        raise UserError(
+            f"--rate is of adam, sgd or pgd, found --rate {rate} and --method lft, which makes its "
+            "own steps; leave it out"
+        )
     given = {name: options[name] for name in ("kappa", "l1", "rate") if options[name] is not None}
     return how._replace(**given)
 
