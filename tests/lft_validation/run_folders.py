@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
+
+
+def changed(run: Path, file: str, arrays, copy: Path) -> Path:
+    """Copy a run and change the arrays of one of its files: a function of them; None drops one."""
+    shutil.copytree(run, copy)
+    with np.load(run / file) as loaded:
+        found = {name: loaded[name] for name in loaded.files}
+    new = found | arrays(found)
+    np.savez(copy / file, **{name: array for name, array in new.items() if array is not None})
+    return copy
 
 
 def told_divergence(result, folder: Path) -> str:

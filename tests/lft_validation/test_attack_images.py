@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ from lft_validation import attack_images
 from lft_validation.attack_images import Wanted, from_files, from_source
 from lft_validation.cli import main
 from lft_validation.errors import UserError
-from lft_validation.victims import load_victim
+from lft_validation.victims import load_victim, logits
 
 
 def attack(*arguments):
@@ -51,6 +55,43 @@ def test_a_folder_of_images_and_an_npz_with_them_give_the_same_attack(tmp_path):
     assert "numpy" in report["versions"]
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_share_is_of_the_images_that_the_victim_has_right_without_a_perturbation(tmp_path):
+    victim = load_victim("digits")
+    pixels, labels = digit_bytes((3, 8), 4)
+    pixels[0] = pixels[-1]  # an eight among the threes
+    file = npz(tmp_path / "mine.npz", images=pixels, labels=labels)
+    found = from_files(file, victim, Wanted(None, 2, 2, 0))
+    right = []
+    for data in (found.given, found.unseen):
+        z = logits(victim.network, victim.weights, data.x)
+        right.append(int(np.sum(np.argmax(z, axis=-1) == data.y)))
+    assert sum(right) == 7
+    result = attack("--images", file, "--victim", "digits", "--unseen", 2, "--steps", 2,
+                    "--out", tmp_path / "o")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if " % of " in line]
+    assert [f"% of {n} " in line for n in (3, 4)] == [True, True]
+    (made,) = json.loads((tmp_path / "o" / "attack.json").read_text())["attempts"]
+    assert [made["counted_given"], made["counted_unseen"]] == right
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("copies", [0, 2])
+def test_unseen_images_that_are_copies_of_given_ones_are_counted(tmp_path, copies):
+    pixels, labels = digit_bytes((3, 8), 4)
+    for i in range(1, 2 * copies):
+        pixels[i] = pixels[0]  # all of one class
+    file = npz(tmp_path / "mine.npz", images=pixels, labels=labels)
+    result = attack("--images", file, "--victim", "digits", "--steps", 1, "--unseen", 2,
+                    "--out", tmp_path / "o")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    said = "2 of 4 unseen images are copies of given ones."
+    assert (said in result.output) == (copies > 0)
+    images = json.loads((tmp_path / "o" / "attack.json").read_text())["images"]
+    assert images["unseen_also_given"] == copies
+
+
 def test_colour_images_are_read_with_their_channels_first(tmp_path):
     rng = np.random.default_rng(0)
     pixels = rng.integers(256, size=(3, 32, 32, 3), dtype=np.uint8)
@@ -84,6 +125,7 @@ GOOD = {"images": np.zeros((6, 8, 8), np.uint8), "labels": np.repeat([3, 8], 3)}
         (GOOD | {"images": np.full((6, 8, 8), 7.0)}, "or real numbers from 0 to 1"),
         (GOOD | {"images": np.full((6, 8, 8), np.nan)}, "or real numbers from 0 to 1"),
         (GOOD | {"images": np.zeros((6, 8), np.uint8)}, "images must be (N, C, H, W)"),
+        (GOOD | {"images": np.zeros((6, 0, 0))}, "at least one pixel, found shape (6, 1, 0, 0)"),
         (GOOD | {"labels": np.asarray([3, 3, 8, 8, 8, 8])}, "has 2 images of class 3"),
     ],
 )
@@ -126,6 +168,49 @@ def test_files_that_unpack_to_far_more_than_they_are_get_refused(tmp_path, monke
         from_files(folder, victim, wanted)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes on this system")
+def test_a_pipe_or_a_device_is_refused_before_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    for file in (tmp_path / "pipe.npz", Path("/dev/zero")):
+        with pytest.raises(UserError, match="is not a plain file; check the path"):
+            from_files(file, load_victim("digits"), Wanted(None, 2, 2, 0))
+
+
+def test_images_of_another_size_are_refused_before_they_are_scaled(tmp_path):
+    file, number = tmp_path / "large.npz", 2**22
+    np.savez_compressed(file, images=np.zeros((4, 1024, 1024), np.uint8), labels=[3, 3, 3, 8])
+    tracemalloc.start()
+    with pytest.raises(UserError, match="has images of 1 x 1024 x 1024, but the victim digits"):
+        from_files(file, load_victim("digits"), Wanted(None, 2, 2, 0))
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found < 2.5 * number  # the bytes themselves, and no floats
+
+
+def test_more_images_than_memory_is_meant_for_are_refused_before_they_are_read(
+    tmp_path, monkeypatch
+):
+    anything = SimpleNamespace(name="mine", about={"shape": None})
+    folder, wanted = write_folder(tmp_path / "mine"), Wanted(None, 2, 2, 0)
+    pixels, labels = digit_bytes((3, 8), 4)
+    file = npz(tmp_path / "mine.npz", images=pixels, labels=labels)
+    monkeypatch.setattr(attack_images, "PIXELS", 300)
+    monkeypatch.setattr(attack_images, "_picture", None)  # not asked
+    for path in (folder, file):
+        with pytest.raises(UserError, match="has 8 images, more than 4 of 1 x 8 x 8; give fewer"):
+            from_files(path, anything, wanted)
+
+
+def test_too_little_memory_is_told_in_one_sentence(tmp_path, monkeypatch):
+    def fail(*_arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(attack_images, "_scaled", fail)
+    file = npz(tmp_path / "mine.npz", **GOOD)
+    with pytest.raises(UserError, match="does not fit into memory; give fewer images, or smal"):
+        from_files(file, load_victim("digits"), Wanted(None, 2, 2, 0))
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -152,6 +237,9 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "words" / "three").mkdir(parents=True)
     with pytest.raises(UserError, match="named by its number, such as 3/; found three"):
         from_files(tmp_path / "words", victim, wanted)
+    (tmp_path / "huge" / "100000000000000000000000000").mkdir(parents=True)
+    with pytest.raises(UserError, match="named by its number, such as 3/; found 1000000000"):
+        from_files(tmp_path / "huge", victim, wanted)
     with pytest.raises(UserError, match="has 9 x 7 pixels, expected 8 x 8; resize it"):
         from_files(write_folder(tmp_path / "large", size=(9, 7)), victim, wanted)
     damaged = write_folder(tmp_path / "damaged")

@@ -11,11 +11,13 @@ from click.testing import CliRunner
 pytest.importorskip("sklearn")  # the digits
 
 from lft_validation.cli import main
-from lft_validation.experiments.uap import beyond, run
+from lft_validation.experiments.uap import beyond, beyond_report, run
 from lft_validation.experiments.uap.config import make_config
 from lft_validation.experiments.uap.metrics import NAMES
 from lft_validation.experiments.uap.run import JobKey
+from lft_validation.files import write_json
 from lft_validation.victims import load_victim, logits, shipped
+from tests.lft_validation.run_folders import changed
 
 TINY = (
     "--preset", "smoke", "--workers", "1", "--meta-tasks", "2", "--test-tasks", "4",
@@ -91,6 +93,27 @@ def test_a_run_beside_it_is_not_trained_again_and_a_finished_one_resumes(
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        (lambda _: {"digits-own": None}, "lacks 'digits-own'; delete it to compute it again"),
+        (lambda a: {"digits-other": a["digits-other"][:, :2]},
+         "digits-other must have shape (6, 4, 3), found (6, 2, 3); delete it to"),
+        (lambda a: {"digits-own": a["digits-own"].astype(str)}, "must hold real numbers, found"),
+    ],
+)  # fmt: skip
+def test_measurements_that_were_changed_are_refused(
+    finished, tmp_path, monkeypatch, arrays, sentence
+):
+    monkeypatch.delenv("LFT_DATA", raising=False)
+    monkeypatch.setattr(beyond, "find", lambda source: None)
+    out = changed(finished[0], f"jobs/{LFT}/beyond.npz", arrays, tmp_path / "run")
+    result = lft("table1-beyond", *TINY, "--out", out, "--resume")
+    assert result.exit_code == 2, result.output
+    assert sentence in " ".join(result.output.split())
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_can_be_stopped_after_every_part_that_it_follows(finished, tmp_path, monkeypatch):
     monkeypatch.delenv("LFT_DATA", raising=False)
     monkeypatch.setattr(beyond, "find", lambda source: None)
@@ -116,6 +139,34 @@ def test_a_run_can_be_stopped_after_every_part_that_it_follows(finished, tmp_pat
     files = [folder / "jobs" / LFT / "beyond.npz" for folder in (finished[0], out)]
     at_once, in_parts = (dict(np.load(file)) for file in files)
     np.testing.assert_allclose(in_parts["digits-own"], at_once["digits-own"], rtol=1e-4)
+
+
+def test_where_no_image_counts_there_is_null_and_the_table_says_so(tmp_path, capsys):
+    config = make_config("smoke", {"methods": ("PGD",), "long_steps": 20})
+    own, other = np.random.default_rng(0).uniform(size=(2, len(NAMES), 3, 3))
+    other[NAMES.index("val")] = np.nan
+    found = {("first order", "none", "PGD", "digits"): [beyond.Measured(own, other)]}
+    rows = beyond_report.rows(config, found)
+    write_json(tmp_path / "results.json", {"rows": rows})
+    assert rows[0]["success_other"] == {"10": None, "20": None}
+    assert rows[0]["success"]["10"] == pytest.approx(own[NAMES.index("val"), :, 1].mean())
+    assert "| none counts |" in beyond_report.markdown(config, rows)
+    beyond_report.show(rows)
+    shown = capsys.readouterr().out
+    assert "none counts" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert beyond_report.draw(config, found, tmp_path)
+
+
+@pytest.mark.parametrize(("steps", "instead"), [(5, 10), (15, 20), (1001, 1010)])
+def test_a_last_step_that_is_not_measured_is_refused(tmp_path, steps, instead):
+    result = lft("table1-beyond", *TINY, "--long-steps", steps, "--out", tmp_path / "run")
+    assert result.exit_code == 2, result.output
+    assert (
+        f"long_steps must be a multiple of 10, since every 10th step is measured, found {steps}; "
+        f"use for example --long-steps {instead}"
+    ) in " ".join(result.output.split())
+    assert not (tmp_path / "run").exists()
 
 
 def test_sources_that_are_here_are_followed_too_and_said_to_be_unseen(monkeypatch):

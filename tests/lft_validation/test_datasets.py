@@ -10,6 +10,7 @@ import pytest
 
 from lft_validation import datasets
 from lft_validation.datasets import SOURCES, SPLITS, load
+from lft_validation.datasets_survey import survey
 from lft_validation.errors import UserError
 from tests.lft_validation.image_files import (
     write_cifar,
@@ -127,6 +128,23 @@ def test_published_files_that_were_exchanged_are_told_by_their_checksums(tmp_pat
     with pytest.raises(UserError, match=r"train-images\S+ is t10k-images-idx3"):
         load("mnist", "train", tmp_path)
     assert load("mnist", "test", tmp_path).official
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+def test_files_of_another_source_are_told_by_their_published_checksums(
+    tmp_path, monkeypatch, thorough
+):
+    write_mnist(tmp_path / "fashion-mnist")
+    sums = {p.name: datasets.md5(p) for p in (tmp_path / "fashion-mnist").iterdir()}
+    mnist = SOURCES["mnist"]
+    ours = mnist._replace(**{s: {n: sums[n] for n in mnist.files(s)} for s in ("train", "test")})
+    monkeypatch.setitem(datasets.SOURCES, "mnist", ours)
+    said = r"fashion-mnist\S+ is mnist's train-images\S+; put it into mnist/, and the files of fash"
+    with pytest.raises(UserError, match=said):
+        load("fashion-mnist", "train", tmp_path)
+    train, _ = survey(("fashion-mnist",), tmp_path, thorough)
+    assert train.state == "damaged"
+    assert "is mnist's train-images-idx3-ubyte.gz" in train.problem
 
 
 def test_what_is_not_found_is_named_with_every_place(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -17,7 +18,7 @@ from lft_validation.experiments.fewshot.config import METHODS, TABLES, make_conf
 from lft_validation.experiments.fewshot.run import JobKey, owners
 from lft_validation.experiments.unions import NONE
 from lft_validation.tuners import load_tuner
-from tests.lft_validation.run_folders import told_divergence
+from tests.lft_validation.run_folders import changed, told_divergence
 
 BOTH = "digits+digits:cnn2"
 TINY = (
@@ -84,6 +85,16 @@ def test_every_method_but_maml_starts_from_the_same_tasks_and_networks(finished)
 
 def test_the_output_fits_eighty_columns(finished):
     assert max(len(line) for line in finished[1].splitlines() if "runs" not in line) <= 80
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("method", ["LFT", "MAML"])
+def test_what_was_learned_and_then_changed_is_refused(finished, tmp_path, method):
+    file = f"jobs/{method.lower()}-digits-5shot-seed0/learned.npz"
+    out = changed(finished[0], file, lambda _: {"flat": np.zeros(7)}, tmp_path / "run")
+    result = lft("table2", *TINY, "--out", str(out), "--resume")
+    assert result.exit_code == 2, result.output
+    assert "found (7,); delete it to compute it again" in " ".join(result.output.split())
 
 
 @pytest.mark.no_cover

@@ -35,6 +35,13 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert json.loads(path.read_text()) == 1
 
 
+@pytest.mark.parametrize("array", [np.asarray(2**64), np.asarray([{}]), np.zeros(2, "i8,O")])
+def test_what_could_not_be_read_again_is_not_written(tmp_path, array):
+    with pytest.raises(ValueError, match=r"array x of a\.npz holds Python objects .*"):
+        files.write_arrays(tmp_path / "a.npz", "kind-1", "me", {"x": array})
+    assert not any(tmp_path.iterdir())
+
+
 def test_json_has_no_nan(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         files.write_json(tmp_path / "a.json", float("nan"))

@@ -25,7 +25,7 @@ from lft_validation.experiments.uap.needs import check_usable
 from lft_validation.files import write_bytes
 from lft_validation.in_common import check_worker, recorded
 from lft_validation.jobs import Job, Plan, run_jobs
-from lft_validation.victims import load_victim, save_victim, victim_with
+from lft_validation.victims import known_by, load_victim, save_victim, victim_with
 from tests.lft_validation.image_files import images, write_cifar, write_idx, write_mnist
 
 HOST = socket.gethostname()
@@ -242,6 +242,11 @@ def test_a_worker_with_another_victim_is_named_with_its_file_and_the_remedy(tmp_
     )
     with pytest.raises(UserError, match="was changed after the run started; put that file back"):
         first_task(config)  # nor is it taken by a fresh process of this machine
+    of_tanh = load_victim(retrained(file, 1))
+    save_victim(file, of_tanh._replace(about=of_tanh.about | {"activation": "tanh"}))
+    forget()
+    with pytest.raises(UserError, match="has another victim digits than this run"):
+        check_worker(wanted)  # the same weights in another network
     file.unlink()
     with pytest.raises(UserError, match=f"on {HOST} cannot read its victim digits: .*mine.npz"):
         check_worker(wanted)
@@ -251,9 +256,12 @@ def test_a_worker_with_another_victim_is_named_with_its_file_and_the_remedy(tmp_
 
 def test_victims_of_other_architectures_and_of_the_package_are_compared_too(tmp_path):
     file = retrained(tmp_path / "mine.npz", 1)
-    data = {"digits": {"victim_sha256": "0" * 64, "other_victim_sha256": "1" * 64}}
-    found = recorded({"victims": [f"digits-mlp={file}"], "data": data}).victims
-    assert found == {"digits": (None, "0" * 64), "digits-mlp": (str(file), "1" * 64)}
+    weights, settings = ("0" * 64, "1" * 64), ({"network": "small"}, {"network": "mlp"})
+    digits = {"victim_sha256": weights[0], "other_victim_sha256": weights[1]}
+    digits |= {"victim_settings": settings[0], "other_victim_settings": settings[1]}
+    found = recorded({"victims": [f"digits-mlp={file}"], "data": {"digits": digits}}).victims
+    first, second = map(known_by, weights, settings)
+    assert found == {"digits": (None, first), "digits-mlp": (str(file), second)}
     for name, words in (("digits", "in lft-ref; install the same there"), ("digits-mlp", "copy")):
         with pytest.raises(UserError, match=f"another victim {name} than this run, .*{words}"):
             check_worker(recorded({})._replace(victims={name: found[name]}))

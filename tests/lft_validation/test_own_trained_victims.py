@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -14,8 +15,8 @@ from lft_validation.cli import main
 from lft_validation.errors import UserError
 from lft_validation.experiments.uap import beyond
 from lft_validation.experiments.uap.config import make_config
-from lft_validation.experiments.uap.run import JobKey, job_key
-from lft_validation.experiments.uap.tasks import KEYS, victim_of
+from lft_validation.experiments.uap.run import JobKey, job_key, record
+from lft_validation.experiments.uap.tasks import KEYS, pinned, victim_of
 from lft_validation.victims import load_victim, save_victim, shipped
 from lft_validation.victims_training import RECIPES
 from tests.lft_validation import image_files
@@ -114,6 +115,34 @@ def test_a_victim_of_ones_own_takes_the_place_of_the_packages_and_is_another_job
     key = JobKey("first order", "digits", "LFT", 0)
     keys = [job_key(config, key) for config in configs]
     assert keys[0] != keys[1] == keys[2]  # wherever the file lies
+
+
+@pytest.mark.parametrize(("name", "value"), [("activation", "tanh"), ("pooling", "average")])
+def test_the_same_weights_in_another_network_are_another_victim_and_another_job(
+    tmp_path, name, value, monkeypatch
+):
+    monkeypatch.setattr(beyond, "find", lambda source: None)
+    ours, keys, sums, beyond_keys = load_victim("digits"), set(), set(), set()
+    for i, about in enumerate((ours.about, ours.about | {name: value})):
+        save_victim(tmp_path / "mine.npz", ours._replace(about=about))
+        for other in (ours.about, ours.about | {name: value}):
+            save_victim(tmp_path / f"{i}.npz", ours._replace(about=other))
+            files = (f"digits={tmp_path / 'mine.npz'}", f"digits-mlp={tmp_path / f'{i}.npz'}")
+            config = make_config("smoke", {"victims": files})
+            key = JobKey("first order", "digits", "LFT", 0)
+            keys.add(job_key(config, key))
+            sums.add(pinned(config).victim_sums)
+            beyond_keys.add(beyond.beyond_key(config, key))
+    assert (len(keys), len(sums), len(beyond_keys)) == (2, 4, 4)
+
+
+def test_a_run_records_the_weights_and_the_network_of_its_victims(tmp_path):
+    ours = load_victim("digits")
+    found = record(make_config("smoke", {}), "digits")
+    assert found["victim_sha256"] == hashlib.sha256(ours.weights.tobytes()).hexdigest()
+    assert found["victim_settings"] == {
+        "network": "small", "shape": [1, 8, 8], "activation": "relu", "pooling": "max"
+    }  # fmt: skip
 
 
 def test_a_file_is_read_whatever_its_name(tmp_path, monkeypatch):

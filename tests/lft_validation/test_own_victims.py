@@ -150,7 +150,7 @@ def test_the_picture_names_cifar_10s_classes_where_the_victim_has_those_and_no_o
         victim = SimpleNamespace(network=network, weights=None, about={"source": None})
         x, y = rng.normal(size=(3, 3, 3, 3)).astype(np.float32), np.zeros(3, np.int64)
         said = (np.full(3, classes - 1),) * 2
-        attempt = Attempt("lft", x[0], np.zeros((6, 1)), said, queries=0)
+        attempt = Attempt("lft", x[0], np.zeros((6, 1)), said, queries=0, counted=(2, 2))
         drawn = AttackImages(Data(x, y), Data(x, y), {"source": source})
         return attack_sheet(victim, drawn, [attempt])
 

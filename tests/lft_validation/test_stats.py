@@ -38,6 +38,25 @@ def test_equal_methods_have_a_difference_of_zero_width():
     assert paired_difference(a, a) == Difference(0.0, 0.0, 0.0, [0.0])
 
 
+def test_a_pair_that_is_not_known_is_left_out():
+    rng = np.random.default_rng(2)
+    a, b = [rng.normal(size=30)], [rng.normal(size=30)]
+    without = paired_difference([a[0][1:]], [b[0][1:]])
+    a[0][0] = np.nan
+    assert paired_difference(a, b) == without
+
+
+def test_without_two_pairs_of_every_source_there_is_no_interval():
+    gaps, zeros = np.asarray([1.0, 2.0, 3.0, np.nan]), np.zeros(4)
+    d = paired_difference([gaps], [zeros], sources=2)
+    assert (d.mean, d.by_seed) == (2.0, [2.0])
+    assert np.isnan([d.low, d.high]).all()
+    assert (verdict_less(d), verdict_more(d)) == ("undecided", "undecided")
+    nothing = paired_difference([zeros * np.nan, gaps], [zeros, zeros])
+    assert np.isnan(nothing.by_seed[0])
+    assert verdict_more(nothing) == "undecided"  # one seed says nothing
+
+
 def test_the_same_data_give_the_same_interval():
     rng = np.random.default_rng(1)
     a, b = [rng.normal(size=30)], [rng.normal(size=30)]

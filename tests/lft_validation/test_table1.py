@@ -24,7 +24,7 @@ from lft_validation.experiments.uap.config import (
 from lft_validation.experiments.uap.run import JobKey, job_key
 from lft_validation.experiments.unions import NONE
 from lft_validation.tuners import load_tuner
-from tests.lft_validation.run_folders import told_divergence
+from tests.lft_validation.run_folders import changed, told_divergence
 
 TINY = (
     "--preset", "smoke", "--workers", "1", "--meta-tasks", "2", "--test-tasks", "4",
@@ -194,6 +194,23 @@ def test_images_may_be_drawn_from_all(tmp_path):
     assert np.isfinite(row["at"]["0"]["val"])
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("method", "arrays", "sentence"),
+    [
+        ("maml", lambda _: {"flat": None}, "lacks 'flat'; delete it to compute it again"),
+        ("maml", lambda _: {"flat": np.zeros(7)}, "flat must have shape (64,), found (7,)"),
+        ("l2o", lambda a: {"flat": a["flat"] * np.nan}, "flat must hold finite numbers, found nan"),
+    ],
+)
+def test_what_was_learned_and_then_changed_is_refused(finished, tmp_path, method, arrays, sentence):
+    file = f"jobs/first-order-{method}-digits-seed0/result.npz"
+    out = changed(finished[0], file, arrays, tmp_path / "run")
+    result = lft("table1", *TINY, "--out", str(out), "--resume")
+    assert result.exit_code == 2, result.output
+    assert sentence in " ".join(result.output.split())
+
+
 # The figures of the same runs ---------------------------------------------------------------------
 
 
@@ -242,13 +259,21 @@ def test_figure_a4_keeps_the_perturbations_that_its_curves_belong_to(finished):
             np.testing.assert_allclose(found, strength, rtol=1e-5)
 
 
+def test_table_1_without_the_methods_of_figure_a4_draws_none(finished, tmp_path):
+    (tmp_path / "one").symlink_to(finished[0], target_is_directory=True)
+    out = tmp_path / "two"
+    result = lft("table1", *TINY, "--order", "first", "--methods", "SGD", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert {p.stem for p in out.glob("figure*")} == {"figure2", "figureA1", "figureA2"}
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_damaged_run_beside_ours_is_left_alone(finished, tmp_path):
     broken = tmp_path / "one" / "jobs" / "first-order-pgd-none-seed0"
     broken.mkdir(parents=True)
     (broken / "result.npz").write_bytes(b"PK")
     out = tmp_path / "two"
-    result = lft("figureA3", *TINY, "--order", "first", "--methods", "PGD", "--out", str(out))
+    result = lft("figureA1", *TINY, "--order", "first", "--methods", "PGD", "--out", str(out))
     assert result.exit_code == 0, result.output
     name = "first-order-pgd-none-seed0/result.npz"
     assert (out / "jobs" / name).read_bytes() == (finished[0] / "jobs" / name).read_bytes()

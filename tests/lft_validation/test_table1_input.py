@@ -48,6 +48,24 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_pat
     assert not list(tmp_path.iterdir())  # nothing was started
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--methods", "LFT"], "figureA3 compares LFT with PGD, found --methods LFT; leave --met"),
+        (["--methods", "SGD"], "figureA3 compares LFT with PGD, found --methods SGD; leave --met"),
+        (["--set", "testing=mnist+cifar10"], "testing source, found mnist+cifar10 alone; use"),
+    ],
+)  # fmt: skip
+def test_a_figure_that_would_be_empty_is_refused_before_its_run(
+    arguments, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    result = lft("figureA3", "--preset", "smoke", *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert not list(tmp_path.iterdir())
+
+
 def test_data_that_is_not_there_is_said_before_anything_starts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LFT_DATA", str(tmp_path))

@@ -24,8 +24,9 @@ from lft_validation.experiments.uap.said import (
     Said,
     paper_says,
 )
-from lft_validation.experiments.uap.tables import markdown
+from lft_validation.experiments.uap.tables import markdown, show
 from lft_validation.experiments.unions import NONE
+from lft_validation.files import write_json
 from lft_validation.report import read_paper
 
 BOTH = "mnist+cifar10"
@@ -61,6 +62,60 @@ def test_tasks_without_an_image_that_counts_are_left_out_of_both_sides():
     kept = np.arange(10) != 3
     expected = (a - b)[1, kept, config.table_step].mean()
     assert success["difference"]["mean"] == pytest.approx(expected)
+
+
+def test_where_no_image_counts_there_is_null_and_no_verdict(tmp_path, capsys):
+    config = make_config("smoke", {"methods": ("LFT", "SGD"), "settings": (FIRST,)})
+    a, b = np.random.default_rng(0).uniform(size=(2, 6, 10, config.steps + 1))
+    a[1], b[1] = np.nan, np.nan
+    results = {Cell(FIRST, "digits", "LFT", "digits"): [a], Cell(FIRST, NONE, "SGD", "digits"): [b]}
+    summary = summarise(config, results)
+    write_json(tmp_path / "results.json", summary)
+    for row in summary["rows"]:
+        assert row["at"]["10"]["val"] is row["at"]["10"]["val_sd"] is row["first_step"] is None
+        assert row["success_by_seed"] == [None]
+        assert row["at"]["10"]["train"] > 0.0
+    success, _, strength, *_ = summary["claims"]
+    assert success["ours"] == [None, None]
+    assert success["difference"] == {"mean": None, "low": None, "high": None, "by_seed": [None]}
+    assert success["verdict"] == "undecided"
+    assert strength["difference"]["low"] < strength["difference"]["high"]
+    text = markdown(config, summary)
+    assert "| LFT | – | none counts | – |" in text
+    assert "| none counts vs none counts | – | too few tasks count | – | undecided |" in text
+    show(config, summary)
+    assert "none counts" in capsys.readouterr().out
+    assert draw(config, results, tmp_path, ("figure2",))
+
+
+@pytest.mark.parametrize("unknown", [(), (2,), (5,), (0, 6)])
+def test_intervals_on_a_union_draw_each_source_again_by_itself(unknown):
+    """The difference is 0 on every task of the one and 1 on every task of the other source."""
+    changes = {"methods": ("LFT", "SGD"), "settings": (FIRST,), "test_tasks": 8, "seeds": (0, 1)}
+    config = make_config("paper", changes)
+    a, b = np.zeros((2, 6, 8, config.steps + 1))
+    a[:, 4:] = 1.0
+    a[1, unknown], b[1, unknown] = np.nan, np.nan  # some tasks have no image that counts
+    keys = ((FIRST, "mnist", "LFT", BOTH), (FIRST, NONE, "SGD", BOTH))
+    success = claims(config, dict(zip(keys, ([a, a], [b, b]), strict=True)))[0]
+    assert success["testing"] == BOTH
+    share = sum(task >= 4 for task in range(8) if task not in unknown) / (8 - len(unknown))
+    assert success["difference"]["mean"] == pytest.approx(share)
+    assert success["difference"]["low"] == pytest.approx(share)
+    assert success["difference"]["high"] == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("tasks", "verdict"), [((3,), "undecided"), ((3, 7), "holds")])
+def test_one_task_that_counts_is_too_few_for_a_verdict(tasks, verdict):
+    config = make_config("smoke", {"methods": ("LFT", "SGD"), "settings": (FIRST,)})
+    a, b = np.full((2, 6, 10, config.steps + 1), np.nan)
+    for task in tasks:
+        a[:, task], b[:, task] = 1.0, 0.0
+    keys = ((FIRST, "digits", "LFT", "digits"), (FIRST, NONE, "SGD", "digits"))
+    success = claims(config, dict(zip(keys, ([a], [b]), strict=True)))[0]
+    assert success["ours"] == [1.0, 0.0]
+    assert success["difference"]["mean"] == 1.0
+    assert success["verdict"] == verdict
 
 
 @pytest.mark.parametrize(

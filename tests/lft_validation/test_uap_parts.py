@@ -26,13 +26,16 @@ from lft_validation.experiments.uap.metrics import (
     RAN_AWAY,
     first_step,
     fooled,
+    known_mean,
+    known_sd,
     make_meter,
     own_first_steps,
     share,
 )
 from lft_validation.experiments.uap.pgd import pgd
+from lft_validation.experiments.uap.pictures import _sheet
 from lft_validation.experiments.uap.tasks import make_problem, pool
-from lft_validation.experiments.unions import union
+from lft_validation.experiments.unions import NONE, union
 from lft_validation.victims import load_victim, shipped
 
 NUMPY = get_backend("numpy", "float64")
@@ -116,6 +119,24 @@ def test_only_images_that_were_classified_correctly_count_for_success():
     won = np.asarray([[True, False, True], [True, True, True]])
     counted = np.asarray([[True, True, False], [False, False, False]])
     np.testing.assert_array_equal(share(won, counted), [0.5, np.nan])
+
+
+def test_figure_a4_names_every_class_of_a_task_once():
+    setup = make_setup(make_config("smoke", {"classes": 3}), FIRST, 0, NONE)
+    sheet = _sheet(setup, "digits", {}, 0)
+    first, second, third = dict.fromkeys(map(str, sheet.y))
+    assert sheet.title == f"task 1: classes {first}, {second} and {third}"
+    one = make_setup(make_config("smoke", {"classes": 1}), FIRST, 0, NONE)
+    sheet = _sheet(one, "digits", {}, 0)
+    assert sheet.title == f"task 1: class {sheet.y[0]}"
+
+
+def test_means_are_over_the_tasks_where_an_image_counts():
+    values = np.asarray([[0.5, np.nan, 1.0], [0.0, np.nan, np.nan]])
+    np.testing.assert_array_equal(known_mean(values, axis=0), [0.25, np.nan, 1.0])
+    np.testing.assert_array_equal(known_sd(values, axis=0), [0.25, np.nan, 0.0])
+    assert known_mean(values) == 0.5
+    assert first_step(np.full((2, 3), np.nan)) is None
 
 
 def test_first_steps_are_of_the_mean_and_of_each_task():

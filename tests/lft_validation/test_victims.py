@@ -44,6 +44,12 @@ def test_the_same_command_gives_the_same_bits_and_another_seed_others(tmp_path):
     assert victim.about["train_sha256"] == load("digits", "train").checksum
 
 
+def test_the_largest_seed_comes_back_from_the_file(tmp_path):
+    file, seed = tmp_path / "mine.npz", 2**64 - 1
+    assert lft("train", "digits", "--epochs", 1, "--seed", seed, "--out", file).exit_code == 0
+    assert load_victim(file).about["seed"] == seed
+
+
 def test_a_perceptron_is_trained_as_a_victim_of_another_architecture(tmp_path):
     file = tmp_path / "mine.npz"
     assert lft("train", "digits", "--network", "mlp", "--epochs", 2, "--out", file).exit_code == 0
@@ -62,6 +68,8 @@ def test_a_perceptron_is_trained_as_a_victim_of_another_architecture(tmp_path):
         (("digits", "--epochs", 0), "epochs must be at least 1, found 0"),
         (("digits", "--learning-rate", 2), "learning_rate must lie between 0 and 1, found 2.0"),
         (("digits", "--seed", -1), "seed must not be negative, found -1"),
+        (("digits", "--seed", 2**64), f"seed must be less than 2^64, found {2**64}; use a"),
+        (("digits", "--data-dir", "/no"), "--data-dir is '/no', which is no folder; give one that"),
         (("digits", "--out", "."), "--out . is a folder; give a file in it"),
         (
             ("digits", "--network", "vgg"),
@@ -92,7 +100,12 @@ def test_wrong_usage_is_refused(arguments, message):
         ("network", np.asarray("vgg"), "no network 'vgg' for images"),
         ("activation", np.asarray("gelu"), "activation must be 'relu' or 'tanh', found 'gelu'"),
         ("recipe", np.asarray("{"), "is not a victim of ours"),
+        pytest.param(
+            "recipe", np.asarray("[" * 100_000), "is not a victim of ours", id="nested without end"
+        ),
         ("accuracy", np.asarray("good"), "accuracy must be a number, found good"),
+        ("accuracy", np.asarray(1e9), "accuracy must be from 0 to 1, found 1000000000.0; g"),
+        ("accuracy", np.asarray(-0.1), r"accuracy must be from 0 to 1, found -0\.1"),
         ("shape", np.asarray([1, 8]), r"shape must have shape \(3,\)"),
         ("shape", np.asarray(["1", "8", "8"]), "shape must hold whole numbers"),
         ("shape", np.asarray([1.0, np.nan, 8.0]), "shape must hold whole numbers"),

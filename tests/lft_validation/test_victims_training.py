@@ -124,6 +124,25 @@ def test_the_command_stops_and_resumes(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"mine.npz", "whole.npz"}
 
 
+@pytest.mark.parametrize("updates", [10**15, 24])
+def test_a_checkpoint_from_beyond_the_end_of_the_training_is_refused(tmp_path, updates):
+    arguments = ("train", "digits", "--epochs", 1, "--out", tmp_path / "mine.npz")
+    recipe, data = dataclasses.replace(RECIPES["digits"], epochs=1), load("digits", "train")
+    file = tmp_path / "mine.npz.checkpoint"
+    path = train(recipe, data, checkpoint=file)
+    next(path)
+    path.close()
+    with np.load(file) as loaded:
+        arrays = {name: loaded[name] for name in loaded.files}
+    with file.open("wb") as changed:
+        np.savez(changed, **arrays | {"updates": np.asarray(updates)})
+    result = lft(*arguments, "--resume")
+    assert result.exit_code == 2, result.output
+    said = f"updates must be at most 23, the minibatches of all epochs, found {updates}; delete it"
+    assert said in " ".join(result.output.split())
+    assert not (tmp_path / "mine.npz").exists()
+
+
 def raising(error):
     def stop(*_):
         raise error

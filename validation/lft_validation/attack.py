@@ -26,7 +26,7 @@ from lft_ref import (
 )
 from lft_validation.attack_images import AttackImages
 from lft_validation.errors import UserError
-from lft_validation.experiments.uap.config import Config
+from lft_validation.experiments.uap.config import Config, make_config
 from lft_validation.experiments.uap.metrics import NAMES, make_meter
 from lft_validation.experiments.uap.pgd import pgd
 from lft_validation.experiments.usable import STEP, numbers_per_image
@@ -59,8 +59,14 @@ class Attempt(NamedTuple):
     method: str
     theta: np.ndarray  # (C, H, W), to be added to images in [-0.5, 0.5]
     curves: np.ndarray  # (6, steps + 1): metrics.NAMES
-    predicted: tuple[np.ndarray, np.ndarray]  # classes of the given and of the unseen images
+    predicted: tuple[np.ndarray, np.ndarray]  # classes of both sets; -1 where a logit is none
     queries: int  # images that were shown to the victim, gradients counted as one
+    counted: tuple[int, int]  # given and unseen images that the victim has right without θ
+
+    @property
+    def largest(self) -> float:
+        """The largest |θ_i|: NaN or ∞ if the fine-tuner ran away."""
+        return float(np.max(np.abs(self.theta)))
 
     def at(self, name: str, step: int = -1) -> float:
         """Return one of the measured numbers."""
@@ -71,7 +77,7 @@ def how_trained(about: dict[str, Any], steps: int, zeroth: bool, seed: int) -> H
     """Take loss and start as Φ was trained with, or as Table 1 has them where its file is silent.
 
     Raises:
-        UserError: if the file's settings are not of their types.
+        UserError: if the file's settings are not of their types, or none that a run would take.
     """
     config, given = Config(), about.get("config", {})
     if not isinstance(given, dict):
@@ -81,16 +87,20 @@ def how_trained(about: dict[str, Any], steps: int, zeroth: bool, seed: int) -> H
     for name, value in values.items():
         wanted = type(getattr(config, name))
         if type(value) is not wanted and not (wanted is float and type(value) is int):
-            raise UserError(f"the tuner's {name} must be a {wanted.__name__}, found {value!r}")
+            raise UserError(f"the tuner's {name} must be a {wanted.__name__}, found {value!r:.40}")
+    try:
+        config = make_config("paper", values)
+    except UserError as error:
+        raise UserError(f"the tuner's {error.message}; give another --tuner") from None
     return How(
-        float(values["kappa"]),
-        float(values["l1"]),
-        values["clip_images"],
-        float(values["initial_scale"]),
+        config.kappa,
+        config.l1,
+        config.clip_images,
+        config.initial_scale,
         steps,
         zeroth,
-        values["directions"],
-        float(values["mu"]),
+        config.directions,
+        config.mu,
         seed,
     )
 
@@ -144,17 +154,26 @@ def attempt(
     descended = loss._replace(l1=0.0) if method == "pgd" else loss  # it projects instead
     state, curves = rule.init(theta), []
     meter = make_meter(backend, loss, sets, theta)
-    for g_of in _gradients(how, backend, descended, sets[0], d):
+    with np.errstate(over="ignore", invalid="ignore"):  # what runs away is judged by its results
+        for g_of in _gradients(how, backend, descended, sets[0], d):
+            curves.append(meter.measure(theta)[:, 0])
+            delta, state = rule.update(g_of(theta), state)
+            theta = theta - delta
+            tick()
         curves.append(meter.measure(theta)[:, 0])
-        delta, state = rule.update(g_of(theta), state)
-        theta = theta - delta
-        tick()
-    curves.append(meter.measure(theta)[:, 0])
-    final = loss._replace(clip=True)
-    predicted = [np.argmax(backend.to_host(final.logits(theta, s)), axis=-1)[0] for s in sets]
+        predicted = [_predicted(backend, loss._replace(clip=True), theta, s) for s in sets]
     host = backend.to_host(theta)[0].reshape(shape)
     shown = how.steps * len(images.given.y) * (how.directions + 1 if how.zeroth else 1)
-    return Attempt(method, host, np.stack(curves, axis=-1), (predicted[0], predicted[1]), shown)
+    counted = (int(meter.right[0].sum()), int(meter.right[1].sum()))
+    said = (predicted[0], predicted[1])
+    return Attempt(method, host, np.stack(curves, axis=-1), said, shown, counted)
+
+
+def _predicted(backend: Backend, loss: AttackLoss, theta: Any, data: Data) -> np.ndarray:
+    """Return the classes (N,) that the victim sees; -1 where a logit is not finite."""
+    z = backend.to_host(loss.logits(theta, data))[0]
+    classes = np.where(np.isfinite(z).all(axis=-1), np.argmax(z, axis=-1), -1)
+    return np.asarray(classes)
 
 
 def _on(backend: Backend, data: Data) -> Data:

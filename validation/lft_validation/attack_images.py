@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,19 +12,21 @@ import numpy as np
 
 from lft_backends.draws import Stage, stream
 from lft_ref import Data
-from lft_validation.datasets import SPLITS, load
+from lft_validation.datasets import SOURCES, SPLITS, load, source
 from lft_validation.datasets_formats import content
 from lft_validation.datasets_own import CLASSES, IMAGES, first_of
 from lft_validation.datasets_pictures import picture
 from lft_validation.errors import UserError
 from lft_validation.experiments.uap.tasks import make_pool, of_class
-from lft_validation.files import DAMAGED, LARGEST
+from lft_validation.files import DAMAGED, LARGEST, read_plain
 from lft_validation.victims import Attacked, logits
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 GREY = ("1", "L")  # Pillow's names of modes without colours
-TEN = 10  # classes of every source
+TEN = 10  # classes of the sources that are attacked
 NUMBER = 10_000  # images of one's own that are read at most
+PIXELS = 2**29  # of all of them: 2 GiB in the box
+DIGITS = 9  # of a class's number
 
 
 class AttackImages(NamedTuple):
@@ -50,8 +53,14 @@ def from_source(
 
     Raises:
         UserError: if the data are not there, do not fit the victim, or have no such images, or if
-            the victim has other classes.
+            the victim or the source has other classes than ten.
     """
+    if source(name).classes != TEN:
+        others = ", ".join(s.name for s in SOURCES.values() if s.classes == TEN)
+        raise UserError(
+            f"--source {name} has {source(name).classes} classes, which no victim of {TEN} knows; "
+            f"choose one of {others}, or give images of your own with --images"
+        )
     rng = stream(wanted.seed, Stage.ATTACK_IMAGES)
     classes = wanted.classes or tuple(int(c) for c in rng.choice(TEN, 2, replace=False))
     sets, record = list[Data](), dict[str, Any]()
@@ -80,11 +89,12 @@ def from_files(path: Path, victim: Attacked, wanted: Wanted) -> AttackImages:
     Raises:
         UserError: in one sentence, for files that cannot be used.
     """
-    if path.is_dir():
-        x, y = _folder(path, victim.about["shape"])
-    else:
-        x, y = _npz(path)
-    _check_shape(x.shape[1:], victim, str(path))
+    try:
+        x, y = _read(path, victim)
+    except MemoryError as error:
+        raise UserError(
+            f"--images {path} does not fit into memory; give fewer images, or smaller ones"
+        ) from error
     number = logits(victim.network, victim.weights, x[:1]).shape[-1]
     if y.min() < 0 or y.max() >= number:
         raise UserError(
@@ -92,6 +102,20 @@ def from_files(path: Path, victim: Attacked, wanted: Wanted) -> AttackImages:
         )
     classes = wanted.classes or tuple(int(c) for c in np.unique(y))
     _check_classes(classes, number, str(path))
+    given, unseen = _cut(path, y, classes, wanted)
+    known = {x[i].tobytes() for i in given}
+    copies = sum(x[i].tobytes() in known for i in unseen)
+    about = {
+        "source": str(path), "classes": list(classes), "images": len(y), "sha256": _checksum(x, y),
+        "unseen_also_given": copies,
+    }  # fmt: skip
+    return AttackImages(Data(x[given], y[given]), Data(x[unseen], y[unseen]), about)
+
+
+def _cut(
+    path: Path, y: np.ndarray, classes: tuple[int, ...], wanted: Wanted
+) -> tuple[list[int], list[int]]:
+    """Return the numbers of the images in D_tr and in D_val, in random order within each class."""
     rng, given, unseen = stream(wanted.seed, Stage.ATTACK_IMAGES), list[int](), list[int]()
     for c in classes:
         numbers = rng.permutation(np.flatnonzero(y == c))
@@ -102,15 +126,12 @@ def from_files(path: Path, victim: Attacked, wanted: Wanted) -> AttackImages:
             )
         given += list(numbers[: wanted.shots])
         unseen += list(numbers[wanted.shots : wanted.shots + wanted.unseen])
-    about = {
-        "source": str(path), "classes": list(classes), "images": len(y), "sha256": _checksum(x, y),
-    }  # fmt: skip
-    return AttackImages(Data(x[given], y[given]), Data(x[unseen], y[unseen]), about)
+    return given, unseen
 
 
 def _checksum(x: np.ndarray, y: np.ndarray) -> str:
     """SHA-256 of the images in [-0.5, 0.5] and of their classes."""
-    digest = hashlib.sha256(x.tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(x).data)
     digest.update(y.astype("<i8").tobytes())
     return digest.hexdigest()
 
@@ -141,6 +162,28 @@ def _check_ten(victim: Attacked, some: np.ndarray, name: str) -> None:
         )
 
 
+def _read(path: Path, victim: Attacked) -> tuple[np.ndarray, np.ndarray]:
+    """Return images in the box and their classes; shapes are judged before more memory is taken."""
+    pixels, y = _folder(path, victim.about["shape"]) if path.is_dir() else _npz(path)
+    pixels = pixels[:, None] if pixels.ndim == 3 else pixels
+    if pixels.ndim != 4 or not pixels.size or len(pixels) > NUMBER:
+        raise UserError(
+            f"--images {path}: images must be (N, C, H, W) or (N, H, W) with N from 1 to {NUMBER} "
+            f"and at least one pixel, found shape {pixels.shape}"
+        )
+    _check_shape(pixels.shape[1:], victim, str(path))
+    _check_number(path, len(pixels), pixels.shape[1:])
+    return _scaled(path, pixels), y
+
+
+def _check_number(path: Path, number: int, shape: tuple[int, ...]) -> None:
+    if number * prod(shape) > PIXELS:
+        raise UserError(
+            f"--images {path} has {number} images, more than {PIXELS // prod(shape)} of "
+            f"{_times(shape)}; give fewer, or smaller ones"
+        )
+
+
 def _npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read ``images`` and ``labels``; bytes from 0 to 255, or real numbers from 0 to 1."""
     if not path.exists():
@@ -148,7 +191,7 @@ def _npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"{path.stat().st_size} bytes are too many")
-        archive = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        archive = np.load(io.BytesIO(read_plain(path)), allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("it is no archive")
         members = [] if archive.zip is None else archive.zip.infolist()
@@ -164,7 +207,7 @@ def _npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(
             f"--images {path} lacks {lacking!r}; it needs 'images' and 'labels', or 'x' and 'y'"
         )
-    return _scaled(path, x), _labels(path, y, len(x) if x.ndim else 0)
+    return x, _labels(path, y, len(x) if x.ndim else 0)
 
 
 def _labels(path: Path, y: np.ndarray, number: int) -> np.ndarray:
@@ -177,15 +220,12 @@ def _labels(path: Path, y: np.ndarray, number: int) -> np.ndarray:
 
 
 def _scaled(path: Path, x: np.ndarray) -> np.ndarray:
-    """Bring pixels to [-0.5, 0.5], and images without channels to one channel."""
-    x = x[:, None] if x.ndim == 3 else x
-    if x.ndim != 4 or not 0 < len(x) <= NUMBER:
-        raise UserError(
-            f"--images {path}: images must be (N, C, H, W) or (N, H, W) with N from 1 to {NUMBER}, "
-            f"found shape {x.shape}"
-        )
+    """Bring pixels to [-0.5, 0.5]."""
     if x.dtype == np.uint8:
-        return (x.astype(np.float32) / 255.0 - 0.5).astype(np.float32)
+        scaled = x.astype(np.float32)
+        scaled /= 255.0
+        scaled -= 0.5
+        return scaled
     if x.dtype.kind != "f" or not np.isfinite(x).all() or x.min() < 0.0 or x.max() > 1.0:
         raise UserError(
             f"--images {path}: pixels must be bytes, or real numbers from 0 to 1, found {x.dtype}"
@@ -196,7 +236,7 @@ def _scaled(path: Path, x: np.ndarray) -> np.ndarray:
 def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[np.ndarray, np.ndarray]:
     """Read every image under ``path``/CLASS/."""
     folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    named = [p for p in folders if p.name.isdecimal()]
+    named = [p for p in folders if p.name.isdecimal() and len(p.name) <= DIGITS]
     if not named or len(named) < len(folders):
         odd = next((p.name for p in folders if p not in named), "none")
         raise UserError(
@@ -210,8 +250,9 @@ def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[np.ndarray,
             f"--images {path} has {len(files)} image files, expected 1 to {NUMBER}, such as 3/a.png"
         )
     size = shape or _shape_of(files[0][0])
+    _check_number(path, len(files), size)
     pixels = np.stack([_picture(f, size) for f, _ in files])
-    return _scaled(path, pixels), np.asarray([c for _, c in files], np.int64)
+    return pixels, np.asarray([c for _, c in files], np.int64)
 
 
 def _shape_of(file: Path) -> tuple[int, int, int]:

@@ -26,7 +26,7 @@ class Strip(NamedTuple):
 
     label: str
     theta: np.ndarray | None  # (C, H, W); None for the images as they are
-    predicted: np.ndarray  # (N,): what the victim says
+    predicted: np.ndarray  # (N,): what the victim says; -1 for nothing that is a class
 
 
 class Sheet(NamedTuple):
@@ -52,11 +52,17 @@ def attack_sheet(victim: Attacked, images: AttackImages, attempts: list[Attempt]
     strips = [Strip("as they are", None, plain)]
     for a in attempts:
         said = np.concatenate([a.predicted[0][given], a.predicted[1][unseen]])
-        label = f"{LABELS[a.method]}, |θ| ≤ {abs(a.theta).max():.2f}"
-        strips.append(Strip(label, a.theta, said))
+        strips.append(Strip(*_labelled(a), said))
     cifar10 = "cifar10" in (victim.about["source"], images.about["source"])
     names = CIFAR10 if cifar10 and number == len(CIFAR10) else tuple(map(str, range(number)))
     return Sheet(x, y, len(given), strips, names)
+
+
+def _labelled(a: Attempt) -> tuple[str, np.ndarray]:
+    """A row's label, and its θ; what ran away is shown at the ends of the box, NaN as no change."""
+    if np.isfinite(a.theta).all():
+        return f"{LABELS[a.method]}, |θ| ≤ {a.largest:.2f}", a.theta
+    return f"{LABELS[a.method]}, diverged", np.clip(np.nan_to_num(a.theta), -1.0, 1.0)
 
 
 def _spread(y: np.ndarray, most: int) -> np.ndarray:
@@ -105,7 +111,8 @@ def _sheet(part: Any, sheet: Sheet, columns: int) -> None:
             _image(panel, np.clip(sheet.x[index] + theta, -0.5, 0.5) + 0.5)
             said, true = int(strip.predicted[index]), int(sheet.y[index])
             colour = RIGHT if said == true else FOOLED
-            panel.set_title(sheet.names[said], color=colour, fontsize=9, pad=2, y=TOP)
+            name = sheet.names[said] if said >= 0 else "?"
+            panel.set_title(name, color=colour, fontsize=9, pad=2, y=TOP)
     _mark(panels, sheet.given)
 
 

@@ -243,18 +243,35 @@ def are_official(wanted: Source, split: Split, paths: Sequence[Path]) -> bool:
     and of pictures in each says it.
 
     Raises:
-        UserError: if one is another of the source's published files: two were exchanged.
+        UserError: if one is another published file: of this source, so that two were exchanged, or
+            of another one.
     """
     if wanted.is_published is not None:
         return all(wanted.is_published(path) for path in paths)
     files, sums = wanted.files(split), [md5(path) for path in paths]
-    published = {sum_: file for s in wanted.splits for file, sum_ in wanted.files(s).items()}
+    published = _published(wanted)
     for path, found in zip(paths, sums, strict=True):
-        if published.get(found, path.name) != path.name:
+        owner, file = published.get(found, (wanted, path.name))
+        if owner.name != wanted.name:
             raise UserError(
-                f"{path} is {published[found]} under another name; give each file its own name"
+                f"{path} is {owner.name}'s {file}; put it into {owner.folder}/, and the files of "
+                f"{wanted.name} here"
             )
+        if file != path.name:
+            raise UserError(f"{path} is {file} under another name; give each file its own name")
     return all(files[path.name] == found for path, found in zip(paths, sums, strict=True))
+
+
+def _published(wanted: Source) -> dict[str, tuple[Source, str]]:
+    """Return which file of which source has a published MD5; those of ``wanted`` come first."""
+    known = [*(s for s in SOURCES.values() if s.name != wanted.name), wanted]
+    return {
+        sum_: (one, file)
+        for one in known
+        for split in one.splits
+        for file, sum_ in one.files(split).items()
+        if sum_
+    }
 
 
 def md5(path: Path) -> str:

@@ -62,9 +62,16 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON with sorted keys, so that equal values give equal files."""
-    write_bytes(
-        path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
-    )
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: object) -> bytes:
+    """Return what :func:`write_json` writes.
+
+    Raises:
+        ValueError: if a number is not finite.
+    """
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
@@ -90,9 +97,19 @@ def fingerprint(value: object) -> str:
 
 
 def write_arrays(path: Path, kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays as ``.npz`` with the kind of file and the fingerprint of what they belong to."""
+    """Write arrays as ``.npz`` with the kind of file and the fingerprint of what they belong to.
+
+    Raises:
+        ValueError: if one holds Python objects, which nobody would read again.
+    """
     buffer = io.BytesIO()
     everything = {"kind": np.asarray(kind), "key": np.asarray(key), **arrays}
+    for name, array in everything.items():
+        if np.asarray(array).dtype.hasobject:
+            raise ValueError(
+                f"array {name} of {path.name} holds Python objects ({array!s:.40}); give numbers "
+                "that fit into 64 bits, or text"
+            )
     np.savez(buffer, **everything)  # type: ignore[arg-type] # one stub for all keywords
     write_bytes(path, buffer.getvalue())
 

@@ -15,13 +15,20 @@ from typing import Any, NamedTuple
 from lft_validation.datasets import DIGITS, Split, read_once, source
 from lft_validation.errors import UserError
 from lft_validation.runs import installed
-from lft_validation.victims import OTHER, OtherVictim, checksum, load_victim, victim_with
+from lft_validation.victims import (
+    OTHER,
+    OtherVictim,
+    checksum,
+    known_by,
+    load_victim,
+    victim_with,
+)
 
 Sums = Mapping[tuple[str, Split], str]  # SHA-256 of each split of a source
 
 
 class VictimSum(NamedTuple):
-    """Where a victim comes from, and the SHA-256 of its weights."""
+    """Where a victim comes from, and its :func:`~lft_validation.victims.checksum`."""
 
     file: str | None  # None for one of the package
     sha256: str
@@ -40,21 +47,25 @@ def recorded(config: Mapping[str, Any]) -> InCommon:
 
     Example:
         >>> digits = {"name": "digits", "split": "test", "images": 360, "sha256": "5a0e"}
-        >>> data = {"digits": {"test": digits, "victim_sha256": "77b1"}}
+        >>> victim = {"victim_sha256": "77b1", "victim_settings": {"network": "small"}}
+        >>> data = {"digits": {"test": digits} | victim}
         >>> found = recorded({"steps": 5, "victims": ["digits=mine.npz"], "data": data})
         >>> found.images
         {('digits', 'test'): '5a0e'}
-        >>> found.victims
-        {'digits': VictimSum(file='mine.npz', sha256='77b1')}
+        >>> found.victims["digits"] == VictimSum("mine.npz", known_by("77b1", {"network": "small"}))
+        True
     """
     data = config.get("data", {})
     images = {(r["name"], r["split"]): r["sha256"] for r in _records(data)}
     own = dict(text.split("=", 1) for text in config.get("victims", ()))
     victims = {
-        source + suffix: VictimSum(own.get(source + suffix), record[key])
+        source + suffix: VictimSum(
+            own.get(source + suffix),
+            known_by(record[f"{which}_sha256"], record[f"{which}_settings"]),
+        )
         for source, record in data.items()
-        for suffix, key in (("", "victim_sha256"), (OTHER, "other_victim_sha256"))
-        if key in record
+        for suffix, which in (("", "victim"), (OTHER, "other_victim"))
+        if f"{which}_sha256" in record
     }
     return InCommon(installed(), images, victims)
 

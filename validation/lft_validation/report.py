@@ -21,13 +21,20 @@ def read_paper(name: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def number(value: float) -> str:
-    """Return an error with three decimals, or the word for one that ran away.
+def known(value: Any) -> float | None:
+    """Return a number as JSON has it: null for NaN, where there was nothing to measure."""
+    return None if value != value else float(value)
+
+
+def number(value: float | None) -> str:
+    """Return an error with three decimals, or the word for one that ran away; a dash for none.
 
     Example:
         >>> number(1.23456), number(1e9)
         ('1.235', 'diverged')
     """
+    if value is None:
+        return "–"
     return "diverged" if abs(value) > DIVERGED else f"{value:.3f}"
 
 

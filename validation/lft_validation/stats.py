@@ -13,7 +13,7 @@ RESAMPLES = 4999
 
 
 class Difference(NamedTuple):
-    """Mean of a − b over pairs, with its interval."""
+    """Mean of a − b over pairs, with its interval; NaN where there is none."""
 
     mean: float
     low: float
@@ -26,17 +26,26 @@ def paired_difference(a: list[np.ndarray], b: list[np.ndarray], sources: int = 1
 
     The interval is a bias-corrected and accelerated bootstrap (BCa) of the mean over the pooled
     tasks of all seeds, at 95 %. It speaks of new tasks for these trained fine-tuners; ``by_seed``
-    shows how much a new training would move it.
+    shows how much a new training would move it. A pair that is NaN on one side is left out; of a
+    source with less than two pairs no interval is known.
 
     Args:
         a: one array per seed, one entry per task.
-        b: the same tasks under the other method; at least two in all.
+        b: the same tasks under the other method.
         sources: as of :func:`pooled`.
     """
     by_seed = [x - y for x, y in zip(a, b, strict=True)]
-    means = [float(d.mean()) for d in by_seed]
-    everything = np.concatenate(by_seed)
-    return Difference(float(everything.mean()), *mean_interval(*pooled(by_seed, sources)), means)
+    samples = [values[~np.isnan(values)] for values in pooled(by_seed, sources)]
+    enough = min(values.size for values in samples) >= 2
+    low, high = mean_interval(*samples) if enough else (np.nan, np.nan)
+    means = [_mean(values) for values in by_seed]
+    return Difference(_mean(np.concatenate(by_seed)), low, high, means)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean without NaN, and NaN of nothing."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if there.size else float("nan")
 
 
 def pooled(by_seed: list[np.ndarray], sources: int = 1) -> list[np.ndarray]:
@@ -111,8 +120,8 @@ def verdict_more(difference: Difference) -> str:
 
 def verdict_less(difference: Difference) -> str:
     """Judge the claim a < b: it holds or fails if the interval says so and every seed agrees."""
-    if difference.high < 0.0 and max(difference.by_seed) < 0.0:
+    if difference.high < 0.0 and all(d < 0.0 for d in difference.by_seed):
         return "holds"
-    if difference.low > 0.0 and min(difference.by_seed) > 0.0:
+    if difference.low > 0.0 and all(d > 0.0 for d in difference.by_seed):
         return "fails"
     return "undecided"

@@ -23,6 +23,7 @@ TEXTS = ("network", "source", "activation", "pooling", "train_sha256", "test_sha
 # Hidden units of a victim of another architecture, for weights of less than 400 KB.
 MLP_HIDDEN: dict[tuple[int, ...], int] = {(1, 8, 8): 32, (1, 28, 28): 64, (3, 32, 32): 28}
 OTHER = "-mlp"  # the name of a source with it is that of its victim of another architecture
+SETTINGS = ("network", "shape", "activation", "pooling")  # what the weights are read as
 NUMBERS = ("seed", "accuracy", "train_images", "test_images", "official")
 
 
@@ -56,12 +57,7 @@ class Victim(NamedTuple):
     @property
     def network(self) -> Network:
         """The network that the weights belong to."""
-        return network(
-            self.about["network"],
-            self.about["shape"],
-            self.about["activation"],
-            self.about["pooling"],
-        )
+        return network(*(self.about[name] for name in SETTINGS))
 
 
 def network(
@@ -136,7 +132,7 @@ def load_victim(name: str | Path) -> Victim:
     path = Path(str(files("lft_validation").joinpath("trained", "victims", f"{name}.npz")))
     if path.exists():
         return read_victim(path)
-    if not Path(name).exists():
+    if not str(name) or not Path(name).exists():
         known = ", ".join(shipped())
         raise UserError(f"no victim {str(name)!r}; give a file, or one of: {known}")
     return read_victim(Path(name))
@@ -151,20 +147,33 @@ def read_victim(path: Path) -> Victim:
     return _checked(path, read_arrays(path, KIND))
 
 
+def identity(victim: Victim) -> dict[str, Any]:
+    """Return what a victim is known by: the hash of its weights, and what they are read as."""
+    settings = {name: victim.about[name] for name in SETTINGS} | {"shape": [*victim.about["shape"]]}
+    return {"victim_sha256": hashlib.sha256(victim.weights.tobytes()).hexdigest(),
+            "victim_settings": settings}  # fmt: skip
+
+
+def known_by(weights: str, settings: dict[str, Any]) -> str:
+    """Return the hash of a victim, from the two parts of its :func:`identity`."""
+    text = json.dumps([weights, settings], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def checksum(victim: Victim) -> str:
-    """Return the hash of a victim's weights."""
-    return hashlib.sha256(victim.weights.tobytes()).hexdigest()
+    """Return the hash of a victim: of its weights, and of the network that they belong to."""
+    return known_by(*identity(victim).values())
 
 
 class OtherVictim(Exception):
-    """A file does not hold the weights that were asked for."""
+    """A file does not hold the victim that was asked for."""
 
 
 @lru_cache(maxsize=32)
 def victim_with(path: Path, sha256: str) -> Victim:
-    """Return the victim of a file whose weights have that hash; read once in each process.
+    """Return the victim of a file that has that :func:`checksum`; read once in each process.
 
-    A process that lives on keeps the weights of a hash, never those of a file.
+    A process that lives on keeps the victim of a hash, never that of a file.
 
     Raises:
         OtherVictim: if the file holds others.
@@ -183,6 +192,8 @@ def _checked(path: Path, a: dict[str, np.ndarray]) -> Victim:
         if a[name].dtype.kind not in "biuf" or not np.isfinite(a[name]):
             raise UserError(f"{path}: {name} must be a number, found {a[name]}; train it again")
         about[name] = a[name].item()
+    if not 0.0 <= about["accuracy"] <= 1.0:
+        raise UserError(f"{path}: accuracy must be from 0 to 1, found {a['accuracy']}; {REMEDY}")
     if a["shape"].dtype.kind not in "iu":
         raise UserError(f"{path}: shape must hold whole numbers; train it again")
     about["shape"] = tuple(int(n) for n in a["shape"])
@@ -190,7 +201,7 @@ def _checked(path: Path, a: dict[str, np.ndarray]) -> Victim:
     try:
         json.loads(about["recipe"])
         size = victim.network.size
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a victim of ours ({error}); train it again") from error
     require(path, a, {"weights": (size,)}, REMEDY)
     require_finite(path, "weights", victim.weights, REMEDY)

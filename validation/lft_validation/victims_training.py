@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,8 @@ class Recipe:
             raise UserError(f"learning_rate must lie between 0 and 1, found {self.learning_rate}")
         if self.seed < 0:
             raise UserError(f"seed must not be negative, found {self.seed}")
+        if self.seed >= 2**64:  # no array holds it, so no file of the victim
+            raise UserError(f"seed must be less than 2^64, found {self.seed}; use a smaller one")
 
 
 NETWORKS = ("lenet5", "small", "mlp")
@@ -88,39 +90,36 @@ def train(
         recipe: how to train.
         data: the training images.
         backend: where to compute, in float32, and where the weights are; NumPy if None.
-        checkpoint: a file that is gone on from if it is there (its weights are yielded in the place
-            of those that led there), and written every few seconds, when the loop is left and at
-            its end.
+        checkpoint: a file that is gone on from if it is there (its weights stand in the place of
+            those that led there); written every few seconds, and when the loop is left or ends.
 
     Raises:
         CheckFailed: if training diverges.
         UserError: if the checkpoint is damaged, or of another training.
     """
     backend = backend or get_backend("numpy", "float32")
-    victim = network(
-        recipe.network, data.images.pixels.shape[1:], recipe.activation, recipe.pooling
-    )
+    shape = data.images.pixels.shape[1:]
+    victim = network(recipe.network, shape, recipe.activation, recipe.pooling)
     loss = NetworkLoss(victim, CrossEntropy("mean"))
-    optimizer = decaying(adam(recipe.learning_rate), recipe.epochs * steps_per_epoch(recipe, data))
+    steps = recipe.epochs * steps_per_epoch(recipe, data)
+    optimizer = decaying(adam(recipe.learning_rate), steps)
     state, key = _start(recipe, victim, optimizer, backend), _key(recipe, data, backend)
     if checkpoint is not None and checkpoint.exists():
-        state = read_checkpoint(checkpoint, key, backend, state, 0).state
-    yield from [state.flat] * state.adam.updates
+        state = _resumed(checkpoint, key, backend, state, steps)
+    yield from repeat(state.flat, state.adam.updates)
     saved = time.monotonic()
     try:
         for batch in _remaining(recipe, data, state.adam.updates):
             new = _step(loss, optimizer, state, backend.put(batch))
             _check_finite(recipe, data, new, backend)
             state = new
-            if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_checkpoint(checkpoint, key, Progress(state, []), backend)
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                _keep(checkpoint, key, state, backend)
                 saved = time.monotonic()
             yield state.flat
-        if checkpoint is not None:  # what is done with the weights may fail, or be stopped
-            save_checkpoint(checkpoint, key, Progress(state, []), backend)
+        _keep(checkpoint, key, state, backend)  # what is done with the weights may fail
     except (KeyboardInterrupt, GeneratorExit):
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, key, Progress(state, []), backend)
+        _keep(checkpoint, key, state, backend)
         raise
 
 
@@ -128,6 +127,24 @@ def _start(recipe: Recipe, victim: Network, optimizer: Optimizer, backend: Backe
     draws = stream(recipe.seed, Stage.VICTIM, 0, START).uniform(-1.0, 1.0, victim.size)
     weights = backend.asarray(mlp_from_draws(victim, draws))
     return LearnerState(weights, optimizer.init(weights))
+
+
+def _resumed(
+    checkpoint: Path, key: str, backend: Backend, like: LearnerState, steps: int
+) -> LearnerState:
+    """Return the state of a checkpoint, which lies within the training."""
+    state = read_checkpoint(checkpoint, key, backend, like, 0).state
+    if state.adam.updates > steps:
+        raise UserError(
+            f"{checkpoint}: updates must be at most {steps}, the minibatches of all epochs, found "
+            f"{state.adam.updates}; delete it to start anew"
+        )
+    return state
+
+
+def _keep(checkpoint: Path | None, key: str, state: LearnerState, backend: Backend) -> None:
+    if checkpoint is not None:
+        save_checkpoint(checkpoint, key, Progress(state, []), backend)
 
 
 def _key(recipe: Recipe, data: Dataset, backend: Backend) -> str:

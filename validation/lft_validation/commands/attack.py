@@ -70,13 +70,14 @@ def command(**options: Any) -> None:
     """  # fmt: skip
     from lft_backends.executors import one_thread
     from lft_validation.attack import attempt
+    from lft_validation.attack_report import report, show, write
     from lft_validation.progress import track
     from lft_validation.tuners import load_tuner
 
     methods = _methods(options["method"])
     backend = chosen_backend(options["backend"], options["device"], "float32")
     victim, images, name = _what(options, backend)
-    how = _how(options, name)
+    how = _how(options, name, methods)
     _check_memory(victim, images, how, name, backend)
     if "lft" in methods:
         note_purpose(name, "uap")
@@ -85,18 +86,18 @@ def command(**options: Any) -> None:
     with one_thread():  # products are small: threads that wait for each other take most of the time
         for method in track(methods, len(methods), "Attacking"):
             attempts.append(attempt(method, victim, images, how, load_tuner(name), backend))
-    report = _report(victim, images, how, attempts) | {"tuner": name, "steps": how.steps}
+    made = report(victim, images, how, attempts) | {"tuner": name, "steps": how.steps}
     try:
-        _write(folder, victim, images, attempts, report)
+        write(folder, victim, images, attempts, made)
     except OSError as error:
         raise UserError(
             f"cannot write to --out {folder} ({error.strerror}); choose another folder"
         ) from error
     if options["json_file"] != "-":
-        _show(victim, images, how, attempts)
+        show(victim, images, how, attempts)
         click.echo(f"written to {folder}: perturbation.npz, attack.png, attack.json")
     if options["json_file"] is not None:
-        write_report(options["json_file"], report)
+        write_report(options["json_file"], made)
 
 
 def _methods(text: str) -> list[str]:
@@ -121,13 +122,13 @@ def _what(options: dict[str, Any], backend: Backend) -> tuple[Attacked, AttackIm
     if options["images"] is not None:
         images = from_files(options["images"], victim, wanted)
     else:
-        source = options["source"] or victim.about["source"]
+        named = options["source"]
+        source = victim.about["source"] if named is None else named
         images = from_source(source, victim, wanted, options["data_dir"])
-    return (
-        victim,
-        images,
-        options["tuner"] or _tuner_for(victim.about["source"] or options["source"]),
-    )
+    tuner = options["tuner"]
+    if tuner is None:
+        tuner = _tuner_for(victim.about["source"] or options["source"])
+    return victim, images, tuner
 
 
 def _victim(options: dict[str, Any], backend: Backend) -> Attacked:
@@ -147,10 +148,12 @@ def _victim(options: dict[str, Any], backend: Backend) -> Attacked:
         raise UserError(
             "--images needs --victim: one of lft victims list, or a file of yours; or --network"
         )
-    source = options["source"] or "digits"
-    if ours is None and source_of(source).name not in shipped():
+    if ours is not None:
+        return load_victim(ours)
+    source = "digits" if options["source"] is None else options["source"]
+    if source_of(source).name not in shipped():
         raise no_victim(source, "--victim")
-    return load_victim(ours or source)
+    return load_victim(source)
 
 
 def _tuner_for(source: str | None) -> str:
@@ -172,7 +175,7 @@ def _classes(text: str | None) -> tuple[int, ...] | None:
         raise UserError(f"--classes must be numbers such as 3,8, found {text!r}") from error
 
 
-def _how(options: dict[str, Any], tuner: str) -> How:
+def _how(options: dict[str, Any], tuner: str, methods: list[str]) -> How:
     from lft_validation.attack import how_trained
     from lft_validation.tuners import tuner_about
 
@@ -185,6 +188,11 @@ def _how(options: dict[str, Any], tuner: str) -> How:
     rate = options["rate"]
     if rate is not None and not 0.0 < rate < float("inf"):
         raise UserError(f"--rate must be positive and finite, found {rate}")
+    if rate is not None and methods == ["lft"]:
+        raise UserError(
+            f"--rate is of adam, sgd or pgd, found --rate {rate} and --method lft, which makes its "
+            "own steps; leave it out"
+        )
     given = {name: options[name] for name in ("kappa", "l1", "rate") if options[name] is not None}
     return how._replace(**given)
 
@@ -212,88 +220,3 @@ def _folder(out: Path | None) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"--out {folder} exists and is not empty; choose another folder")
     return folder
-
-
-def _report(
-    victim: Attacked, images: AttackImages, how: How, attempts: list[Attempt]
-) -> dict[str, Any]:
-    """Everything that attack.json says."""
-    from lft_validation.experiments.uap.metrics import NAMES
-    from lft_validation.runs import installed
-
-    made = [
-        {
-            "method": a.method,
-            "queries": a.queries,
-            "largest": float(abs(a.theta).max()),
-            "at_the_end": {name: _number(a.at(name)) for name in NAMES},
-            "by_step": {
-                n: [_number(v) for v in row] for n, row in zip(NAMES, a.curves, strict=True)
-            },
-            "predicted_given": a.predicted[0].tolist(),
-            "predicted_unseen": a.predicted[1].tolist(),
-        }
-        for a in attempts
-    ]
-    about = {name: victim.about[name] for name in ("network", "source", "accuracy", "train_sha256")}
-    return {
-        "victim": {"name": victim.name, **about},
-        "images": images.about,
-        "classes_given": images.given.y.tolist(),
-        "classes_unseen": images.unseen.y.tolist(),
-        "how": how._asdict(),
-        "attempts": made,
-        "versions": installed(),
-    }
-
-
-def _number(value: Any) -> float | None:
-    """NaN, where no image counts, is null in JSON."""
-    return float(value) if value == value else None
-
-
-def _write(
-    folder: Path,
-    victim: Attacked,
-    images: AttackImages,
-    attempts: list[Attempt],
-    report: dict[str, Any],
-) -> None:
-    from lft_validation.attack_picture import attack_sheet, draw
-    from lft_validation.files import write_arrays, write_json
-
-    thetas = {a.method: a.theta for a in attempts}
-    write_arrays(folder / "perturbation.npz", "lft-perturbation-1", victim.name, thetas)
-    write_json(folder / "attack.json", report)
-    draw([attack_sheet(victim, images, attempts)], folder / "attack.png")
-
-
-def _show(victim: Attacked, images: AttackImages, how: How, attempts: list[Attempt]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    classes = ", ".join(map(str, images.about["classes"]))
-    title = f"{images.about['source']}, classes {classes}, victim {victim.name}, {how.steps} steps"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("method")
-    for name in ("given fooled", "unseen fooled", "mean |θ|", "largest", "queries"):
-        table.add_column(name, justify="right")
-    for a in attempts:
-        table.add_row(
-            a.method,
-            _share(a.at("train"), len(images.given.y)),
-            _share(a.at("val"), len(images.unseen.y)),
-            f"{a.at('strength'):.3f}",
-            f"{abs(a.theta).max():.3f}",
-            f"{a.queries:,}",
-        )
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(
-        "Of images that the victim classifies correctly without θ. Pixels run from -0.5 to 0.5."
-    )
-
-
-def _share(rate: float, number: int) -> str:
-    return f"none of {number} counts" if rate != rate else f"{100.0 * rate:.0f} % of {number}"

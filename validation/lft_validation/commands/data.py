@@ -13,9 +13,20 @@ from lft_validation.errors import CheckFailed, UserError
 if TYPE_CHECKING:
     from lft_validation.datasets_survey import Report
 
+
+def _a_folder(_context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    """Check a folder that is to be searched, whether or not it will be; a click callback."""
+    if value is not None and not value.is_dir():
+        raise UserError(
+            f"{option.opts[0]} is {str(value)!r}, which is no folder; give one that exists"
+        )
+    return value
+
+
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
+    callback=_a_folder,
     metavar="DIR",
     help="Where to look for images first [then: LFT_DATA, then the user's cache].",
 )

@@ -219,11 +219,20 @@ def restore_phi(
     Raises:
         UserError: if the job's result does not hold it.
     """
-    file = folder / RESULT
+    flat = read_flat(folder / RESULT, kind, owner, size(tuner.cell.preprocess.m, lstm_units))
+    save_phi(folder / PHI, owner, flat, tuner, lstm_units, about)
+
+
+def read_flat(file: Path, kind: str, owner: str, number: int) -> np.ndarray:
+    """Return what was learned (Φ, or MAML's θ), so many numbers, from a job's file.
+
+    Raises:
+        UserError: if the file is damaged, or does not hold it.
+    """
     arrays = read_arrays(file, kind, owner)
-    require(file, arrays, {"flat": (size(tuner.cell.preprocess.m, lstm_units),)})
+    require(file, arrays, {"flat": (number,)})
     require_finite(file, "flat", arrays["flat"], OURS)
-    save_phi(folder / PHI, owner, arrays["flat"], tuner, lstm_units, about)
+    return arrays["flat"]
 
 
 def learned_arrays(folder: Path, owner: str, flat: Any) -> dict[str, np.ndarray]:

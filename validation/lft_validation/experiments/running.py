@@ -121,8 +121,8 @@ def write_results(out: Path, summary: dict[str, Any], table: str) -> None:
 
 def say_written(out: Path, figures: Sequence[Path], console: Any) -> None:
     """Say what the run folder holds now."""
-    names = ", ".join(path.name for path in figures)
-    console.print(f"written to {out}: results.json, table.md, {names}")
+    names = ", ".join(["results.json", "table.md", *(path.name for path in figures)])
+    console.print(f"written to {out}: {names}")
 
 
 def _run(

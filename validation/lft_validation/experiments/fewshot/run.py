@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lft_ref import size
 from lft_validation.datasets import Split
 from lft_validation.episodes import pool
 from lft_validation.experiments.fewshot.config import (
@@ -51,12 +52,13 @@ from lft_validation.experiments.method_jobs import (
     learned_arrays,
     longest_first,
     part_file,
+    read_flat,
     run_parts,
     save_phi,
 )
 from lft_validation.experiments.training import CHECKPOINT, train
 from lft_validation.experiments.unions import NONE, parts
-from lft_validation.files import fingerprint, read_arrays, write_arrays
+from lft_validation.files import fingerprint, write_arrays
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
 
@@ -229,7 +231,9 @@ def _learned(
         flat = train(method, batches, folder, owner, setup.backend, monitor, units)
         write_arrays(file, LEARNT, owner, learned_arrays(folder, owner, flat))
         (folder / CHECKPOINT).unlink()
-    flat = read_arrays(file, LEARNT, owner)["flat"]
+    of_theta, m = key.method in MAML, setup.tuner.cell.preprocess.m
+    number = setup.problems[key.training].d if of_theta else size(m, config.lstm_units)
+    flat = read_flat(file, LEARNT, owner, number)
     if key.method in LEARNED:  # whatever became of its file
         used = _of_training(config, key)
         about = {"experiment": "fewshot", "job": key._asdict(), "config": used}

@@ -18,15 +18,15 @@ import numpy as np
 from lft_backends.draws import Stage
 from lft_ref import AttackLoss
 from lft_validation.datasets import SOURCES, find
-from lft_validation.experiments.method_jobs import PARTS, RESULT, longest_first, run_parts
+from lft_validation.experiments.method_jobs import PARTS, longest_first, run_parts
 from lft_validation.experiments.uap.config import HAND, Config, applicable
 from lft_validation.experiments.uap.methods import Setup, make_setup
 from lft_validation.experiments.uap.metrics import NAMES, make_meter
 from lft_validation.experiments.uap.run import (
-    CURVES,
     JobKey,
     job_key,
     job_units,
+    learned_flat,
     perturbations,
     record,
     run_job,
@@ -35,7 +35,13 @@ from lft_validation.experiments.uap.run import (
 )
 from lft_validation.experiments.uap.tasks import AttackProblem, victim_of
 from lft_validation.experiments.unions import parts
-from lft_validation.files import fingerprint, read_arrays, write_arrays
+from lft_validation.files import (
+    fingerprint,
+    read_arrays,
+    require,
+    require_numbers,
+    write_arrays,
+)
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
 from lft_validation.victims import OTHER, checksum, shipped
@@ -110,9 +116,9 @@ def run_beyond(
     run_job(config, key, owner, jobs, reuse, monitor)
     folder, mine = jobs / key.name, beyond_key(config, key)
     if (folder / FILE).exists():
-        read_arrays(folder / FILE, KIND, mine)
+        _measured(config, key, folder / FILE, mine)
         return
-    flat = read_arrays(folder / RESULT, CURVES, owner).get("flat")
+    flat = learned_flat(config, key, folder, owner)
     result, done = dict[str, np.ndarray](), job_units(config, key)
     for name in followed_on(config, key):
         compute, units = partial(_follow, config, key, flat, name), _task_units(config, key)
@@ -125,6 +131,18 @@ def run_beyond(
     write_arrays(folder / FILE, KIND, mine, result)
     for part in folder.glob(PARTS):
         part.unlink()
+
+
+def _measured(config: Config, key: JobKey, file: Path, owner: str) -> dict[str, Measured]:
+    """Read what was measured on each source; refuse a file that lacks some of it."""
+    arrays, sources = read_arrays(file, KIND, owner), followed_on(config, key)
+    names = {source: [f"{source}-{which}" for which in Measured._fields] for source in sources}
+    for both in names.values():
+        require(
+            file, arrays, dict.fromkeys(both, (len(NAMES), config.test_tasks, len(steps(config))))
+        )
+        require_numbers(file, arrays, both)
+    return {source: Measured(*(arrays[n] for n in both)) for source, both in names.items()}
 
 
 def _follow(config: Config, key: JobKey, flat: Any, name: str, tasks: range) -> np.ndarray:
@@ -168,8 +186,8 @@ def collect_beyond(config: Config, jobs: Path) -> dict[tuple[str, str, str, str]
                     key = JobKey(setting, training, method, seed)
                     if not (jobs / key.name / FILE).exists():
                         continue
-                    arrays = read_arrays(jobs / key.name / FILE, KIND, beyond_key(config, key))
-                    for name in followed_on(config, key):
-                        pair = Measured(arrays[f"{name}-own"], arrays[f"{name}-other"])
+                    mine = beyond_key(config, key)
+                    measured = _measured(config, key, jobs / key.name / FILE, mine)
+                    for name, pair in measured.items():
                         found.setdefault((setting, training, method, name), []).append(pair)
     return found

@@ -10,10 +10,10 @@ import numpy as np
 from lft_validation.experiments.figures import save
 from lft_validation.experiments.uap.beyond import EVERY, Measured, seen, steps
 from lft_validation.experiments.uap.config import HAND, Config
-from lft_validation.experiments.uap.metrics import NAMES
+from lft_validation.experiments.uap.metrics import NAMES, known_mean
 from lft_validation.experiments.uap.plot import COLOURS, DASHES
 from lft_validation.experiments.uap.tables import percent
-from lft_validation.report import markdown_table, number
+from lft_validation.report import known, markdown_table, number
 
 Found = dict[tuple[str, str, str, str], list[Measured]]
 NOTES = (
@@ -48,8 +48,8 @@ def rows(config: Config, found: Found) -> list[dict[str, Any]]:
     return listed
 
 
-def _mean(curves: np.ndarray, name: str, step: int) -> float:
-    return float(np.nanmean(curves[NAMES.index(name), :, step // EVERY]))
+def _mean(curves: np.ndarray, name: str, step: int) -> float | None:
+    return known(known_mean(curves[NAMES.index(name), :, step // EVERY]))
 
 
 def cells(row: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -145,7 +145,7 @@ def _panel(
             continue
         curves = np.concatenate([m[which][NAMES.index("val")] for m in seeds])
         (lines[method],) = panel.plot(
-            steps(config), 100.0 * np.nanmean(curves, axis=0), color=COLOURS[method],
+            steps(config), 100.0 * known_mean(curves, axis=0), color=COLOURS[method],
             linestyle=DASHES.get(method, "-"), linewidth=1.3,
             zorder=3 if method == "LFT" else 2,
         )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 
 from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.uap.config import HAND, Config
-from lft_validation.experiments.uap.metrics import NAMES, own_first_steps
+from lft_validation.experiments.uap.metrics import NAMES, known_mean, own_first_steps
 from lft_validation.experiments.uap.said import (
     LESS_SUCCESS,
     LOSS,
@@ -22,7 +22,7 @@ from lft_validation.experiments.uap.said import (
     paper_says,
 )
 from lft_validation.experiments.unions import NONE, parts
-from lft_validation.report import read_paper
+from lft_validation.report import known, read_paper
 from lft_validation.stats import paired_difference, verdict_less, verdict_more
 
 Measure = Callable[[np.ndarray], np.ndarray]  # curves (6, tasks, steps + 1) to (tasks,)
@@ -114,7 +114,9 @@ def _compare(
     for what in only:
         measure, more = measures(config)[what]
         a, b = _both_known(*([measure(c) for c in results[side]] for side in (left, right)))
-        difference, said = paired_difference(a, b), paper_says(paper, left, right, what)
+        difference = paired_difference(a, b, len(parts(left.testing)))
+        mean, low, high, by_seed = difference
+        said = paper_says(paper, left, right, what)
         judged.append(
             {
                 "claim": name,
@@ -124,8 +126,13 @@ def _compare(
                 "testing": left.testing,
                 "of_the_paper": said.claimed,
                 "paper": said.text,
-                "ours": [float(np.concatenate(side).mean()) for side in (a, b)],
-                "difference": difference._asdict(),
+                "ours": [known(known_mean(np.concatenate(side))) for side in (a, b)],
+                "difference": {
+                    "mean": known(mean),
+                    "low": known(low),
+                    "high": known(high),
+                    "by_seed": [known(d) for d in by_seed],
+                },
                 "verdict": (verdict_more if more else verdict_less)(difference),
             }
         )
@@ -135,6 +142,8 @@ def _compare(
 def _both_known(
     a: list[np.ndarray], b: list[np.ndarray]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Leave out tasks without an image that counts (NaN on both sides: it depends on the task)."""
-    known = [np.isfinite(x) & np.isfinite(y) for x, y in zip(a, b, strict=True)]
-    return tuple([x[k] for x, k in zip(side, known, strict=True)] for side in (a, b))  # type: ignore[return-value] # mypy cannot count a generator
+    """Make tasks NaN on both sides that have no image that counts on one; all keep their places."""
+    pairs = list(zip(a, b, strict=True))
+    gaps = [np.where(np.isfinite(x) & np.isfinite(y), 0.0, np.nan) for x, y in pairs]
+    left, right = ([x + gap for x, gap in zip(side, gaps, strict=True)] for side in (a, b))
+    return left, right

@@ -39,7 +39,7 @@ class Config:
     training: tuple[str, ...] = ("mnist", "mnist+cifar10")
     testing: tuple[str, ...] = ("mnist", "cifar10", "mnist+cifar10")
     victims: tuple[str, ...] = ()  # NAME=FILE, of one's own training, in the package's place
-    victim_sums: tuple[str, ...] = ()  # of their weights, found when a run starts
+    victim_sums: tuple[str, ...] = ()  # their checksums, found when a run starts
     backend: str = "numpy"
     device: str | None = None
     dtype: str = "float32"
@@ -105,7 +105,7 @@ class Config:
         return dict(text.split("=", 1) for text in self.victims)
 
     def victim_sum(self, name: str) -> str | None:
-        """Return the SHA-256 that the weights of such a victim must have; None before a run."""
+        """Return the checksum that such a victim must have; None before a run."""
         return dict(zip(self.victim_files, self.victim_sums, strict=False)).get(name)
 
     @property

@@ -22,7 +22,7 @@ from lft_validation.experiments.uap.needs import (
     check_usable_beyond,
 )
 from lft_validation.experiments.uap.pictures import picture
-from lft_validation.experiments.uap.plot import draw
+from lft_validation.experiments.uap.plot import check_drawable, draw
 from lft_validation.experiments.uap.report import collect, summarise
 from lft_validation.experiments.uap.run import make_jobs
 from lft_validation.experiments.uap.tables import markdown, show
@@ -67,6 +67,7 @@ def reproduce(
     if what in COMPARED:
         changes = {"methods": COMPARED[what]} | changes
     config = make_config(preset, changes)
+    check_drawable(config, what)
     source = reused(reuse)
     config, data = check_usable(config)
     jobs = make_jobs(config, out / "jobs", siblings(out) if source is None else [source])

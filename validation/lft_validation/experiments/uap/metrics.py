@@ -67,6 +67,25 @@ def share(won: np.ndarray, counted: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(number > 0, rate, np.nan))
 
 
+def known_mean(values: np.ndarray, axis: int | None = None) -> Any:
+    """Return the mean over tasks where an image counts; NaN where there is none.
+
+    Example:
+        >>> known_mean(np.asarray([[1.0, np.nan], [0.0, np.nan]]), axis=0).tolist()
+        [0.5, nan]
+    """
+    there = ~np.isnan(values)
+    total = np.where(there, values, 0.0).sum(axis=axis)
+    number = there.sum(axis=axis)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def known_sd(values: np.ndarray, axis: int | None = None) -> Any:
+    """Return the standard deviation over the same tasks."""
+    mean = known_mean(values, axis)
+    return np.sqrt(known_mean((values - mean) ** 2, axis))
+
+
 def capped(values: np.ndarray) -> np.ndarray:
     """Let what is not finite count as very large: it is reported, and sums stay finite."""
     finite = np.nan_to_num(np.asarray(values, np.float64), nan=RAN_AWAY, posinf=RAN_AWAY)
@@ -81,7 +100,7 @@ def first_step(success: np.ndarray) -> int | None:
         >>> first_step(np.asarray([[0.0, 1.0, 1.0], [0.0, 0.5, 1.0]]))
         2
     """
-    reached = np.flatnonzero(np.nanmean(success, axis=0) >= 1.0)
+    reached = np.flatnonzero(known_mean(success, axis=0) >= 1.0)
     return int(reached[0]) if reached.size else None
 
 

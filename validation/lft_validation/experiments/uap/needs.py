@@ -11,7 +11,7 @@ from lft_ref import adjoint_memory_bytes
 from lft_validation.datasets import SPLITS
 from lft_validation.errors import UserError
 from lft_validation.experiments.learners import LEARNED, WEIGHTS
-from lft_validation.experiments.uap.beyond import present
+from lft_validation.experiments.uap.beyond import EVERY, present
 from lft_validation.experiments.uap.config import MAML, ZEROTH, Config
 from lft_validation.experiments.uap.run import CHUNK, record
 from lft_validation.experiments.uap.tasks import pinned, pool, victim_of
@@ -21,7 +21,7 @@ from lft_validation.experiments.usable import (
     numbers_per_image,
     usable_backend,
 )
-from lft_validation.victims import OTHER, Victim, checksum, shipped
+from lft_validation.victims import OTHER, Victim, identity, shipped
 
 REMEDY = "smaller --shots, --lstm-units, --directions, or --set chunk or maml_batch"
 
@@ -53,8 +53,15 @@ def check_usable_beyond(config: Config) -> tuple[Config, dict[str, Any]]:
     """Return the same, for all data and victims that perturbations are followed on.
 
     Raises:
-        UserError: if something is not there: the backend, a source's files, or one of its victims.
+        UserError: if something is not there: the backend, a source's files, or one of its victims;
+            or if the last step is none of those that are measured.
     """
+    if config.long_steps % EVERY:
+        raise UserError(
+            f"long_steps must be a multiple of {EVERY}, since every {EVERY}th step is measured, "
+            f"found {config.long_steps}; use for example --long-steps "
+            f"{-(-config.long_steps // EVERY) * EVERY}"
+        )
     usable_backend(config.backend, config.dtype, config.device)
     known = {*shipped(), *config.victim_files}
     for name in config.victim_files:
@@ -69,7 +76,7 @@ def check_usable_beyond(config: Config) -> tuple[Config, dict[str, Any]]:
     config = pinned(config)
     return config, {
         name: record(config, name)
-        | {"other_victim_sha256": checksum(victim_of(config, name + OTHER))}
+        | {f"other_{key}": is_ for key, is_ in identity(victim_of(config, name + OTHER)).items()}
         for name in present(config)
     }
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from lft_validation.errors import UserError
 from lft_validation.experiments.figures import save
 from lft_validation.experiments.uap.config import HAND, Config
+from lft_validation.experiments.uap.metrics import known_mean, known_sd
 from lft_validation.experiments.uap.report import Cell, Results, metric
 from lft_validation.experiments.unions import NONE, parts
 
@@ -54,6 +56,32 @@ def draw(
     return written
 
 
+def check_drawable(config: Config, figure: str) -> None:
+    """Say what a figure lacks before its run starts.
+
+    Raises:
+        UserError: if Figure A3 was asked for, and there would be nothing to draw.
+    """
+    if figure != "figureA3":
+        return
+    if not set(COMPARED) <= set(config.methods):
+        raise UserError(
+            f"figureA3 compares {' with '.join(COMPARED)}, found --methods "
+            f"{','.join(config.methods)}; leave --methods out"
+        )
+    if not single_sources(config):
+        one = parts(config.testing[0])[0]
+        raise UserError(
+            f"figureA3 is of one testing source, found {', '.join(config.testing)} alone; use for "
+            f"example --set testing={one}"
+        )
+
+
+def single_sources(config: Config) -> list[str]:
+    """Return what is tested on that is no union."""
+    return [t for t in config.testing if len(parts(t)) == 1]
+
+
 def _figure_a3(
     config: Config, results: Results, folder: Path, setting: str, file: str
 ) -> list[Path]:
@@ -63,13 +91,12 @@ def _figure_a3(
     """
     from matplotlib.figure import Figure
 
-    training, methods = config.training[0], [m for m in COMPARED if m in config.methods]
-    single = [t for t in config.testing if len(parts(t)) == 1]
+    training, single = config.training[0], single_sources(config)
     unseen = [t for t in single if t not in parts(training)]
-    if len(methods) < 2 or not single:
+    if not set(COMPARED) <= set(config.methods) or not single:
         return []
     where = (setting, training, (unseen or single)[0])
-    only = replace(config, methods=tuple(methods))
+    only = replace(config, methods=COMPARED)
     with _style(file):
         figure = Figure(figsize=(6.0, 2.6), layout="constrained")
         panels = figure.subplots(1, 2)
@@ -128,11 +155,11 @@ def _panel(
         if cell not in results:
             continue
         curves = scale * np.concatenate(metric(results[cell], quantity))
-        mean = np.nanmean(curves, axis=0)
+        mean = known_mean(curves, axis=0)
         style = {"color": COLOURS[method], "linestyle": DASHES.get(method, "-"), "linewidth": 1.3}
         panel.plot(steps, mean, label=method, zorder=3 if method == "LFT" else 2, **style)
         if method == "LFT":
-            sd = np.nanstd(curves, axis=0)
+            sd = known_sd(curves, axis=0)
             style = {"color": COLOURS[method], "alpha": 0.08, "linewidth": 0}
             panel.fill_between(steps, mean - sd, mean + sd, **style)
     panel.axvline(config.table_step, color="0.7", linewidth=0.7, linestyle=":")

@@ -10,11 +10,11 @@ import numpy as np
 from lft_validation.experiments.method_jobs import RESULT
 from lft_validation.experiments.uap.claims import claims
 from lft_validation.experiments.uap.config import HAND, ZEROTH, Config, applicable
-from lft_validation.experiments.uap.metrics import NAMES, first_step
+from lft_validation.experiments.uap.metrics import NAMES, first_step, known_mean, known_sd
 from lft_validation.experiments.uap.run import CURVES, JobKey, job_key, tested_on
 from lft_validation.experiments.unions import NONE, not_applicable, parts, union
 from lft_validation.files import read_arrays, require, require_numbers
-from lft_validation.report import read_paper
+from lft_validation.report import known, read_paper
 
 
 class Cell(NamedTuple):
@@ -88,13 +88,16 @@ def _row(
         "at": {str(s): _at(pooled, s) for s in sorted(wanted) if s <= config.steps},
         "first_step": first_step(np.concatenate(val)),
         "first_step_by_seed": [first_step(v) for v in val],
-        "success_by_seed": [float(np.nanmean(v[:, config.table_step])) for v in val],
+        "success_by_seed": [known(known_mean(v[:, config.table_step])) for v in val],
         "queries_per_step": images if cell.setting == ZEROTH else None,
         "paper": same[0] if same and cell.setting != ZEROTH else None,
     }
 
 
-def _at(pooled: np.ndarray, step: int) -> dict[str, float]:
-    """Means over tasks, and the standard deviation of the success rate on D_val."""
-    means = {name: float(np.nanmean(pooled[index, :, step])) for index, name in enumerate(NAMES)}
-    return means | {"val_sd": float(np.nanstd(pooled[NAMES.index("val"), :, step]))}
+def _at(pooled: np.ndarray, step: int) -> dict[str, float | None]:
+    """Means over tasks, and the standard deviation of the success rate on D_val.
+
+    None where no image of any task counts.
+    """
+    means = {name: known(known_mean(pooled[index, :, step])) for index, name in enumerate(NAMES)}
+    return means | {"val_sd": known(known_sd(pooled[NAMES.index("val"), :, step]))}

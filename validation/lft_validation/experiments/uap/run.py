@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lft_backends.draws import Stage
-from lft_ref import Data
+from lft_ref import Data, size
 from lft_validation.datasets import SPLITS
 from lft_validation.experiments.learners import LEARNED, parts_of
 from lft_validation.experiments.method_jobs import (
@@ -22,6 +22,7 @@ from lft_validation.experiments.method_jobs import (
     is_finished,
     is_of,
     longest_first,
+    read_flat,
     restore_phi,
     run_parts,
 )
@@ -41,7 +42,7 @@ from lft_validation.experiments.unions import NONE, parts
 from lft_validation.files import fingerprint
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
-from lft_validation.victims import checksum
+from lft_validation.victims import identity
 
 CHUNK = 25  # test tasks fine-tuned at once
 CURVES = "lft-uap-curves-1"
@@ -107,7 +108,7 @@ def record(config: Config, name: str) -> dict[str, Any]:
     """Return what config.json says of a source and its victim."""
     victim = victim_of(config, name)
     accuracy = victim.about["accuracy"]
-    return {**_images(name), "victim_sha256": checksum(victim), "victim_accuracy": accuracy}
+    return {**_images(name), **identity(victim), "victim_accuracy": accuracy}
 
 
 @cache
@@ -169,6 +170,7 @@ def run_job(
     folder = jobs / key.name
     about = {"experiment": "uap", "job": key._asdict(), "config": config.to_json()}
     if is_finished(folder, CURVES, owner, None if reuse is None else reuse / key.name):
+        learned_flat(config, key, folder, owner)  # is there, and fits
         if key.method in LEARNED:
             tuner = make_setup(config, key.setting, key.seed, key.training).tuner
             restore_phi(folder, CURVES, owner, tuner, config.lstm_units, about)
@@ -183,6 +185,22 @@ def run_job(
         curves = _test(setup, key, folder, owner, flat, monitor)
     learned = setup.tuner if key.method in LEARNED else None
     finish(folder, CURVES, owner, curves, flat, learned, config.lstm_units, about)
+
+
+def learned_flat(config: Config, key: JobKey, folder: Path, owner: str) -> np.ndarray | None:
+    """Return what a finished job learned, Φ or MAML's θ, as one flat array; None if nothing.
+
+    Raises:
+        UserError: if the job's result does not hold it.
+    """
+    if key.method in HAND:
+        return None
+    setup = make_setup(config, key.setting, key.seed, key.training)
+    if key.method == MAML:
+        number = setup.problems[key.training].d
+    else:
+        number = size(setup.tuner.cell.preprocess.m, config.lstm_units)
+    return read_flat(folder / RESULT, CURVES, owner, number)
 
 
 def _test(

@@ -14,7 +14,8 @@ HOW_TO_READ = (
     "the mean success is 100 %. n/a: MAML's shared θ has the size of the images that it was "
     "trained on, and cannot be added to others.\n\n"
     "Differences are paired over tasks. Intervals are 95 % bootstrap intervals over the pooled "
-    "tasks: they speak of new tasks for the fine-tuners trained here. A claim holds if the "
+    "tasks, of a union over those of each source by themselves: they speak of new tasks for the "
+    "fine-tuners trained here. A claim holds if the "
     "interval and every seed say so. Beside the paper's numbers or words stand our means over "
     "tasks. Steps: the paper's are the first at which the mean over tasks is 100 %, ours the mean "
     "of each task's own first step; a task that is never fooled counts one step more than were "
@@ -28,18 +29,25 @@ HEAD = (
 )  # fmt: skip
 
 
-def percent(share: float) -> str:
-    """Return a share as a percentage.
+def percent(share: float | None) -> str:
+    """Return a share as a percentage; of nothing there is none.
 
     Example:
-        >>> percent(0.257)
-        '26 %'
+        >>> percent(0.257), percent(None)
+        ('26 %', 'none counts')
     """
-    return f"{100.0 * share:.0f} %"
+    return "none counts" if share is None else f"{100.0 * share:.0f} %"
 
 
-def _step(step: int | None) -> str:
-    return "never" if step is None else str(step)
+def _success(at: dict[str, Any]) -> str:
+    spread = "" if at["val"] is None else f" ± {percent(at['val_sd'])}"
+    return percent(at["val"]) + spread
+
+
+def _step(row: dict[str, Any], at: dict[str, Any]) -> str:
+    if at["val"] is None:
+        return "–"
+    return "never" if row["first_step"] is None else str(row["first_step"])
 
 
 def markdown(config: Config, summary: dict[str, Any]) -> str:
@@ -67,11 +75,11 @@ def _results(config: Config, summary: dict[str, Any]) -> str:
         rows.append((
             row["setting"], row["training"], row["testing"], row["method"],
             percent(paper["success"]) if paper else "–",
-            f"{percent(at['val'])} ± {percent(at['val_sd'])}",
+            _success(at),
             f"{paper['strength']}" if paper else "–",
             number(at["strength"]),
             (str(paper["step"]) if "step" in paper else "N/A") if paper else "–",
-            _step(row["first_step"]),
+            _step(row, at),
             percent(at["train"]), percent(at["val_all"]),
             ", ".join(percent(x) for x in row["success_by_seed"]),
             "–" if queries is None else f"{queries} a step",
@@ -92,13 +100,20 @@ def _claims(summary: dict[str, Any]) -> str:
             claim["claim"] + whose, claim["measure"].replace("|θ|", "abs θ"),
             claim["setting"], claim["training"], claim["testing"],
             claim["paper"], " vs ".join(_mean(claim["measure"], x) for x in claim["ours"]),
-            number(d["mean"]), f"{number(d['low'])} … {number(d['high'])}",
+            number(d["mean"]), _interval(d),
             " ".join(number(x) for x in d["by_seed"]), claim["verdict"],
         ))  # fmt: skip
     return markdown_table(rows)
 
 
-def _mean(measure: str, value: float) -> str:
+def _interval(difference: dict[str, Any]) -> str:
+    ends = [difference[end] for end in ("low", "high")]
+    return "too few tasks count" if None in ends else " … ".join(map(number, ends))
+
+
+def _mean(measure: str, value: float | None) -> str:
+    if value is None:
+        return "none counts"
     if "success" in measure:
         return f"{100.0 * value:.1f} %"
     return f"{value:.1f}" if "steps to" in measure else number(value)
@@ -130,7 +145,7 @@ def _shown_results(config: Config, summary: dict[str, Any], setting: str) -> Any
         table.add_column(name, justify="right")
     for row in (r for r in summary["rows"] if r["setting"] == setting):
         at, paper = row["at"][str(config.table_step)], row["paper"]
-        cells = [percent(at["val"]), number(at["strength"]), _step(row["first_step"])]
+        cells = [percent(at["val"]), number(at["strength"]), _step(row, at)]
         if paper:
             printed = [percent(paper["success"]), str(paper["strength"])]
             printed.append(str(paper.get("step", "N/A")))
@@ -152,9 +167,8 @@ def _shown_claims(claims: list[dict[str, Any]], setting: str) -> Any:
         table.add_column(name)
     where = ""
     for claim in claims:
-        d = claim["difference"]
-        interval = f"{number(d['low'])} … {number(d['high'])}"
         if where != (where := f"{claim['training']} → {claim['testing']}"):
             table.add_row(f"[bold]{where}[/bold]")
+        interval = _interval(claim["difference"])
         table.add_row(claim["claim"], claim["measure"], interval, claim["verdict"])
     return table

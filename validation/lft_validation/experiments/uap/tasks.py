@@ -177,7 +177,7 @@ def _shipped(name: str) -> Victim:
 
 
 def _own(name: str, file: str, wanted: str | None) -> Victim:
-    """Read a victim of the user's own, of these weights if they are known."""
+    """Read a victim of the user's own, of this checksum if it is known."""
     try:
         victim = read_victim(Path(file)) if wanted is None else victim_with(Path(file), wanted)
     except OtherVictim:
