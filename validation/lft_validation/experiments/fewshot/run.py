@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lft_ref import size
 from lft_validation.datasets import Split
 from lft_validation.episodes import pool
 from lft_validation.experiments.fewshot.config import (
@@ -223,7 +222,8 @@ def _learned(
     batches, units = training_batches(config, key.method), _train_units(config, key)
     if not batches:
         return None
-    check = partial(check_learned, learned_size(setup, key.method), batches)
+    number = learned_size(setup, key.method)
+    check = partial(check_learned, number, batches)
     if not is_there(file, LEARNT, owner, [other / file.name for other in elsewhere], check):
         method = learner(setup, key.method)
         if config.validation_tasks:
@@ -231,8 +231,6 @@ def _learned(
         flat = train(method, batches, folder, owner, setup.backend, monitor, units)
         write_arrays(file, LEARNT, owner, learned_arrays(folder, owner, flat))
         (folder / CHECKPOINT).unlink()
-    of_theta, m = key.method in MAML, setup.tuner.cell.preprocess.m
-    number = setup.problems[key.training].d if of_theta else size(m, config.lstm_units)
     flat = read_flat(file, LEARNT, owner, number)
     if key.method in LEARNED:  # whatever became of its file
         used = _of_training(config, key)
