@@ -18,6 +18,13 @@ DRAW = (
 
 
 @pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    """Images lie neither under LFT_DATA nor in the user's cache."""
+    monkeypatch.delenv("LFT_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
 def undrawn(monkeypatch):
     """Runs end without their figures, which are most of the work of a tiny one."""
     names = [f"lft_validation.{name}" for name in DRAW]

@@ -23,10 +23,7 @@ pytest.importorskip("pooch", reason="downloads need pooch")
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 
 
-@pytest.fixture(autouse=True)
-def nowhere(monkeypatch, tmp_path):
-    monkeypatch.delenv("LFT_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("nowhere")
 
 
 def lft(*arguments):

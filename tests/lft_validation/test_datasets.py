@@ -22,11 +22,7 @@ pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 REAL = os.environ.get("LFT_DATA", "")
 
 
-@pytest.fixture(autouse=True)
-def nowhere(monkeypatch, tmp_path):
-    """Neither LFT_DATA nor the user's cache."""
-    monkeypatch.delenv("LFT_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("nowhere")
 
 
 WRITERS = {

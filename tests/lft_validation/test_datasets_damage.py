@@ -24,12 +24,7 @@ from tests.lft_validation.image_files import (
     write_svhn,
 )
 
-
-@pytest.fixture(autouse=True)
-def nowhere(monkeypatch, tmp_path):
-    """Neither LFT_DATA nor the user's cache."""
-    monkeypatch.delenv("LFT_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("nowhere")
 
 
 IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"

@@ -14,10 +14,7 @@ from tests.lft_validation.image_files import png, refused, write_miniimagenet
 pytest.importorskip("PIL", reason="pictures are read with Pillow")
 
 
-@pytest.fixture(autouse=True)
-def nowhere(monkeypatch, tmp_path):
-    monkeypatch.delenv("LFT_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("nowhere")
 
 
 def test_miniimagenet_is_read_by_its_split_files(tmp_path):

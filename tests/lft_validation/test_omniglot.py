@@ -22,10 +22,7 @@ pytest.importorskip("PIL", reason="pictures are read with Pillow")
 REAL = os.environ.get("LFT_DATA", "")
 
 
-@pytest.fixture(autouse=True)
-def nowhere(monkeypatch, tmp_path):
-    monkeypatch.delenv("LFT_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("nowhere")
 
 
 def test_omniglot_gives_ink_on_28_by_28_with_a_class_for_each_character(tmp_path):
