@@ -6,7 +6,7 @@ and a direction v (..., d), or many directions v (P, ..., d), against both.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from lft_ref._array import Array, device, namespace
 from lft_ref.networks import Optimizee
@@ -30,6 +30,13 @@ class Objective(Protocol):
 
     def hvp(self, theta: Array, data: Data, v: Array) -> Array:
         """Return ∇²_θ f v (..., d)."""
+
+
+class OnePass(Objective, Protocol):
+    """An objective that gets value and gradient of one pass forwards."""
+
+    def value_and_grad(self, theta: Array, data: Data) -> tuple[Array, Array]:
+        """Return f (...,) and ∇_θ f (..., d)."""
 
 
 class Quadratic(NamedTuple):
@@ -145,8 +152,7 @@ def value_and_grad(f: Objective, theta: Array, data: Data) -> tuple[Array, Array
     owners = {_owner(f, name) for name in ("value", "grad", "value_and_grad")}
     if len(owners) > 1:  # a derived class may have another gradient than the way it inherits
         return f.value(theta, data), f.grad(theta, data)
-    both: tuple[Array, Array] = f.value_and_grad(theta, data)  # type: ignore[attr-defined]
-    return both
+    return cast("OnePass", f).value_and_grad(theta, data)
 
 
 def _owner(f: Objective, name: str) -> type | None:
@@ -166,14 +172,17 @@ class NetworkLoss(NamedTuple):
 
     def grad(self, theta: Array, data: Data) -> Array:
         """Return ∇_θ f by backpropagation."""
-        xs = self.network.activations(theta, data.x, keep=True)
-        return self.network.vjp(theta, xs, self.loss.grad(xs[-1], data.y))
+        return self._slope(theta, data)[0]
 
     def value_and_grad(self, theta: Array, data: Data) -> tuple[Array, Array]:
         """Return f (...,) and ∇_θ f (..., d), of one pass forwards."""
+        theta_bar, y = self._slope(theta, data)
+        return self.loss.value(y, data.y), theta_bar
+
+    def _slope(self, theta: Array, data: Data) -> tuple[Array, Array]:
+        """∇_θ f, and the network's output that was on the way."""
         xs = self.network.activations(theta, data.x, keep=True)
-        theta_bar = self.network.vjp(theta, xs, self.loss.grad(xs[-1], data.y))
-        return self.loss.value(xs[-1], data.y), theta_bar
+        return self.network.vjp(theta, xs, self.loss.grad(xs[-1], data.y)), xs[-1]
 
     def hvp(self, theta: Array, data: Data, v: Array) -> Array:
         """Return ∇²_θ f v: the tangent of backpropagation along v (Pearlmutter 1994)."""
