@@ -51,13 +51,12 @@ from lft_validation.experiments.method_jobs import (
     learned_arrays,
     longest_first,
     part_file,
-    read_flat,
     run_parts,
     save_phi,
 )
 from lft_validation.experiments.training import CHECKPOINT, train
 from lft_validation.experiments.unions import NONE, parts
-from lft_validation.files import fingerprint, write_arrays
+from lft_validation.files import fingerprint, read_arrays, write_arrays
 from lft_validation.jobs import Job, Monitor
 from lft_validation.runs import versions
 
@@ -222,8 +221,7 @@ def _learned(
     batches, units = training_batches(config, key.method), _train_units(config, key)
     if not batches:
         return None
-    number = learned_size(setup, key.method)
-    check = partial(check_learned, number, batches)
+    check = partial(check_learned, learned_size(setup, key.method), batches)
     if not is_there(file, LEARNT, owner, [other / file.name for other in elsewhere], check):
         method = learner(setup, key.method)
         if config.validation_tasks:
@@ -231,7 +229,7 @@ def _learned(
         flat = train(method, batches, folder, owner, setup.backend, monitor, units)
         write_arrays(file, LEARNT, owner, learned_arrays(folder, owner, flat))
         (folder / CHECKPOINT).unlink()
-    flat = read_flat(file, LEARNT, owner, number)
+    flat = read_arrays(file, LEARNT, owner)["flat"]
     if key.method in LEARNED:  # whatever became of its file
         used = _of_training(config, key)
         about = {"experiment": "fewshot", "job": key._asdict(), "config": used}

@@ -170,10 +170,11 @@ def run_job(
     folder = jobs / key.name
     about = {"experiment": "uap", "job": key._asdict(), "config": config.to_json()}
     if is_finished(folder, CURVES, owner, None if reuse is None else reuse / key.name):
-        learned_flat(config, key, folder, owner)  # is there, and fits
         if key.method in LEARNED:
             tuner = make_setup(config, key.setting, key.seed, key.training).tuner
             restore_phi(folder, CURVES, owner, tuner, config.lstm_units, about)
+        else:
+            learned_flat(config, key, folder, owner)  # MAML's θ is there, and fits
         monitor.report(job_units(config, key))
         return
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by their results
