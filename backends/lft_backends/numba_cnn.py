@@ -20,7 +20,8 @@ from lft_backends import numba_mlp
 from lft_backends.kernels import cnn_cpu
 from lft_backends.kernels.victim_cpu import C, H, W
 from lft_backends.numba_backend import rows
-from lft_backends.numba_network import BLOCK, blocks_of, dense_of, own_examples, size_of
+from lft_backends.numba_network import BLOCK, blocks_of, dense_of
+from lft_backends.own_weights import own_examples, size_of
 from lft_ref import Activation, Conv2d, Dense, Flatten, Network, Pool2d
 from lft_ref.layers import Layer, bare
 from lft_ref.networks import Optimizee

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lft_backends.kernels import victim_cpu
+from lft_backends.own_weights import size_of
 from lft_ref import Activation, Conv2d, Dense, Flatten, Network, Pool2d
 from lft_ref.attack import Victim
 
@@ -114,31 +115,6 @@ def plan_of(network: Network, N: int, *shape: int) -> Plan:
     table, shifts, winners = blocks_of(network, groups, max(1, ceil(N / groups)), shape)
     dense = dense_of(network)
     return Plan(groups, table, dense, shifts, winners, N * int(dense[1:, 1].sum()))
-
-
-@cache
-def size_of(network: Network) -> int:
-    """Number of parameters: asked for in every pass, added up once."""
-    return network.size
-
-
-def own_examples(size: int, axes: int, theta: np.ndarray, x: np.ndarray) -> tuple[int, ...] | None:
-    """(..., N) if every θ (..., size) has its own examples, or shares them along first axes.
-
-    None for all else, which is left to the reference: kernels look at no bounds.
-
-    Args:
-        size: number of parameters of the network.
-        axes: axes of x without those of the batch, N included.
-        theta: parameters.
-        x: examples.
-    """
-    batch, own = x.shape[:-axes], theta.shape[:-1]
-    fits = theta.shape[-1:] == (size,) and x.ndim >= axes and 0 not in (*own, *x.shape)
-    same = theta.dtype.char in "fd" and x.dtype == theta.dtype
-    if not (fits and same) or own[max(0, len(own) - len(batch)) :] != batch:
-        return None
-    return (*own, x.shape[-axes])
 
 
 class FusedNetwork(NamedTuple):

@@ -11,10 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from lft_backends.kernels.dense_table import BEFORE, N_IN, N_OUT, START
 from lft_backends.kernels.elementary import FLAGS
-
-# Columns of the table of dense layers; BEFORE counts the units of the hidden layers before.
-START, N_IN, N_OUT, BEFORE = range(4)
 
 
 @njit(**FLAGS)
