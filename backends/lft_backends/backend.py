@@ -121,7 +121,7 @@ def _strict(dtype: str, device: str | None) -> Backend:
 
 
 def _cupy(dtype: str, device: str | None) -> Backend:
-    """CuPy arrays, with the cell's functions as CUDA kernels."""
+    """CuPy arrays, with the cell's functions, and small perceptrons, as CUDA kernels."""
     cupy = import_library("cupy", CUPY_REMEDY)
     try:
         count = cupy.cuda.runtime.getDeviceCount()
@@ -141,6 +141,7 @@ def _cupy(dtype: str, device: str | None) -> Backend:
     _compile_something(cupy)
     import array_api_compat.cupy as xp
 
+    from lft_backends import cupy_mlp
     from lft_backends.cupy_backend import OPS
 
     return Backend(
@@ -151,6 +152,7 @@ def _cupy(dtype: str, device: str | None) -> Backend:
         cupy.asnumpy,
         lambda: cupy.cuda.get_current_stream().synchronize(),
         OPS,
+        fuse_optimizee=cupy_mlp.fuse,
         free_memory=lambda: _free_on_gpu(cupy, number),
     )
 

@@ -76,7 +76,8 @@ def _working_cupy(monkeypatch, folder, version="14.2.0"):
     cupy.cuda.runtime.CUDARuntimeError = _Error
     monkeypatch.setattr(module, "import_library", lambda *_: cupy)
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", np)
-    monkeypatch.setitem(sys.modules, "lft_backends.cupy_backend", load_backend(cupy))
+    for name in ("cupy_backend", "cupy_mlp"):
+        monkeypatch.setitem(sys.modules, f"lft_backends.{name}", load_backend(cupy, name))
     return cupy
 
 
@@ -84,6 +85,7 @@ def test_cupy_comes_with_the_cuda_twins_on_the_gpu_asked_for(monkeypatch, tmp_pa
     cupy = _working_cupy(monkeypatch, tmp_path)
     backend = get_backend("cupy", "float32", "1")
     assert {f.__module__ for f in backend.ops} == {"lft_backends.cupy_backend"}
+    assert backend.fuse_optimizee.__module__ == "lft_backends.cupy_mlp"
     assert (cupy.used, backend.device.id) == ([1], 1)
 
 

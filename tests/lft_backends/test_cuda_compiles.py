@@ -1,4 +1,4 @@
-"""NVRTC compiles lstm.cu for the GPUs in use, within what their multiprocessors have."""
+"""NVRTC compiles the kernels for the GPUs in use, within what their multiprocessors have."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def compile_for(nvrtc: ctypes.CDLL, arch: str, code: str, chosen: tuple[str, ...
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     flags = [f"--gpu-architecture={arch}", "--ptxas-options=-v", *chosen]
     array = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
-    arguments = ctypes.byref(program), code.encode(), b"lstm.cu", 0, None, None
+    arguments = ctypes.byref(program), code.encode(), b"kernels.cu", 0, None, None
     assert nvrtc.nvrtcCreateProgram(*arguments) == 0
     status = nvrtc.nvrtcCompileProgram(program, len(flags), array)
     nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
@@ -96,6 +96,21 @@ def test_kernels_compile_and_keep_to_registers(nvrtc, arch, dtype, n, m, tmp_pat
         assert used["local"] <= most, (name, used)
         assert used["spilled"] <= most, (name, used)
     assert found["lft_vjp"]["shared"] > 0
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("widths", [(1, 40, 40, 1), (3, 2), (784, 32, 32, 5)])
+def test_kernels_of_perceptrons_compile_and_keep_to_registers(nvrtc, arch, dtype, widths, tmp_path):
+    twin = load_backend(fake_cupy(tmp_path), "cupy_mlp")
+    code = twin.SOURCE.read_text(encoding="utf-8")
+    log = compile_for(nvrtc, arch, code, twin.options(widths, dtype))
+    assert "warning" not in log
+    found = resources(log)
+    assert set(found) == {f"lft_mlp_{name}" for name in twin.NAMES}
+    for name, used in found.items():
+        assert 0 < used["registers"] <= 64, (name, used)  # so that a multiprocessor holds 4 blocks
+        assert used["local"] == used["spilled"] == 0, (name, used)
 
 
 def test_a_kernel_that_spills_is_noticed(nvrtc, tmp_path):

@@ -1,4 +1,4 @@
-"""lstm.cu under g++'s sanitizers: no access out of range and no race; both are found if planted."""
+"""Kernels under g++'s sanitizers: no access out of range, no race; both are found if planted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from tests.lft_backends.cuda_on_cpu.fake_cupy import GXX, compile_with_gxx
 from tests.lft_backends.cuda_on_cpu.parity import BACKEND
 from tests.lft_backends.cuda_on_cpu.planting import Mistake, make_barriers_removable, plant
 
-SOURCE = (BACKEND.parent / "kernels" / "lstm.cu").read_text(encoding="utf-8")
+SOURCE, MLP = (
+    (BACKEND.parent / "kernels" / name).read_text(encoding="utf-8")
+    for name in ("lstm.cu", "mlp.cu")
+)
 ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g")
 THREAD = ("-fsanitize=thread", "-std=c++20", "-DLFT_THREADS", "-g")
 
@@ -26,9 +29,20 @@ def options(n: int, m: int, kind: int, block: int, group: int, constant: int) ->
     return ("-DLFT_REAL=double", *(f"-DLFT_{name}={value}" for name, value in names.items()))
 
 
-def build(folder: Path, code: str, chosen: tuple[str, ...], flags: tuple[str, ...]) -> Path:
+def mlp_options(widths: str, widest: int, block: int) -> tuple[str, ...]:
+    names = {"WIDTHS": widths, "WIDEST": widest, "BLOCK": block}
+    return ("-DLFT_REAL=double", *(f"-DLFT_{name}={value}" for name, value in names.items()))
+
+
+def build(
+    folder: Path,
+    code: str,
+    chosen: tuple[str, ...],
+    flags: tuple[str, ...],
+    main: str = "sanitize.cpp",
+) -> Path:
     try:
-        program = compile_with_gxx(folder, code, chosen, "sanitize.cpp", *flags)
+        program = compile_with_gxx(folder, code, chosen, main, *flags)
     except AssertionError as error:
         if re.search(r"cannot find .*(asan|tsan|ubsan)", str(error)):
             pytest.skip(f"g++ has no sanitizers here: {error}")
@@ -37,7 +51,7 @@ def build(folder: Path, code: str, chosen: tuple[str, ...], flags: tuple[str, ..
 
 
 def run(program: Path, *arguments: int) -> subprocess.CompletedProcess[str]:
-    """Run the program for (tasks, d, backwards, mistake)."""
+    """Run the program for (tasks, d or N, backwards, mistake)."""
     command = [str(program), *map(str, arguments)]
     if shutil.which("setarch"):  # sanitizers do not stand every layout of addresses
         command = ["setarch", "--addr-no-randomize", *command]
@@ -99,4 +113,60 @@ def test_threads_do_not_race(for_races):
 @pytest.mark.parametrize("barrier", range(1, SOURCE.count("__syncthreads();") + 1))
 def test_a_missing_barrier_is_found(for_races, barrier):
     done = run(for_races, 2, 40, 0, barrier)
+    assert "ThreadSanitizer: data race" in done.stderr
+
+
+# mlp.cu -------------------------------------------------------------------------------------------
+
+MLP_OUT_OF_RANGE = [
+    Mistake(
+        "item < task.N * OUT",
+        "item <= task.N * OUT",
+        "item < task.N * OUT; item += BLOCK) {\n    const int i = item / OUT, j = item % OUT;\n"
+        "    const real z_ij",
+    ),
+    Mistake("K % 2 * task.N", "(1 + K % 2) * task.N"),
+    Mistake("number % x_tasks", "number"),
+    Mistake("K % 2 * 2 * task.N", "(2 + K % 2 * 2) * task.N"),
+]
+
+
+@pytest.fixture(scope="module")
+def mlp_for_addresses(tmp_path_factory):
+    code = plant(MLP, MLP_OUT_OF_RANGE)
+    chosen = mlp_options("2,5,3,4,2", 5, 32)
+    return build(tmp_path_factory.mktemp("address"), code, chosen, ADDRESS, "sanitize_mlp.cpp")
+
+
+def test_no_access_of_a_perceptron_is_out_of_range(mlp_for_addresses):
+    for tasks, N, backwards in ((1, 1, 0), (4, 7, 1), (6, 13, 0)):
+        done = run(mlp_for_addresses, tasks, N, backwards, 0)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "done\n"
+
+
+@pytest.mark.parametrize("mistake", range(len(MLP_OUT_OF_RANGE)))
+def test_an_access_of_a_perceptron_out_of_range_is_found(mlp_for_addresses, mistake):
+    done = run(mlp_for_addresses, 4, 7, 0, 1 + mistake)
+    assert done.returncode != 0
+    assert "AddressSanitizer: heap-buffer-overflow" in done.stderr
+    assert ".cu:" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def mlp_for_races(tmp_path_factory):
+    code = make_barriers_removable(MLP)
+    chosen = mlp_options("2,5,3,4,2", 5, 16)
+    return build(tmp_path_factory.mktemp("race"), code, chosen, THREAD, "sanitize_mlp.cpp")
+
+
+def test_threads_of_a_perceptron_do_not_race(mlp_for_races):
+    done = run(mlp_for_races, 2, 7, 0, 0)
+    assert done.returncode == 0, done.stderr[:3000]
+    assert done.stdout == "done\n"
+
+
+@pytest.mark.parametrize("barrier", range(1, MLP.count("__syncthreads();") + 1))
+def test_a_missing_barrier_of_a_perceptron_is_found(mlp_for_races, barrier):
+    done = run(mlp_for_races, 2, 7, 0, barrier)
     assert "ThreadSanitizer: data race" in done.stderr

@@ -1,5 +1,5 @@
-// The kernels of lstm.cu as a shared library that is called the way a CUDA driver calls kernels: by
-// name, with an array of pointers to the arguments.
+// The kernels of one CUDA source as a shared library that is called the way a CUDA driver calls
+// kernels: by name, with an array of pointers to the arguments.
 #include <type_traits>
 #include <utility>
 
@@ -49,11 +49,20 @@ void launch(void (*kernel)(Types...), void** arguments, Dim grid, Dim block, boo
 
 template <class Use>
 bool with_kernel(const char* name, Use use) {
-  if (!std::strcmp(name, "lft_pack")) return use(lft_pack), true;
-  if (!std::strcmp(name, "lft_step")) return use(lft_step), true;
-  if (!std::strcmp(name, "lft_vjp")) return use(lft_vjp), true;
-  if (!std::strcmp(name, "lft_sum")) return use(lft_sum), true;
-  if (!std::strcmp(name, "lft_forward")) return use(lft_forward), true;
+#define LFT_KERNEL(kernel) \
+  if (!std::strcmp(name, #kernel)) return use(kernel), true;
+#ifdef LFT_WIDTHS  // mlp.cu
+  LFT_KERNEL(lft_mlp_forwards)
+  LFT_KERNEL(lft_mlp_backwards)
+  LFT_KERNEL(lft_mlp_forwards_dot)
+  LFT_KERNEL(lft_mlp_backwards_dot)
+#else  // lstm.cu
+  LFT_KERNEL(lft_pack)
+  LFT_KERNEL(lft_step)
+  LFT_KERNEL(lft_vjp)
+  LFT_KERNEL(lft_sum)
+  LFT_KERNEL(lft_forward)
+#endif
   return false;
 }
 

@@ -1,4 +1,4 @@
-"""As much of CuPy as ``cupy_backend`` uses, on NumPy arrays and with kernels compiled by g++.
+"""As much of CuPy as its twins use, on NumPy arrays and with kernels compiled by g++.
 
 It is stricter than CuPy: a kernel's arguments must have exactly the types of its signature, new
 arrays are filled with NaN, and whatever would bring a number to the host raises.
@@ -29,7 +29,7 @@ GRID_LIMIT = (2**31 - 1, 65535)
 def compile_with_gxx(
     folder: Path, code: str, options: tuple[str, ...], main: str = "entry.cpp", *flags: str
 ) -> Path:
-    """Compile lstm.cu's ``code`` behind the shim into a shared library, or a program."""
+    """Compile a CUDA source's ``code`` behind the shim into a shared library, or a program."""
     defined = [option for option in options if option.startswith("-D")]
     kind = ("-shared", "-fPIC") if main == "entry.cpp" else ()
     key = hashlib.sha256(repr((code, defined, main, flags)).encode()).hexdigest()[:16]
@@ -133,6 +133,7 @@ def fake_cupy(folder: Path, *, backwards: bool = False) -> types.ModuleType:
     module.RawModule = type("RawModule", (RawModule,), {"made": module})
     module.ascontiguousarray = lambda a: np.ascontiguousarray(a).view(DeviceArray)
     module.empty = lambda shape, dtype: np.full(shape, np.nan, dtype).view(DeviceArray)
+    module.concatenate = lambda arrays: np.concatenate(arrays).view(DeviceArray)
     module.cuda = types.SimpleNamespace(
         get_current_stream=lambda: module.stream,
         runtime=types.SimpleNamespace(getDevice=lambda: 0),

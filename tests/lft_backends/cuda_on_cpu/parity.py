@@ -47,9 +47,10 @@ class Twins(NamedTuple):
     cupy: Any
 
 
-def load_backend(cupy: Any) -> Any:
-    """Return ``lft_backends.cupy_backend`` with another module in CuPy's place."""
-    spec = importlib.util.spec_from_file_location("lft_backends.cupy_backend", BACKEND)
+def load_backend(cupy: Any, name: str = "cupy_backend") -> Any:
+    """Return a module of ``lft_backends`` with another module in CuPy's place."""
+    path = BACKEND.with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"lft_backends.{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,27 +1,5 @@
-// A program for the sanitizers: every kernel once, on arrays of exactly the size that it may touch.
-#include "entry.cpp"
-
-#include <vector>
-
-namespace {
-
-std::vector<real> random(size_t size) {
-  static unsigned seed = 1;
-  std::vector<real> numbers(size);
-  for (auto& x : numbers) {
-    seed = seed * 1664525u + 1013904223u;
-    x = real(seed >> 8) / real(1 << 23) - 1;
-  }
-  return numbers;
-}
-
-struct Arguments {
-  std::vector<void*> pointers;
-  template <class... Types>
-  explicit Arguments(Types&... values) : pointers{static_cast<void*>(&values)...} {}
-};
-
-}  // namespace
+// A program for the sanitizers: every kernel of lstm.cu once, on arrays of exactly the size that it may touch.
+#include "sanitize.hpp"
 
 int main(int, char** argv) {  // tasks, d, backwards, mistake
   const Index tasks = std::atoi(argv[1]), d = std::atoi(argv[2]);

@@ -1,4 +1,4 @@
-// What lstm.cu needs of CUDA, on a CPU: included before it by g++ (-include shim.hpp).
+// What the kernels need of CUDA, on a CPU: included before it by g++ (-include shim.hpp).
 //
 // The threads of a block are fibres on one core, or, with LFT_THREADS, real threads for the thread
 // sanitizer. __syncthreads lets all threads of the block come to the same point. Blocks run one after
@@ -33,7 +33,9 @@ inline LFT_OWN Dim threadIdx, blockIdx, blockDim, gridDim;
 #define __shared__ static  // red zones lie around ordinary variables only
 #else
 #define __shared__ static __attribute__((section("lft_shared")))
-extern "C" __attribute__((visibility("hidden"))) char __start_lft_shared[], __stop_lft_shared[];
+// Weak: a source without shared memory has no such section.
+extern "C" __attribute__((visibility("hidden"), weak)) char __start_lft_shared[];
+extern "C" __attribute__((visibility("hidden"), weak)) char __stop_lft_shared[];
 #endif
 
 using std::fabs;
@@ -51,7 +53,8 @@ inline Dim thread_of(unsigned i, Dim block) { return {i % block.x, i / block.x, 
 
 inline void poison_shared_memory() {
 #ifndef __SANITIZE_ADDRESS__
-  std::memset(__start_lft_shared, 0xff, __stop_lft_shared - __start_lft_shared);
+  if (__start_lft_shared != nullptr)
+    std::memset(__start_lft_shared, 0xff, __stop_lft_shared - __start_lft_shared);
 #endif
 }
 
