@@ -1,10 +1,7 @@
 """The fused CPU backend: ``lft_ref.ops`` with the cell's functions replaced by Numba kernels.
 
-Same names, signatures and results as the reference, to within rounding, but for one thing: in
-float32 tanh stays 2.4e-7 short of 1, so that a saturated gate keeps a slope. Where gradients are
-large and not preprocessed, that shows: on quadratics with curvatures of 1e3 to 1e5 ∇_Φ has relative
-errors of 6e-5 to 6e-3. Use float64 there. The kernels are compiled once on first use (some seconds)
-and cached on disk. Results do not depend on the number of threads.
+Same names, signatures and results as the reference, to within rounding. The kernels are compiled
+once on first use (some seconds) and cached on disk. Results do not depend on the number of threads.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from tests.lft_backends.cuda_on_cpu.parity import (
     errors,
     forward_errors,
     load_backend,
+    saturated,
 )
 from tests.libraries import usable
 
@@ -64,6 +65,14 @@ def test_forward_update_equals_the_reference(twins, n, m, dtype):
         assert_equal_to_rounding(forward_errors(twins, case))
     for columns in (Columns(0, 1, False), Columns(m + n, m + n + 1, True)):
         assert_equal_to_rounding(forward_errors(twins, case, columns))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 10])
+def test_gates_that_large_gradients_saturate_have_no_slope_left(twins, n, dtype):
+    """1 − u² meets g: what is left of it where it shall be 0 is as large as what is right."""
+    assert_equal_to_rounding(errors(twins, saturated(draw(dtype, n, 1, (300,)))))
+    assert_equal_to_rounding(forward_errors(twins, saturated(draw(dtype, n, 1, (4,)))))
 
 
 @pytest.mark.parametrize("shape", [(1,), (127,), (129,), (3, 1, 5), (20_003,), (2, 17_000)])
