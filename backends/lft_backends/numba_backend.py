@@ -62,7 +62,7 @@ def _fit(params: LSTMParams, g: np.ndarray, *states: LSTMState) -> bool:
     What does not fit is left to the reference, which broadcasts it or says what is wrong.
     """
     (W_x, W_h, b, w_o, b_o), dtype = params, g.dtype
-    if dtype.char not in "fd" or g.ndim == 0:
+    if dtype.char not in "fd" or not dtype.isnative or g.ndim == 0:
         return False
     m, n = W_x.shape[0], w_o.size
     shape = (*g.shape, n)
@@ -139,8 +139,8 @@ def vjp(
 
 def _sums(sums: np.ndarray, batch: tuple[int, ...], r: int, n: int) -> LSTMParams:
     """Add up the pieces of each task, (pieces, P), and take Φ̄ apart, as it is flattened."""
-    by_piece = sums.reshape((*batch, -1))
-    flat = by_piece.sum(axis=-2) if batch[-1] > 1 else by_piece[..., 0, :]
+    by_piece = sums.reshape((*batch, sums.shape[-1]))
+    flat = by_piece[..., 0, :] if batch[-1] == 1 else by_piece.sum(axis=-2)
     W = flat[..., : 4 * n * r].reshape((*batch[:-1], r, 4 * n))
     return LSTMParams(
         W_x=W[..., : r - 1 - n, :],
@@ -165,7 +165,8 @@ def forward_update(
     P = columns.width(params.n)
     shapes = ((*g.shape, P), (*g.shape, P), (*g.shape, 2 * params.n, P))
     before = G, G_dot, H
-    fits = params.m == cell.preprocess.m and _fit(params, g, state)
+    known = 0 <= columns.first <= columns.last <= params.m + params.n + 1
+    fits = known and params.m == cell.preprocess.m and _fit(params, g, state)
     if not fits or any(
         a.shape != s or a.dtype != g.dtype for a, s in zip(before, shapes, strict=True)
     ):

@@ -16,7 +16,7 @@ import numpy as np
 
 from lft_backends.kernels import mlp_cpu
 from lft_backends.numba_backend import rows
-from lft_backends.numba_network import own_examples, size_of
+from lft_backends.numba_network import alike, own_examples, size_of
 from lft_ref import Activation, Dense, Flatten, Network
 from lft_ref.layers import Layer
 from lft_ref.networks import Optimizee
@@ -92,7 +92,7 @@ class FusedMLP(NamedTuple):
     def vjp(self, theta: np.ndarray, xs: list[np.ndarray], y_bar: np.ndarray) -> np.ndarray:
         """Backpropagate the output's cotangent: return θ̄ (..., d)."""
         shape = self._batch(theta, xs[0])
-        if shape is None or y_bar.shape[:-1] != shape:
+        if shape is None or not alike(y_bar, xs[-1]):
             back: np.ndarray = self.network.vjp(theta, xs, y_bar)
             return back
         theta_bar = np.empty((prod(shape[:-1]), self.size), theta.dtype)
@@ -102,7 +102,7 @@ class FusedMLP(NamedTuple):
     def jvp(self, theta: np.ndarray, xs: list[np.ndarray], theta_dot: np.ndarray) -> list[Any]:
         """Push θ̇ forwards: return the tangents of every entry of ``xs``; None for the data's."""
         shape = self._batch(theta, xs[0])
-        if shape is None or theta_dot.shape != theta.shape:
+        if shape is None or not alike(theta_dot, theta):
             return self.network.jvp(theta, xs, theta_dot)
         hidden_dot, units_dot, y_dot = self._memory(shape, theta.dtype)
         mlp_cpu.forwards_dot(*self._at(theta, xs), rows(theta_dot, 1), hidden_dot, y_dot)
@@ -120,8 +120,8 @@ class FusedMLP(NamedTuple):
     ) -> np.ndarray:
         """Tangent of :meth:`vjp` along θ̇, forward over reverse: return (..., d)."""
         shape = self._batch(theta, xs[0])
-        given = {y_bar.shape[:-1], y_bar_dot.shape[:-1]}
-        if shape is None or theta_dot.shape != theta.shape or given != {shape}:
+        fit = alike(theta_dot, theta) and alike(y_bar, xs[-1]) and alike(y_bar_dot, xs[-1])
+        if shape is None or not fit:
             back: np.ndarray = self.network.vjp_dot(theta, xs, y_bar, theta_dot, xs_dot, y_bar_dot)
             return back
         theta_bar_dot = np.empty((prod(shape[:-1]), self.size), theta.dtype)

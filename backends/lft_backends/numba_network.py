@@ -135,10 +135,20 @@ def own_examples(size: int, axes: int, theta: np.ndarray, x: np.ndarray) -> tupl
     """
     batch, own = x.shape[:-axes], theta.shape[:-1]
     fits = theta.shape[-1:] == (size,) and x.ndim >= axes and 0 not in (*own, *x.shape)
-    same = theta.dtype.char in "fd" and x.dtype == theta.dtype
+    same = theta.dtype.char in "fd" and theta.dtype.isnative and x.dtype == theta.dtype
     if not (fits and same) or own[max(0, len(own) - len(batch)) :] != batch:
         return None
     return (*own, x.shape[-axes])
+
+
+def alike(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays have one shape and one type, as kernels want cotangents and tangents."""
+    return a.shape == b.shape and a.dtype == b.dtype
+
+
+def native(a: np.ndarray) -> np.ndarray:
+    """Return the array in this machine's byte order, the only one that kernels take."""
+    return a if a.dtype.isnative else a.astype(a.dtype.newbyteorder("="))
 
 
 class FusedNetwork(NamedTuple):
@@ -158,6 +168,8 @@ class FusedNetwork(NamedTuple):
 
     def activations(self, theta: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
         """Return x, what the way back needs, and, last, the output."""
+        if not (theta.dtype.isnative and x.dtype.isnative):
+            return self.activations(native(theta), native(x))
         self._check(theta, x)
         images = np.ascontiguousarray(x).reshape((-1, *x.shape[-3:]))
         plan = plan_of(self.network, len(images), *x.shape[-3:])
@@ -168,6 +180,12 @@ class FusedNetwork(NamedTuple):
     def x_vjp(self, theta: np.ndarray, xs: list[np.ndarray], y_bar: np.ndarray) -> np.ndarray:
         """Backpropagate the output's cotangent to the input: return x̄, of shape ``xs[0]``."""
         x, which, features, _ = xs
+        if not theta.dtype.isnative:
+            return self.x_vjp(native(theta), xs, y_bar)
+        if not alike(y_bar, xs[-1]):
+            own = self.network.activations(theta, x)
+            found: np.ndarray = self.network.x_vjp(theta, own, y_bar)
+            return found
         images = prod(x.shape[:-3])
         plan = plan_of(self.network, images, *x.shape[-3:])
         x_bar = np.empty((images, *x.shape[-3:]), x.dtype)
