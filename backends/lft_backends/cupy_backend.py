@@ -18,7 +18,7 @@ import numpy as np
 from lft_ref import REFERENCE, Identity, LogSign, Ops
 from lft_ref._array import Array
 from lft_ref.lstm import Cell, LSTMState
-from lft_ref.params import Columns, LSTMParams, size, unflatten
+from lft_ref.params import Columns, LSTMParams, shapes, size, unflatten
 
 SOURCE = Path(__file__).parent / "kernels" / "lstm.cu"
 MAX_N, MAX_M = 64, 4
@@ -145,28 +145,44 @@ class _Call(NamedTuple):
             )
 
 
-def _prepare(
-    params: LSTMParams, cell: Cell, g: Array, state: LSTMState, *others: tuple[Array, int]
-) -> _Call | None:
-    """Return what the kernels need, or None where the reference must do the work.
-
-    ``others`` are further arrays with their number of axes after the batch axes and d.
-    """
-    n, m, d, dtype = params.n, params.m, g.shape[-1] if g.ndim else 0, g.dtype
-    arrays = [(state.h, 1), (state.c, 1), *others]
-    served = (
+def _served(
+    params: LSTMParams,
+    cell: Cell,
+    g: Array,
+    state: LSTMState,
+    others: tuple[tuple[Array, tuple[int, ...]], ...],
+) -> bool:
+    """Whether the kernels can do it, and everything belongs together: they look at no bounds."""
+    n, m, dtype = params.n, params.m, g.dtype
+    arrays = (state.h, (n,)), (state.c, (n,)), *others
+    return (
         1 <= n <= MAX_N
         and 1 <= m <= MAX_M
         and dtype in (np.float32, np.float64)
+        and g.ndim > 0
         and g.size > 0
-        and all(a.dtype == dtype for a in params)
-        and params.b.ndim == 1
         and m == cell.preprocess.m
-        and state.h.shape == state.c.shape == (*g.shape, n)
-        and all(a.dtype == dtype and a.shape[: a.ndim - k] == g.shape for a, k in arrays)
+        and tuple(a.shape for a in params) == shapes(m, n)
+        and all(a.dtype == dtype for a in params)
+        and all(a.dtype == dtype and a.shape == (*g.shape, *own) for a, own in arrays)
     )
-    if not served:
+
+
+def _prepare(
+    params: LSTMParams,
+    cell: Cell,
+    g: Array,
+    state: LSTMState,
+    *others: tuple[Array, tuple[int, ...]],
+) -> _Call | None:
+    """Return what the kernels need, or None where the reference must do the work.
+
+    What does not fit is left to the reference too, which broadcasts it or says what is wrong.
+    ``others`` are further arrays with the axes that they must have after those of g (..., d).
+    """
+    if not _served(params, cell, g, state, others):
         return None
+    n, m, d, dtype = params.n, params.m, g.shape[-1], g.dtype
     kind, p = _kind(cell)
     flat = cupy.ascontiguousarray(g)
     x = slope = flat
@@ -217,7 +233,7 @@ def vjp(
     state_bar: LSTMState,
 ) -> tuple[LSTMParams, Array, LSTMState]:
     """Fused twin of :func:`lft_ref.lstm.vjp`."""
-    others = (delta_bar, 0), (state_bar.h, 1), (state_bar.c, 1)
+    others = (delta_bar, ()), (state_bar.h, (params.n,)), (state_bar.c, (params.n,))
     call = _prepare(params, cell, g, state, *others)
     if call is None:
         return REFERENCE.vjp(params, cell, g, state, delta_bar, state_bar)
@@ -264,9 +280,10 @@ def forward_update(
     columns: Columns,
 ) -> tuple[Array, Array]:
     """Fused twin of :func:`lft_ref.ops.forward_update`."""
-    call = _prepare(params, cell, g, state, (G, 1), (G_dot, 1), (H, 2))
-    width = columns.width(params.n)
-    if call is None or {G.shape[-1], G_dot.shape[-1], H.shape[-1]} != {width}:
+    n, width = params.n, columns.width(params.n)
+    others = (G, (width,)), (G_dot, (width,)), (H, (2 * n, width))
+    call = _prepare(params, cell, g, state, *others)
+    if call is None or not 0 <= columns.first <= columns.last <= params.m + n + 1:
         return REFERENCE.forward_update(params, cell, g, state, G, G_dot, H, columns)
     G_next, H_next = (cupy.empty(a.shape, dtype=a.dtype) for a in (G, H))
     call.launch(

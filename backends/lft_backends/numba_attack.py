@@ -15,7 +15,7 @@ import numpy as np
 from lft_backends import numba_network
 from lft_backends.kernels import attack_cpu
 from lft_backends.numba_backend import rows
-from lft_backends.numba_network import FusedNetwork
+from lft_backends.numba_network import FusedNetwork, native
 from lft_ref import AttackLoss, Data
 
 
@@ -85,6 +85,8 @@ class FusedAttack(AttackLoss):
 
     def _batch(self, theta: np.ndarray, data: Data) -> _Batch:
         (x, y), real = data, theta.dtype.type
+        if not (theta.dtype.isnative and x.dtype.isnative):
+            theta, x = native(theta), native(x)
         if y.shape[-1:] != x.shape[-4:-3] or theta.shape[-1] != prod(x.shape[-3:]):
             raise ValueError(
                 f"images {x.shape}, classes {y.shape} and theta {theta.shape} do not fit together"

@@ -21,7 +21,7 @@ from lft_backends.kernels import cnn_cpu
 from lft_backends.kernels.victim_cpu import C, H, W
 from lft_backends.numba_backend import rows
 from lft_backends.numba_network import BLOCK, blocks_of, dense_of
-from lft_backends.own_weights import own_examples, size_of
+from lft_backends.own_weights import alike, own_examples, size_of
 from lft_ref import Activation, Conv2d, Dense, Flatten, Network, Pool2d
 from lft_ref.layers import Layer, bare
 from lft_ref.networks import Optimizee
@@ -105,7 +105,7 @@ class FusedCNN(NamedTuple):
     def vjp(self, theta: np.ndarray, xs: list[np.ndarray], y_bar: np.ndarray) -> np.ndarray:
         """Backpropagate the output's cotangent: return θ̄ (..., d)."""
         shape = self._batch(theta, bare(xs[0]))
-        if shape is None or y_bar.shape[:-1] != shape:
+        if shape is None or not alike(y_bar, xs[-1]):
             reference: np.ndarray = self.network.vjp(theta, self._layers(theta, xs, shape), y_bar)
             return reference
         theta_bar = np.zeros((prod(shape[:-1]), self.size), theta.dtype)
@@ -118,7 +118,7 @@ class FusedCNN(NamedTuple):
     def jvp(self, theta: np.ndarray, xs: list[np.ndarray], theta_dot: np.ndarray) -> list[Any]:
         """Push θ̇ forwards: return the tangents of every entry of ``xs``; None for what has none."""
         shape = self._batch(theta, bare(xs[0]))
-        if shape is None or theta_dot.shape != theta.shape:
+        if shape is None or not alike(theta_dot, theta):
             return self.network.jvp(theta, self._layers(theta, xs, shape), theta_dot)
         x, kept, which, y = xs
         kept_dot = np.zeros_like(kept)
@@ -139,9 +139,11 @@ class FusedCNN(NamedTuple):
     ) -> np.ndarray:
         """Tangent of :meth:`vjp` along θ̇, forward over reverse: return (..., d)."""
         shape = self._batch(theta, bare(xs[0]))
-        given = {y_bar.shape[:-1], y_bar_dot.shape[:-1]}
-        if shape is None or theta_dot.shape != theta.shape or given != {shape}:
+        pushed = shape is not None and alike(theta_dot, theta)  # xs_dot is the kernels'
+        if not (pushed and alike(y_bar, xs[-1]) and alike(y_bar_dot, xs[-1])):
             layers = self._layers(theta, xs, shape)
+            if pushed:
+                xs_dot = self.network.jvp(theta, layers, theta_dot)
             reference: np.ndarray = self.network.vjp_dot(
                 theta, layers, y_bar, theta_dot, xs_dot, y_bar_dot
             )

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lft_backends.kernels import victim_cpu
-from lft_backends.own_weights import size_of
+from lft_backends.own_weights import alike, size_of
 from lft_ref import Activation, Conv2d, Dense, Flatten, Network, Pool2d
 from lft_ref.attack import Victim
 
@@ -117,6 +117,11 @@ def plan_of(network: Network, N: int, *shape: int) -> Plan:
     return Plan(groups, table, dense, shifts, winners, N * int(dense[1:, 1].sum()))
 
 
+def native(a: np.ndarray) -> np.ndarray:
+    """Return the array in this machine's byte order, the only one that kernels take."""
+    return a if a.dtype.isnative else a.astype(a.dtype.newbyteorder("="))
+
+
 class FusedNetwork(NamedTuple):
     """A network whose layers follow the pattern above. θ (d,) is shared by all images."""
 
@@ -134,6 +139,8 @@ class FusedNetwork(NamedTuple):
 
     def activations(self, theta: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
         """Return x, what the way back needs, and, last, the output."""
+        if not (theta.dtype.isnative and x.dtype.isnative):
+            return self.activations(native(theta), native(x))
         self._check(theta, x)
         images = np.ascontiguousarray(x).reshape((-1, *x.shape[-3:]))
         plan = plan_of(self.network, len(images), *x.shape[-3:])
@@ -144,6 +151,12 @@ class FusedNetwork(NamedTuple):
     def x_vjp(self, theta: np.ndarray, xs: list[np.ndarray], y_bar: np.ndarray) -> np.ndarray:
         """Backpropagate the output's cotangent to the input: return x̄, of shape ``xs[0]``."""
         x, which, features, _ = xs
+        if not theta.dtype.isnative:
+            return self.x_vjp(native(theta), xs, y_bar)
+        if not alike(y_bar, xs[-1]):
+            own = self.network.activations(theta, x)
+            found: np.ndarray = self.network.x_vjp(theta, own, y_bar)
+            return found
         images = prod(x.shape[:-3])
         plan = plan_of(self.network, images, *x.shape[-3:])
         x_bar = np.empty((images, *x.shape[-3:]), x.dtype)

@@ -35,10 +35,15 @@ def own_examples(size: int, axes: int, theta: Array, x: Array) -> tuple[int, ...
     """
     batch, own = x.shape[:-axes], theta.shape[:-1]
     fits = theta.shape[-1:] == (size,) and x.ndim >= axes and 0 not in (*own, *x.shape)
-    same = theta.dtype.char in "fd" and x.dtype == theta.dtype
+    same = theta.dtype.char in "fd" and theta.dtype.isnative and x.dtype == theta.dtype
     if not (fits and same) or own[max(0, len(own) - len(batch)) :] != batch:
         return None
     return (*own, x.shape[-axes])
+
+
+def alike(a: Array, b: Array) -> bool:
+    """Whether two arrays have one shape and one type, as kernels want cotangents and tangents."""
+    return bool(a.shape == b.shape and a.dtype == b.dtype)
 
 
 def is_perceptron(network: Network) -> bool:
@@ -110,7 +115,7 @@ class Perceptron:
     def vjp(self, theta: Array, xs: list[Array], y_bar: Array) -> Array:
         """Backpropagate the output's cotangent: return θ̄ (..., d)."""
         shape = self._batch(theta, xs[0])
-        if shape is None or y_bar.shape[:-1] != shape:
+        if shape is None or not alike(y_bar, xs[-1]):
             return self.network.vjp(theta, xs, y_bar)
         theta_bar = self.xp.empty((prod(shape[:-1]), self.size), theta.dtype)
         self.kernels.backwards(*self._at(theta, xs), self.rows(y_bar, 2), theta_bar)
@@ -119,7 +124,7 @@ class Perceptron:
     def jvp(self, theta: Array, xs: list[Array], theta_dot: Array) -> list[Any]:
         """Push θ̇ forwards: return the tangents of every entry of ``xs``; None for the data's."""
         shape = self._batch(theta, xs[0])
-        if shape is None or theta_dot.shape != theta.shape:
+        if shape is None or not alike(theta_dot, theta):
             return self.network.jvp(theta, xs, theta_dot)
         hidden_dot, units_dot, y_dot = self._memory(shape, theta.dtype)
         at = self._at(theta, xs)
@@ -138,8 +143,8 @@ class Perceptron:
     ) -> Array:
         """Tangent of :meth:`vjp` along θ̇, forward over reverse: return (..., d)."""
         shape = self._batch(theta, xs[0])
-        given = {y_bar.shape[:-1], y_bar_dot.shape[:-1]}
-        if shape is None or theta_dot.shape != theta.shape or given != {shape}:
+        fit = alike(theta_dot, theta) and alike(y_bar, xs[-1]) and alike(y_bar_dot, xs[-1])
+        if shape is None or not fit:
             return self.network.vjp_dot(theta, xs, y_bar, theta_dot, xs_dot, y_bar_dot)
         theta_bar_dot = self.xp.empty((prod(shape[:-1]), self.size), theta.dtype)
         self.kernels.backwards_dot(

@@ -19,6 +19,7 @@ from tests.lft_backends.cuda_on_cpu.parity import (
     errors,
     forward_errors,
     load_backend,
+    saturated,
 )
 from tests.libraries import usable
 
@@ -64,6 +65,14 @@ def test_forward_update_equals_the_reference(twins, n, m, dtype):
         assert_equal_to_rounding(forward_errors(twins, case))
     for columns in (Columns(0, 1, False), Columns(m + n, m + n + 1, True)):
         assert_equal_to_rounding(forward_errors(twins, case, columns))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 10])
+def test_gates_that_large_gradients_saturate_have_no_slope_left(twins, n, dtype):
+    """1 − u² meets g: what is left of it where it shall be 0 is as large as what is right."""
+    assert_equal_to_rounding(errors(twins, saturated(draw(dtype, n, 1, (300,)))))
+    assert_equal_to_rounding(forward_errors(twins, saturated(draw(dtype, n, 1, (4,)))))
 
 
 @pytest.mark.parametrize("shape", [(1,), (127,), (129,), (3, 1, 5), (20_003,), (2, 17_000)])
@@ -177,6 +186,42 @@ def test_what_kernels_do_not_serve_goes_to_the_reference(on_cpu, change):
     assert launched(on_cpu, lambda: found.append(ops.step(*case[:4]))) == []
     for a, b in zip(found[0][1], lft_ref.step(*case[:4])[1], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def _misfits(c):
+    """Arguments of which one does not fit, for cells of n = 3 and m = 2 on g (2, 5)."""
+    ones, own = np.ones, {"W_x": (2, 8), "W_h": (3, 8), "b": (4,), "w_o": (4,), "b_o": (7,)}
+    for name, shape in own.items():
+        yield "step", name, c._replace(params=c.params._replace(**{name: ones(shape)}))[:4]
+    yield "step", "state", c._replace(state=lft_ref.LSTMState(*ones((2, 2, 5, 4))))[:4]
+    yield "vjp", "state_bar", c._replace(state_bar=lft_ref.LSTMState(*ones((2, 2, 5, 4))))
+    yield "vjp", "delta_bar", c._replace(delta_bar=ones((2, 4)))
+    whole, P = Columns(0, 6, True), lft_ref.size(2, 3)
+    for name, H, columns in (
+        ("H", (3, P), whole),
+        ("columns", (6, P), Columns(0, 5, True)),
+        ("rows of Φ", (6, P + 12), Columns(0, 7, True)),
+    ):
+        G = ones((2, 5, H[-1]))
+        yield "forward_update", name, (*c[:4], G, G, ones((2, 5, *H)), columns)
+
+
+def test_what_does_not_fit_is_refused_as_by_the_reference_before_a_kernel_starts(
+    on_cpu, monkeypatch
+):
+    """Kernels look at no bounds: they would read and write other arrays' memory."""
+
+    def launch(*_):
+        raise AssertionError("a kernel was started")
+
+    monkeypatch.setattr(on_cpu.module._Call, "launch", launch)
+    for function, name, arguments in _misfits(draw("float64", 3, 2, (2, 5))):
+        said = []
+        for ops in (lft_ref.REFERENCE, on_cpu.module.OPS):
+            with pytest.raises(ValueError) as error:  # noqa: PT011 - NumPy's own words
+                getattr(ops, function)(*arguments)
+            said.append(str(error.value))
+        assert said[0] == said[1], name
 
 
 def test_cells_too_large_for_the_kernels_go_to_the_reference(on_cpu):

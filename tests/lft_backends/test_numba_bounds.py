@@ -7,6 +7,7 @@ import pytest
 
 import lft_ref
 from lft_ref import (
+    REFERENCE,
     AttackLoss,
     Cell,
     CrossEntropy,
@@ -21,6 +22,7 @@ from lft_ref import (
     mlp,
     size,
 )
+from lft_ref.params import Columns, all_columns
 
 pytest.importorskip("numba", reason="the extra 'fast' is not installed")
 
@@ -138,3 +140,107 @@ def test_what_does_not_fit_together_is_left_to_the_reference(misfit):
                 assert ours is wanted
             else:
                 np.testing.assert_allclose(ours, wanted, rtol=1e-12)
+
+
+def _given(batch, d, dtype):
+    """Φ, cell, g, state, δ̄ and the state's cotangent, of any number of tasks and coordinates."""
+    rng = np.random.default_rng(0)
+    params = from_draws(rng.normal(size=size(2, 3)), 2, 3)
+    g, b = rng.normal(size=(2, *batch, d))
+    s, t = (LSTMState(*rng.normal(size=(2, *batch, d, 3))) for _ in range(2))
+    return _cast((params, Cell(), g, s, b, t), dtype)
+
+
+def _cast(tree, dtype):
+    if isinstance(tree, tuple) and not isinstance(tree, Cell):
+        parts = [_cast(part, dtype) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return tree if isinstance(tree, Cell) else np.asarray(tree).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("batch", "d", "dtype"),
+    [
+        pytest.param((0,), 4, "f8", id="no tasks"),
+        pytest.param((2, 0), 4, "f4", id="no tasks on two axes"),
+        pytest.param((2,), 0, "f8", id="no coordinates"),
+        pytest.param((), 0, "f4", id="no coordinates of one task"),
+        pytest.param((2,), 5, ">f8", id="another byte order"),
+        pytest.param((2,), 5, ">f4", id="another byte order, float32"),
+    ],
+)
+def test_the_cells_twins_answer_what_the_reference_answers(batch, d, dtype):
+    given, columns = _given(batch, d, dtype), all_columns(2, 3)
+    P = columns.width(3)
+    G, G_dot = np.ones((2, *batch, d, P), dtype)
+    forwards = (*given[:4], G, G_dot, np.ones((*batch, d, 6, P), dtype), columns)
+    for name, arguments in (("step", given[:4]), ("vjp", given), ("forward_update", forwards)):
+        found, wanted = (
+            _flat(getattr(ops, name)(*arguments)) for ops in (numba_backend.OPS, REFERENCE)
+        )
+        for ours, theirs in zip(found, wanted, strict=True):
+            assert ours.shape == theirs.shape
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_forward_updates_of_columns_that_there_are_not_are_refused_as_by_the_reference():
+    given = _given((), 4, "f8")
+    for columns in (Columns(0, 7, True), Columns(-1, 5, True), Columns(2, 8, False)):
+        G, H = np.ones((4, columns.width(3))), np.ones((4, 6, columns.width(3)))
+        for ops in (REFERENCE, numba_backend.OPS):
+            with pytest.raises(ValueError, match="could not be broadcast"):
+                ops.forward_update(*given[:4], G, G, H, columns)
+
+
+def _passes(network, theta, x, cotangents):
+    """All passes of a network that is tuned, for ȳ, θ̇ and the tangent of ȳ."""
+    y_bar, theta_dot, y_bar_dot = cotangents
+    xs = network.activations(theta, x, keep=True)
+    xs_dot = network.jvp(theta, xs, theta_dot)
+    product = network.vjp_dot(theta, xs, y_bar, theta_dot, xs_dot, y_bar_dot)
+    return [xs[-1], network.vjp(theta, xs, y_bar), xs_dot[-1], product]
+
+
+@pytest.mark.parametrize("other", range(3), ids=["y_bar", "theta_dot", "y_bar_dot"])
+@pytest.mark.parametrize(("dtype", "others"), [("f8", "f4"), ("f4", "f8"), (">f8", ">f8")])
+@pytest.mark.parametrize("name", TUNED)
+def test_tangents_and_cotangents_of_another_type_give_what_the_reference_gives(
+    name, dtype, others, other
+):
+    (network, shape), rng = TUNED[name], np.random.default_rng(0)
+    theta, x = rng.normal(size=(2, network.size)), rng.normal(size=(2, 4, *shape))
+    sizes = (2, 4, 3), (2, network.size), (2, 4, 3)
+    given = [rng.normal(size=s).astype(dtype) for s in sizes]
+    given[other] = given[other].astype(others)
+    found, wanted = (
+        _passes(one, theta.astype(dtype), x.astype(dtype), given)
+        for one in (numba_cnn.fuse(network), network)
+    )
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("tasks", "dtype"), [(0, "f8"), (2, ">f8"), (2, ">f4")])
+def test_attacks_on_no_tasks_or_in_another_byte_order_give_what_the_reference_gives(tasks, dtype):
+    network, rng = digits_network(), np.random.default_rng(0)
+    loss = AttackLoss(network, (0.1 * rng.normal(size=network.size)).astype(dtype))
+    data = Data(rng.random((tasks, 3, 1, 8, 8)).astype(dtype), np.ones((tasks, 3), ">i8"))
+    theta, twin = (0.1 * rng.normal(size=(tasks, 64))).astype(dtype), numba_attack.fuse(loss)
+    for name in ("value", "grad"):
+        found, wanted = (getattr(one, name)(theta, data) for one in (twin, loss))
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "other"), [("f8", "f4"), ("f4", "f8"), (">f8", ">f8")])
+def test_a_victim_pulls_back_cotangents_of_another_type_as_the_reference_does(dtype, other):
+    network, rng = digits_network(), np.random.default_rng(0)
+    weights, x = rng.normal(size=network.size).astype(dtype), rng.random((3, 1, 8, 8)).astype(dtype)
+    y_bar = rng.normal(size=(3, 10)).astype(other)
+    found, wanted = (
+        one.x_vjp(weights, one.activations(weights, x), y_bar)
+        for one in (numba_network.fuse(network), network)
+    )
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)

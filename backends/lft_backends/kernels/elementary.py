@@ -29,13 +29,16 @@ SQRT_HALF_BITS = 0x3F3504F3  # of √½ in float32
 
 @njit(**FLAGS)
 def tanh32(row):
-    """Set row to tanh(row): rational 13/6 on the clamped argument, 2.6e-7 absolute (Eigen)."""
-    top = np.float32(7.90531110763549805)
+    """Set row to tanh(row): Eigen's rational x p(x²) / q(x²), 3e-7 absolute, and ±1 from 9 on.
+
+    At 9 it is 1 − 2.5e-8. Beyond, p and q stay what they are at 9, so it grows like x, and is cut
+    off at ±1: the slope of a saturated gate is exactly 0, whatever gradient it is multiplied by.
+    """
+    one, most = np.float32(1.0), np.float32(81.0)
     for j in range(row.size):
         x = row[j]
-        x = top if x > top else x  # written so that NaN stays NaN
-        x = -top if x < -top else x
         y = x * x
+        y = most if y > most else y  # written so that NaN stays NaN
         p = np.float32(-2.76076847742355e-16)
         p = p * y + np.float32(2.00018790482477e-13)
         p = p * y + np.float32(-8.60467152213735e-11)
@@ -47,7 +50,9 @@ def tanh32(row):
         q = q * y + np.float32(1.18534705686654e-04)
         q = q * y + np.float32(2.26843463243900e-03)
         q = q * y + np.float32(4.89352518554385e-03)
-        row[j] = x * p / q
+        t = x * p / q
+        t = one if t > one else t
+        row[j] = -one if t < -one else t
 
 
 @njit(**FLAGS)

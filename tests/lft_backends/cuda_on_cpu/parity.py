@@ -85,6 +85,13 @@ def draw(dtype: str, n: int, m: int, shape: tuple[int, ...], seed: int = 0) -> C
     return Case(params, cell, g.astype(dtype), LSTMState(h, c), delta_bar, LSTMState(h_bar, c_bar))
 
 
+def saturated(case: Case) -> Case:
+    """The case with |g| from 0.1 to 10⁶: fed as they are, most gates are open or shut."""
+    rng, shape = np.random.default_rng(1), case.g.shape
+    g = rng.choice([-1.0, 1.0], shape) * np.exp(rng.uniform(np.log(0.1), np.log(1e6), shape))
+    return case._replace(g=g.astype(case.g.dtype))
+
+
 def cast(tree: Any, convert: Callable[[Any], Any]) -> Any:
     """Convert all arrays of nested tuples."""
     if hasattr(tree, "dtype"):  # of any library
