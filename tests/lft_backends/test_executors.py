@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import types
-from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
 
-from lft_backends import dask_executor, libraries, ray_executor
+from lft_backends import libraries, ray_executor
 from lft_backends.executors import RETRIES, Choice, Lost, open_executor, parse, results
 from lft_backends.libraries import Unavailable, check_version, import_library
 
@@ -148,71 +147,6 @@ def test_a_package_half_removed_counts_as_missing(monkeypatch):
     monkeypatch.setattr(libraries.importlib.util, "find_spec", fails)
     with pytest.raises(Unavailable, match="x is not installed"):
         import_library("x", "pip install x")
-
-
-class _FakeDask:
-    """As much of Dask as is needed to see what its failures turn into."""
-
-    class KilledWorker(Exception):
-        pass
-
-    comm = types.SimpleNamespace(CommClosedError=type("CommClosedError", (OSError,), {}))
-
-    def __init__(self, client):
-        self.client = client
-
-    def Client(self, address, **_):
-        return self.client(address)
-
-
-def _client(status="running", workers=True):
-    def wait_for_workers(n, timeout):
-        if not workers:
-            raise TimeoutError
-
-    return types.SimpleNamespace(
-        status=status, wait_for_workers=wait_for_workers, nthreads=lambda: {"a": 1, "b": 2},
-        get_executor=lambda pure: types.SimpleNamespace(submit=lambda f, *a: f(*a)),
-        close=lambda timeout=None: None,
-    )  # fmt: skip
-
-
-def _connected(monkeypatch, client):
-    fake = _FakeDask(client)
-    monkeypatch.setattr(dask_executor, "import_library", lambda *_: fake)
-    return fake, open_executor(Choice("dask", address="node1:8786"))
-
-
-def test_a_scheduler_that_does_not_answer_is_answered_with_how_to_start_one(monkeypatch):
-    def refuses(address):
-        raise OSError(f"no answer from {address}")
-
-    _, opened = _connected(monkeypatch, refuses)
-    with (
-        pytest.raises(Unavailable, match=r"dask://node1:8786; .* dask scheduler --port 8786"),
-        opened,
-    ):
-        pass
-
-
-def test_a_scheduler_without_workers_is_answered_with_how_to_start_one(monkeypatch):
-    _, opened = _connected(monkeypatch, lambda _: _client(workers=False))
-    with pytest.raises(Unavailable, match=r"no workers; .* --nthreads 1 tcp://node1:8786"), opened:
-        pass
-
-
-def test_a_lost_scheduler_and_a_deadly_task_are_told_apart(monkeypatch):
-    client = _client()
-    fake, opened = _connected(monkeypatch, lambda _: client)
-    with opened as executor:
-        assert (executor.workers, executor.submit(_square, 3)) == (3, 9)
-        assert executor.trouble(None) == executor.trouble(ValueError("own")) == ""
-        assert "killed several workers" in executor.trouble(fake.KilledWorker())
-        assert "is gone" in executor.trouble(CancelledError())
-        assert "is gone" in executor.trouble(fake.comm.CommClosedError())
-        client.status = "connecting"
-        with pytest.raises(Lost, match="scheduler of dask://node1:8786 is gone; start it again"):
-            executor.submit(_square, 3)
 
 
 class _FakeRay:
