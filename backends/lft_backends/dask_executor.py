@@ -27,7 +27,7 @@ def usable() -> Any:
         Unavailable: if Dask is missing, broken or too old.
     """
     import_library("dask", REMEDY, OLDEST)
-    return import_library("distributed", REMEDY, OLDEST)
+    return import_library("distributed", REMEDY, OLDEST, ("Client", "KilledWorker"))
 
 
 @contextlib.contextmanager

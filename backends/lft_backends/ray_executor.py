@@ -22,7 +22,7 @@ def usable() -> Any:
     Raises:
         Unavailable: if Ray is missing, broken or too old.
     """
-    return import_library("ray", REMEDY, OLDEST)
+    return import_library("ray", REMEDY, OLDEST, ("init", "remote"))
 
 
 @contextlib.contextmanager

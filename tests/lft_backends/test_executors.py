@@ -140,6 +140,62 @@ def test_versions_are_compared_as_numbers():
         check_version("x", "0.4.9", "0.4.32", "pip install x")
 
 
+def test_a_library_that_ends_the_program_when_imported_is_broken(monkeypatch):
+    def ends(name):
+        raise SystemExit("boo")
+
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(libraries.importlib, "import_module", ends)
+    with pytest.raises(Unavailable, match=r"^dask is installed but does not import \(boo\); "):
+        import_library("dask", "pip install dask")
+
+
+def test_a_library_that_lacks_what_is_needed_is_broken(monkeypatch):
+    part = types.SimpleNamespace(__version__="2099.1", __file__="there/distributed.py")
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(libraries.importlib, "import_module", lambda _: part)
+    message = (
+        r"^distributed is installed but has no Client \(there/distributed\.py\); install it again "
+        r"with: pip install --force-reinstall distributed$"
+    )
+    with (
+        pytest.raises(Unavailable, match=message),
+        open_executor(Choice("dask", address="node1:8786")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "blamed"),
+    [
+        (ValueError("Number of threads specified must be > 0."), "NUMBA_NUM_THREADS"),
+        (ValueError("invalid truth value 'x' for 'NUMBA_DEBUG'"), "NUMBA_DEBUG"),
+        (ValueError("of another kind"), "NUMBA_DEBUG and NUMBA_NUM_THREADS"),
+        (RuntimeError("NUMBA_DEBUG is odd"), "NUMBA_DEBUG"),
+        (RuntimeError("of another kind"), ""),
+    ],
+)
+def test_a_variable_that_a_library_refuses_is_named(monkeypatch, error, blamed):
+    def refuses(name):
+        raise error
+
+    for name in [name for name in os.environ if name.startswith("NUMBA_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NUMBA_DEBUG", "x")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "0")
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(libraries.importlib, "import_module", refuses)
+    with pytest.raises(Unavailable) as caught:
+        import_library("numba", "pip install numba")
+    what, _, remedy = str(caught.value).rpartition("; ")
+    assert str(error) in what
+    if blamed:
+        assert remedy == f"unset {blamed}, or give another value"
+        assert all(f"{name}={os.environ[name]}" in what for name in blamed.split(" and "))
+    else:
+        assert remedy == "install it again with: pip install --force-reinstall numba"
+
+
 def test_a_package_half_removed_counts_as_missing(monkeypatch):
     def fails(name):
         raise ValueError("x.__spec__ is None")
