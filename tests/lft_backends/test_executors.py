@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tomllib
 import types
 from pathlib import Path
 
@@ -254,6 +255,31 @@ def test_ray_does_tasks_again_and_says_what_is_lost(monkeypatch):
         ray.up = False
         assert "is gone; start it again" in executor.trouble(None)
     assert not ray.is_initialized()
+
+
+def test_ray_elsewhere_needs_rays_client(monkeypatch):
+    monkeypatch.setattr(
+        ray_executor, "import_library",
+        lambda name, *_: import_library("no_such_grpc", "pip install 'lft-ref[cluster]'")
+        if name == "grpc" else _FakeRay(),
+    )  # fmt: skip
+    message = (
+        r"^ray:// needs Ray's client, and no_such_grpc is not installed; install it with: "
+        r"pip install 'lft-ref\[cluster\]'$"
+    )
+    with (
+        pytest.raises(Unavailable, match=message),
+        open_executor(Choice("ray", address="node1:10001")),
+    ):
+        pass
+    with open_executor(Choice("ray")) as executor:  # which needs none
+        assert executor.workers == 3
+
+
+def test_the_extra_brings_rays_client():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    assert any(entry.startswith("ray[client]") for entry in extras["cluster"])
 
 
 def test_a_ray_that_does_not_answer_is_answered_with_how_to_start_one(monkeypatch):

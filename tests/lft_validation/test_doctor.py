@@ -119,6 +119,18 @@ def test_a_package_that_ends_the_program_hides_nothing(monkeypatch: pytest.Monke
         assert words in result.output
 
 
+def test_ray_elsewhere_is_judged_by_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = SimpleNamespace(__version__="2.60.0", usable=lambda: ray, client_usable=fails)
+    monkeypatch.setitem(sys.modules, "lft_backends.ray_executor", ray)  # type: ignore[arg-type]
+    found = by_name(doctor.executors())
+    assert found["ray"].works
+    assert found["ray://HOST:PORT"] == Finding("ray://HOST:PORT", False, "no client", "pip install")
+
+
+def fails() -> None:
+    raise libraries.Unavailable("no client; install it with: pip install")
+
+
 def test_a_broken_backend_module_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lft_backends.backend", None)
     assert not doctor.backend("numpy").works

@@ -131,10 +131,14 @@ def executors() -> list[Finding]:
     found.append(Finding("processes:N", True, "Python's own, on this machine"))
     for name, module, where in (
         ("dask://HOST:PORT", "lft_backends.dask_executor", "a cluster that runs already"),
-        ("ray", "lft_backends.ray_executor", "here, or ray://HOST:PORT"),
+        ("ray", "lft_backends.ray_executor", "here, or the cluster of RAY_ADDRESS"),
+        ("ray://HOST:PORT", "lft_backends.ray_executor", "a cluster elsewhere"),
     ):
         try:
-            version = importlib.import_module(module).usable().__version__
+            executor = importlib.import_module(module)
+            version = executor.usable().__version__
+            if name.startswith("ray://"):
+                executor.client_usable()
         except ANYTHING as error:
             reason, _, remedy = str(error).rpartition("; ")
             command = remedy.partition(" with: ")[2] or remedy
