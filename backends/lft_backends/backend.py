@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,12 +103,15 @@ def _numba(dtype: str, device: str | None) -> Backend:
             "numba compiles nothing where NUMBA_DISABLE_JIT is set; unset NUMBA_DISABLE_JIT, or "
             "use --backend numpy"
         )
-    from lft_backends import numba_attack, numba_cnn
     from lft_backends.compiling import prepare
-    from lft_backends.kernels.lstm_cpu import step_pieces
-    from lft_backends.numba_backend import OPS
+    from lft_backends.kernel_cache import keeping
 
-    prepare(Path(step_pieces.stats.cache_path))
+    with keeping():
+        from lft_backends import numba_attack, numba_cnn
+        from lft_backends.kernels.lstm_cpu import step_pieces
+        from lft_backends.numba_backend import OPS
+
+    prepare(step_pieces.stats.cache_path)
     return _numpy(dtype, device)._replace(
         name="numba", ops=OPS, fuse_attack=numba_attack.fuse, fuse_optimizee=numba_cnn.fuse
     )
