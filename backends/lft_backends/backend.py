@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from lft_backends.libraries import Unavailable, check_version, import_library
+from lft_backends.libraries import BROKEN, Unavailable, check_version, import_library, unusable
 from lft_ref import BLOCKWISE, AttackLoss, Network, Ops
 from lft_ref.networks import Optimizee
 
@@ -17,6 +16,7 @@ BackendUnavailable = Unavailable  # what get_backend raises
 CUPY_REMEDY = "pip install 'lft-ref[cuda12]' (or cuda13, to match the driver)"
 DTYPES = ("float64", "float32")
 # Arrays of earlier CuPy have no .mT, and earlier jax.numpy does not follow the standard.
+MODULES = {"strict": "array_api_strict"}  # that are not called as their backend is
 OLDEST = {"cupy": "14", "jax": "0.4.32", "numba": "0.60", "torch": "2.4"}
 
 
@@ -66,13 +66,20 @@ def get_backend(name: str = "numpy", dtype: str = "float64", device: str | None 
 
     Raises:
         ValueError: for an unknown name, dtype or device.
-        BackendUnavailable: if the library or its device is missing.
+        BackendUnavailable: if the library or its device is missing, or fails.
     """
     if name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}")
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
-    return BACKENDS[name](dtype, device)
+    try:
+        return BACKENDS[name](dtype, device)
+    except (ValueError, MemoryError, BackendUnavailable):
+        raise
+    except (Exception, SystemExit) as error:  # a broken library may raise anything at all
+        remedy = "" if isinstance(error, BROKEN) else "mend that, or use another --backend"
+        failing = f"fails as a backend with {type(error).__name__}"
+        raise unusable(MODULES.get(name, name), failing, error, remedy) from error
 
 
 def _numpy(dtype: str, device: str | None) -> Backend:
@@ -90,13 +97,21 @@ def _only_cpu(name: str, device: str | None) -> None:
 def _numba(dtype: str, device: str | None) -> Backend:
     """NumPy arrays, with the cell's step and vjp, and small networks, as Numba kernels."""
     _only_cpu("numba", device)
-    import_library("numba", "pip install 'lft-ref[fast]'", OLDEST["numba"])
-    from lft_backends import numba_attack, numba_cnn
+    numba = import_library("numba", "pip install 'lft-ref[fast]'", OLDEST["numba"])
+    if numba.config.DISABLE_JIT:
+        raise BackendUnavailable(
+            "numba compiles nothing where NUMBA_DISABLE_JIT is set; unset NUMBA_DISABLE_JIT, or "
+            "use --backend numpy"
+        )
     from lft_backends.compiling import prepare
-    from lft_backends.kernels.lstm_cpu import step_pieces
-    from lft_backends.numba_backend import OPS
+    from lft_backends.kernel_cache import keeping
 
-    prepare(Path(step_pieces.stats.cache_path))
+    with keeping():
+        from lft_backends import numba_attack, numba_cnn
+        from lft_backends.kernels.lstm_cpu import step_pieces
+        from lft_backends.numba_backend import OPS
+
+    prepare(step_pieces.stats.cache_path)
     return _numpy(dtype, device)._replace(
         name="numba", ops=OPS, fuse_attack=numba_attack.fuse, fuse_optimizee=numba_cnn.fuse
     )

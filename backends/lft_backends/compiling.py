@@ -18,6 +18,8 @@ from typing import Any
 
 from numba.core import event
 
+from lft_backends.kernel_cache import not_kept
+
 PATIENCE = 1.0  # seconds of compiling before anything is said
 OURS = "lft_backends.kernels."
 SOURCES = Path(__file__).parent / "kernels"
@@ -55,17 +57,19 @@ class Announcer(event.Listener):
 
     def _explain(self) -> None:
         self.said = True
-        print(LINE, file=sys.stderr, flush=True)
+        if not not_kept.said:
+            print(LINE, file=sys.stderr, flush=True)
 
 
 @cache
-def prepare(kept: Path) -> None:
+def prepare(kept: str | None) -> None:
     """Explain compilations of this process from now on, and drop kernels of other sources.
 
     Args:
-        kept: the folder where Numba keeps compiled kernels.
+        kept: the folder where Numba keeps compiled kernels; None where there is no place for it.
     """
-    forget_stale(kept, SOURCES)
+    if kept is not None:
+        forget_stale(Path(kept), SOURCES)
     register: Any = event.register  # Numba has no types
     register("numba:compile", Announcer())
 

@@ -142,12 +142,60 @@ def check(executor: Executor, error: BaseException | None) -> None:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one BLAS thread, which fixes the order of sums."""
-    import scipy.linalg  # noqa: F401 - loads the BLAS that Numba uses, to be limited as well
-    from threadpoolctl import threadpool_limits
+    """Compute on one BLAS thread, which fixes the order of sums.
 
-    with threadpool_limits(1):
-        yield
+    The number of BLAS threads is the process's: while anybody is inside, in whichever thread, it
+    stays at one, and the last to leave restores what was before the first came.
+    """
+    import scipy.linalg  # noqa: F401 - loads the BLAS that Numba uses, to be limited as well
+    from threadpoolctl import ThreadpoolController
+
+    controller = ThreadpoolController()
+    # OpenMP keeps the number for each thread, so each thread limits and restores its own.
+    with controller.select(user_api="openmp").limit(limits=1):
+        _HOLDERS.enter(controller.select(user_api="blas"))
+        try:
+            yield
+        finally:
+            _HOLDERS.leave()
+
+
+class _Holders:
+    """Counts who computes on one BLAS thread in this process."""
+
+    def __init__(self) -> None:
+        self._lock, self._count, self._limits = threading.Lock(), 0, list[Any]()
+
+    def enter(self, libraries: Any) -> None:
+        """Limit the libraries, or what of them was loaded since somebody else did."""
+        with self._lock:
+            several = (one["num_threads"] not in (1, None) for one in libraries.info())
+            if not self._count or any(several):
+                _let_this_thread_set()
+                self._limits.append(libraries.limit(limits=1))
+            self._count += 1
+
+    def leave(self) -> None:
+        """Restore what was before, if nobody is left inside: the first limit's comes last."""
+        with self._lock:
+            self._count -= 1
+            if self._count:
+                return
+            _let_this_thread_set()
+            while self._limits:
+                self._limits.pop().restore_original_limits()
+            _let_this_thread_set()  # and any other, from now on
+
+
+def _let_this_thread_set() -> None:
+    """Take OpenBLAS from the thread that set it last: threadpoolctl ignores all others, if new."""
+    from threadpoolctl import OpenBLASController
+
+    if hasattr(OpenBLASController, "clear_controlling_thread"):
+        OpenBLASController.clear_controlling_thread(force=True)
+
+
+_HOLDERS = _Holders()
 
 
 def process_pool(

@@ -46,7 +46,8 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
     def give_back(_: object) -> None:
         del _used[key]
-        if size + sum(each * len(free) for each, free in _free.items()) > KEPT:
+        kept = [*_free.items()]  # other threads add sizes of their own meanwhile
+        if size + sum(each * len(free) for each, free in kept) > KEPT:
             _free.clear()  # sizes that nobody asks for any more would stay for good
         if size <= KEPT:
             _free.setdefault(size, []).append(memory)

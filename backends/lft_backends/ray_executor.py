@@ -22,7 +22,20 @@ def usable() -> Any:
     Raises:
         Unavailable: if Ray is missing, broken or too old.
     """
-    return import_library("ray", REMEDY, OLDEST)
+    return import_library("ray", REMEDY, OLDEST, ("init", "remote"))
+
+
+def client_usable() -> None:
+    """Look for what Ray needs to reach a cluster elsewhere, by ``ray://``.
+
+    Raises:
+        Unavailable: if it is missing or broken: ``ray`` alone does not bring it.
+    """
+    try:
+        import_library("grpc", REMEDY)
+    except Unavailable as error:
+        reason, _, remedy = str(error).rpartition("; ")
+        raise Unavailable(f"ray:// needs Ray's client, and {reason}; {remedy}") from error
 
 
 @contextlib.contextmanager
@@ -30,11 +43,13 @@ def connect(choice: Choice) -> Iterator[Executor]:
     """Connect to Ray: ``ray`` is the cluster of RAY_ADDRESS, or else is started on this machine.
 
     Raises:
-        Unavailable: if Ray is missing, broken or too old, or does not answer.
+        Unavailable: if Ray or its client is missing, broken or too old, or Ray does not answer.
     """
     # Ray would warn that it may hide GPUs from tasks that ask for none: ours ask for none.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray = usable()
+    if choice.address:
+        client_usable()
     address = f"ray://{choice.address}" if choice.address else None
     where = address or "ray"
     fresh = address is None and "RAY_ADDRESS" not in os.environ

@@ -63,6 +63,47 @@ def test_a_broken_library_is_told_from_a_missing_one(monkeypatch):
         get_backend("cupy")
 
 
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (AttributeError("no attribute 'cuda'"), "install it again with: pip install --force-re"),
+        (ImportError("cannot import name 'njit'"), "install it again with: pip install --force-re"),
+        (SystemExit("boo"), "install it again with: pip install --force-reinstall "),
+        (RuntimeError("devices unavailable"), "mend that, or use another --backend"),
+        (RuntimeError("set LIBRARY_PLATFORMS=''"), "unset LIBRARY_PLATFORMS, or give another val"),
+    ],
+)
+def test_whatever_a_broken_library_raises_is_one_sentence(monkeypatch, error, remedy):
+    def make(*_):
+        raise error
+
+    monkeypatch.setenv("LIBRARY_PLATFORMS", "abacus")
+    monkeypatch.setitem(module.BACKENDS, "library", make)
+    with pytest.raises(BackendUnavailable) as caught:
+        get_backend("library")
+    said = str(caught.value)
+    kind = type(error).__name__
+    assert said.startswith(f"library is installed but fails as a backend with {kind} ")
+    assert f"({error}); {remedy}" in said
+
+
+@pytest.mark.parametrize("error", [ValueError("device 9"), MemoryError("of the card")])
+def test_wrong_arguments_and_want_of_memory_are_no_fault_of_the_library(monkeypatch, error):
+    def make(*_):
+        raise error
+
+    monkeypatch.setitem(module.BACKENDS, "library", make)
+    with pytest.raises(type(error), match=str(error)):
+        get_backend("library")
+
+
+def test_a_numba_that_compiles_nothing_is_answered_with_the_variable(monkeypatch):
+    numba = pytest.importorskip("numba", reason="the extra 'fast' is not installed")
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    with pytest.raises(BackendUnavailable, match=r"; unset NUMBA_DISABLE_JIT, or use --backend"):
+        get_backend("numba")
+
+
 def test_backends_on_the_host_leave_memory_to_the_host():
     assert get_backend("numpy").free_memory is None
     assert get_backend("strict").free_memory is None

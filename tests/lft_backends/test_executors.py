@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import tomllib
 import types
-from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
 
-from lft_backends import dask_executor, libraries, ray_executor
+from lft_backends import libraries, ray_executor
 from lft_backends.executors import RETRIES, Choice, Lost, open_executor, parse, results
 from lft_backends.libraries import Unavailable, check_version, import_library
 
@@ -141,6 +141,62 @@ def test_versions_are_compared_as_numbers():
         check_version("x", "0.4.9", "0.4.32", "pip install x")
 
 
+def test_a_library_that_ends_the_program_when_imported_is_broken(monkeypatch):
+    def ends(name):
+        raise SystemExit("boo")
+
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(libraries.importlib, "import_module", ends)
+    with pytest.raises(Unavailable, match=r"^dask is installed but does not import \(boo\); "):
+        import_library("dask", "pip install dask")
+
+
+def test_a_library_that_lacks_what_is_needed_is_broken(monkeypatch):
+    part = types.SimpleNamespace(__version__="2099.1", __file__="there/distributed.py")
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(libraries.importlib, "import_module", lambda _: part)
+    message = (
+        r"^distributed is installed but has no Client \(there/distributed\.py\); install it again "
+        r"with: pip install --force-reinstall distributed$"
+    )
+    with (
+        pytest.raises(Unavailable, match=message),
+        open_executor(Choice("dask", address="node1:8786")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "blamed"),
+    [
+        (ValueError("Number of threads specified must be > 0."), "NUMBA_NUM_THREADS"),
+        (ValueError("invalid truth value 'x' for 'NUMBA_DEBUG'"), "NUMBA_DEBUG"),
+        (ValueError("of another kind"), "NUMBA_DEBUG and NUMBA_NUM_THREADS"),
+        (RuntimeError("NUMBA_DEBUG is odd"), "NUMBA_DEBUG"),
+        (RuntimeError("of another kind"), ""),
+    ],
+)
+def test_a_variable_that_a_library_refuses_is_named(monkeypatch, error, blamed):
+    def refuses(name):
+        raise error
+
+    for name in [name for name in os.environ if name.startswith("NUMBA_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NUMBA_DEBUG", "x")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "0")
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(libraries.importlib, "import_module", refuses)
+    with pytest.raises(Unavailable) as caught:
+        import_library("numba", "pip install numba")
+    what, _, remedy = str(caught.value).rpartition("; ")
+    assert str(error) in what
+    if blamed:
+        assert remedy == f"unset {blamed}, or give another value"
+        assert all(f"{name}={os.environ[name]}" in what for name in blamed.split(" and "))
+    else:
+        assert remedy == "install it again with: pip install --force-reinstall numba"
+
+
 def test_a_package_half_removed_counts_as_missing(monkeypatch):
     def fails(name):
         raise ValueError("x.__spec__ is None")
@@ -148,71 +204,6 @@ def test_a_package_half_removed_counts_as_missing(monkeypatch):
     monkeypatch.setattr(libraries.importlib.util, "find_spec", fails)
     with pytest.raises(Unavailable, match="x is not installed"):
         import_library("x", "pip install x")
-
-
-class _FakeDask:
-    """As much of Dask as is needed to see what its failures turn into."""
-
-    class KilledWorker(Exception):
-        pass
-
-    comm = types.SimpleNamespace(CommClosedError=type("CommClosedError", (OSError,), {}))
-
-    def __init__(self, client):
-        self.client = client
-
-    def Client(self, address, **_):
-        return self.client(address)
-
-
-def _client(status="running", workers=True):
-    def wait_for_workers(n, timeout):
-        if not workers:
-            raise TimeoutError
-
-    return types.SimpleNamespace(
-        status=status, wait_for_workers=wait_for_workers, nthreads=lambda: {"a": 1, "b": 2},
-        get_executor=lambda pure: types.SimpleNamespace(submit=lambda f, *a: f(*a)),
-        close=lambda timeout=None: None,
-    )  # fmt: skip
-
-
-def _connected(monkeypatch, client):
-    fake = _FakeDask(client)
-    monkeypatch.setattr(dask_executor, "import_library", lambda *_: fake)
-    return fake, open_executor(Choice("dask", address="node1:8786"))
-
-
-def test_a_scheduler_that_does_not_answer_is_answered_with_how_to_start_one(monkeypatch):
-    def refuses(address):
-        raise OSError(f"no answer from {address}")
-
-    _, opened = _connected(monkeypatch, refuses)
-    with (
-        pytest.raises(Unavailable, match=r"dask://node1:8786; .* dask scheduler --port 8786"),
-        opened,
-    ):
-        pass
-
-
-def test_a_scheduler_without_workers_is_answered_with_how_to_start_one(monkeypatch):
-    _, opened = _connected(monkeypatch, lambda _: _client(workers=False))
-    with pytest.raises(Unavailable, match=r"no workers; .* --nthreads 1 tcp://node1:8786"), opened:
-        pass
-
-
-def test_a_lost_scheduler_and_a_deadly_task_are_told_apart(monkeypatch):
-    client = _client()
-    fake, opened = _connected(monkeypatch, lambda _: client)
-    with opened as executor:
-        assert (executor.workers, executor.submit(_square, 3)) == (3, 9)
-        assert executor.trouble(None) == executor.trouble(ValueError("own")) == ""
-        assert "killed several workers" in executor.trouble(fake.KilledWorker())
-        assert "is gone" in executor.trouble(CancelledError())
-        assert "is gone" in executor.trouble(fake.comm.CommClosedError())
-        client.status = "connecting"
-        with pytest.raises(Lost, match="scheduler of dask://node1:8786 is gone; start it again"):
-            executor.submit(_square, 3)
 
 
 class _FakeRay:
@@ -264,6 +255,31 @@ def test_ray_does_tasks_again_and_says_what_is_lost(monkeypatch):
         ray.up = False
         assert "is gone; start it again" in executor.trouble(None)
     assert not ray.is_initialized()
+
+
+def test_ray_elsewhere_needs_rays_client(monkeypatch):
+    monkeypatch.setattr(
+        ray_executor, "import_library",
+        lambda name, *_: import_library("no_such_grpc", "pip install 'lft-ref[cluster]'")
+        if name == "grpc" else _FakeRay(),
+    )  # fmt: skip
+    message = (
+        r"^ray:// needs Ray's client, and no_such_grpc is not installed; install it with: "
+        r"pip install 'lft-ref\[cluster\]'$"
+    )
+    with (
+        pytest.raises(Unavailable, match=message),
+        open_executor(Choice("ray", address="node1:10001")),
+    ):
+        pass
+    with open_executor(Choice("ray")) as executor:  # which needs none
+        assert executor.workers == 3
+
+
+def test_the_extra_brings_rays_client():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    assert any(entry.startswith("ray[client]") for entry in extras["cluster"])
 
 
 def test_a_ray_that_does_not_answer_is_answered_with_how_to_start_one(monkeypatch):

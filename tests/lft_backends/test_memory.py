@@ -55,3 +55,15 @@ def test_no_more_than_a_limit_is_kept(monkeypatch):
     large = empty((2 * LARGE + 1,), BYTES)
     del large
     assert not memory._free
+
+
+def test_threads_may_give_memory_back_at_the_same_time(monkeypatch):
+    class Counted(list):
+        def __len__(self):
+            memory._free.setdefault(len(memory._free), [])  # as another thread would meanwhile
+            return super().__len__()
+
+    monkeypatch.setattr(memory, "_free", {LARGE + n: Counted() for n in range(3)})
+    array = empty((2 * LARGE,), BYTES)
+    del array  # what a callback raises is a warning, and warnings are errors
+    assert len(memory._free[2 * LARGE]) == 1

@@ -117,6 +117,11 @@ def test_everything_can_be_shown_and_drawn_at_80_columns(tmp_path):
         (("--threads", "9999"), "--threads 9999 is more than this process may use"),
         (("--peers", "jax,tensorflow"), "found 'tensorflow'"),
         (("--figure", "bench.txt"), "--figure must end in .png, .svg, .pdf, found bench.txt"),
+        (("--source", "svhn"), "'--source': 'svhn' is not one of 'mnist', 'cifar10', 'digits'"),
+        (
+            ("--case", "memory", "--case", "growth", "--figure", "bench.png"),
+            "--figure bench.png shows cases that are timed, and none of them was chosen; add one",
+        ),
         (("--source", "imagenet", "--case", "attack", "--threads", "1"), "imagenet"),
     ],
 )
@@ -135,3 +140,66 @@ def test_without_mnist_the_digits_are_attacked(monkeypatch):
     assert module._with_images(Options()).source == "digits"
     monkeypatch.setattr(datasets, "find", lambda *_: ("cache", None))
     assert module._with_images(Options()).source == "mnist"
+
+
+def test_the_sources_are_those_whose_victims_are_in_the_package():
+    from lft_validation.commands.bench import SOURCES
+    from lft_validation.experiments.uap.config import Config, attackable
+
+    assert sorted(SOURCES) == sorted(attackable(Config()))
+
+
+def test_a_source_that_is_not_here_ends_it_before_anything_is_timed(nowhere, monkeypatch):
+    monkeypatch.setattr(run, "run", lambda *_: pytest.fail("it started"))
+    result = _bench("--source", "cifar10", "--threads", "1")
+    assert result.exit_code == 2
+    assert "lft data fetch cifar10, or set LFT_DATA or --data-dir to the folder" in result.output
+
+
+def test_images_are_looked_for_where_the_option_says(nowhere, monkeypatch, tmp_path):
+    from lft_validation import datasets
+
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "train-labels-idx1-ubyte.gz").touch()
+    seen = []
+
+    def ran(options, *_):
+        seen.append((options.source, datasets.locate(datasets.source("mnist"))))
+        return Bench({}, {}, [], [], [], [])
+
+    monkeypatch.setattr(run, "run", ran)
+    result = _bench("--case", "attack", "--data-dir", str(tmp_path), "--threads", "1")
+    assert result.exit_code == 0, result.output
+    assert seen == [("mnist", tmp_path / "mnist")]
+
+
+def test_a_folder_without_figures_is_told_of(monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "run", lambda *_: Bench({}, {}, [], [], [], []))
+    result = _bench("--case", "memory", "--out", str(tmp_path), "--threads", "1")
+    assert result.exit_code == 0, result.output
+    assert f"no figures in {tmp_path}: they show cases that are timed" in result.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["bench.json"]
+
+
+def test_a_gpu_that_nobody_has_is_refused_before_anything_is_timed(monkeypatch):
+    from lft_validation.bench import ours
+
+    monkeypatch.setattr(run, "run", lambda *_: pytest.fail("it started"))
+    missing = [Missing("lft_ref, CuPy", "cupy is not installed; install it with: pip")]
+    monkeypatch.setattr(ours, "contestants", lambda *_: missing)
+    result = _bench("--device", "gpu", "--peers", "none", "--threads", "1")
+    assert result.exit_code == 2
+    assert (
+        "Error: --device gpu has nobody to time: cupy is not installed; install it with: pip. See "
+        "lft doctor, or use --device cpu" in result.output
+    )
+
+
+def test_nothing_that_was_timed_is_no_success(monkeypatch, tmp_path):
+    missing = [Missing("JAX", "JAX does not run here"), Missing("lft", "no memory")]
+    case = case_result()._replace(rows=[], missing=missing, base="")
+    monkeypatch.setattr(run, "run", lambda *_: Bench({}, {}, [case, case], [], [], []))
+    result = _bench("--case", "quadratic", "--figure", str(tmp_path / "a.png"), "--threads", "1")
+    assert result.exit_code == 1
+    assert "Error: nothing was timed: JAX does not run here; no memory" in result.output
+    assert not (tmp_path / "a.png").exists()

@@ -24,13 +24,15 @@ def lft(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["doctor", *map(str, arguments)])
 
 
-def break_import(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+def break_import(
+    monkeypatch: pytest.MonkeyPatch, *names: str, error: BaseException | None = None
+) -> None:
     """Let these modules raise on import, as a wheel for another machine does."""
     real = importlib.import_module
 
     def fails(name: str, package: str | None = None) -> Any:
         if name in names:
-            raise RuntimeError(f"{name}: undefined symbol " + "of a long name " * 20)
+            raise error or RuntimeError(f"{name}: undefined symbol " + "of a long name " * 20)
         return real(name, package)
 
     monkeypatch.setattr(importlib, "import_module", fails)
@@ -102,6 +104,31 @@ def test_a_broken_required_package_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert "?    memory" in result.output
     assert "something required does not work" in result.output
     assert max(len(line) for line in result.output.splitlines()) <= 80
+
+
+def test_a_package_that_ends_the_program_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_import(monkeypatch, "numba", "scipy", "distributed", error=SystemExit("boo"))
+    result = lft()
+    assert result.exit_code == 1
+    for words in (
+        "NO   scipy             SystemExit: boo",
+        "no   numba",
+        "no   dask://HOST",
+        "GiB",
+    ):
+        assert words in result.output
+
+
+def test_ray_elsewhere_is_judged_by_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = SimpleNamespace(__version__="2.60.0", usable=lambda: ray, client_usable=fails)
+    monkeypatch.setitem(sys.modules, "lft_backends.ray_executor", ray)  # type: ignore[arg-type]
+    found = by_name(doctor.executors())
+    assert found["ray"].works
+    assert found["ray://HOST:PORT"] == Finding("ray://HOST:PORT", False, "no client", "pip install")
+
+
+def fails() -> None:
+    raise libraries.Unavailable("no client; install it with: pip install")
 
 
 def test_a_broken_backend_module_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ EXTRAS = {  # extra -> modules; others are looked at as backends and executors
     "test": ("array_api_strict", "hypothesis", "pytest"),
 }
 PYTHON = (3, 11)
+ANYTHING = (Exception, SystemExit)  # that a broken package, a driver or a compiler may raise
 
 
 class Finding(NamedTuple):
@@ -84,7 +85,7 @@ def _package(name: str, module: str) -> Finding:
     remedy = f"pip install --force-reinstall {name}"
     try:
         importlib.import_module(module)
-    except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+    except ANYTHING as error:
         return Finding(name, False, one_line(error), remedy)
     return Finding(name, True, _version(name))
 
@@ -96,7 +97,7 @@ def _version(name: str) -> str:
         return "unknown version"
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return an error's kind and the start of its text, as one line."""
     text = " ".join(str(error).split())
     short = text if len(text) <= 160 else text[:157] + "..."
@@ -107,7 +108,7 @@ def backend(name: str) -> Finding:
     """Use a backend for a sum, which shows missing devices and compilers too."""
     try:
         from lft_backends.backend import BackendUnavailable, get_backend
-    except Exception as error:  # noqa: BLE001 - NumPy itself may be broken
+    except ANYTHING as error:
         return Finding(name, False, one_line(error), "mend the packages above first")
     try:
         total = _small_sum(get_backend(name))
@@ -115,7 +116,7 @@ def backend(name: str) -> Finding:
         reason, _, remedy = str(error).rpartition("; ")
         finding = Finding(name, False, reason, remedy.partition(" with: ")[2] or remedy)
         return _cupy_finding(finding) if name == "cupy" else finding
-    except Exception as error:  # noqa: BLE001 - drivers and compilers raise kinds of their own
+    except ANYTHING as error:
         finding = Finding(name, False, one_line(error), f"use another backend than {name}")
         return _cupy_finding(finding) if name == "cupy" else finding
     works = abs(total - 2.0) < 1e-12
@@ -130,11 +131,15 @@ def executors() -> list[Finding]:
     found.append(Finding("processes:N", True, "Python's own, on this machine"))
     for name, module, where in (
         ("dask://HOST:PORT", "lft_backends.dask_executor", "a cluster that runs already"),
-        ("ray", "lft_backends.ray_executor", "here, or ray://HOST:PORT"),
+        ("ray", "lft_backends.ray_executor", "here, or the cluster of RAY_ADDRESS"),
+        ("ray://HOST:PORT", "lft_backends.ray_executor", "a cluster elsewhere"),
     ):
         try:
-            version = importlib.import_module(module).usable().__version__
-        except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+            executor = importlib.import_module(module)
+            version = executor.usable().__version__
+            if name.startswith("ray://"):
+                executor.client_usable()
+        except ANYTHING as error:
             reason, _, remedy = str(error).rpartition("; ")
             command = remedy.partition(" with: ")[2] or remedy
             found.append(Finding(name, False, reason or one_line(error), command))
@@ -158,7 +163,9 @@ def _small_sum(backend: Any) -> float:
 def _cupy_finding(finding: Finding) -> Finding:
     """Tell apart no CuPy, no driver, a driver too old, no device and no compiler."""
     text = finding.detail
-    if any(words in text for words in ("not installed", "does not import", "too old", "compile")):
+    if "--force-reinstall" in finding.remedy or any(
+        words in text for words in ("not installed", "does not import", "too old", "compile")
+    ):
         return _for_this_driver(finding)  # the backend's own remedy is the right one
     driver, runtime = _cuda_versions()
     if driver == 0:
@@ -211,7 +218,7 @@ def _cuda_versions() -> tuple[int, int]:
     try:
         runtime = importlib.import_module("cupy").cuda.runtime
         return int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
-    except Exception:  # noqa: BLE001 - CuPy is broken: its own error stands
+    except ANYTHING:  # CuPy is broken: its own error stands
         return -1, -1
 
 
@@ -242,7 +249,7 @@ def data_sets() -> list[Finding]:
         from lft_validation.datasets_survey import survey
 
         reports = list(survey(tuple(SOURCES)))
-    except Exception as error:  # noqa: BLE001 - a setting or a package may be broken
+    except ANYTHING as error:
         return [Finding("data", False, one_line(error), "see above, or lft data list")]
     findings = []
     for name in SOURCES:
@@ -271,7 +278,7 @@ def _blas() -> Finding:
             for pool in pools
             if pool.get("user_api") == "blas"
         ]
-    except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+    except ANYTHING as error:
         return Finding("BLAS", False, one_line(error), "mend the packages above first")
     return Finding("BLAS", True, "; ".join(dict.fromkeys(found)) or "of unknown kind")
 
@@ -285,7 +292,7 @@ def _cores() -> Finding:
 def _memory() -> Finding:
     try:
         memory = importlib.import_module("psutil").virtual_memory()
-    except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+    except ANYTHING as error:
         return Finding("memory", False, one_line(error), "mend the packages above first")
     free, total = memory.available / 2**30, memory.total / 2**30
     return Finding("memory", True, f"{free:.1f} GiB free of {total:.1f} GiB")

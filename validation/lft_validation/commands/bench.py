@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lft_validation.commands.data import data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import check_different, figure_file, writable_folder
 from lft_validation.errors import CheckFailed, UserError
 
 CASES = ("quadratic", "sine", "cnn", "attack", "training", "forward", "growth", "memory", "startup")
+SOURCES = ("mnist", "cifar10", "digits")  # whose victims are in the package
 POSITIVE = ("steps", "tasks", "seconds", "repeats")
 
 
@@ -25,7 +28,10 @@ POSITIVE = ("steps", "tasks", "seconds", "repeats")
               )  # fmt: skip
 @click.option("--steps", type=int, default=20, show_default=True, help="K.")
 @click.option("--tasks", type=int, default=8, show_default=True, help="Sine tasks at once.")
-@click.option("--source", help="Images that are attacked: mnist where there is one, else digits.")
+@click.option("--source", type=click.Choice(SOURCES),
+              help="Images that are attacked [default: mnist where there is one, else digits]."
+              )  # fmt: skip
+@data_dir_option
 @click.option("--threads", type=int, help="Cores for everybody; all by default.")
 @click.option("--peers", help="jax,torch (default), one of them, or none.")
 @click.option("--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True,
@@ -38,19 +44,19 @@ POSITIVE = ("steps", "tasks", "seconds", "repeats")
               help="Limit for torch.compile; 0 leaves it out.")  # fmt: skip
 @json_option
 @click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), callback=figure_file,
-              help=".png, .svg or .pdf")  # fmt: skip
+              help=".png, .svg or .pdf, of the cases that are timed.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), callback=writable_folder,
               help="Folder for bench.json, bench.png and bench.svg.")  # fmt: skip
 def command(
     cases: tuple[str, ...], dtype: str, d: tuple[int, ...], peers: str | None,
     threads: int | None, json_file: str | None, figure: Path | None, out: Path | None,
-    **settings: Any,
+    data_dir: Path | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Time the same unroll by lft_ref, JAX and PyTorch, interleaved in one process.
 
     Value and meta-gradient of K unrolled steps, second-order term kept. A contestant is compared
     with the float64 reference first; only what is right is timed. Exit codes: 0 done, 1 a
-    contestant was wrong, 2 wrong usage.
+    contestant was wrong or nothing could be timed, 2 wrong usage.
 
     Everything takes in the order of half an hour on two idle cores. For a first look:
     --case quadratic --d 20000 --dtype float32 --peers jax.
@@ -60,8 +66,9 @@ def command(
     chosen = _threads(threads)
     from lft_validation.bench.bars import bars
     from lft_validation.bench.cases import TIMED, Options
-    from lft_validation.bench.report import as_json, draw
+    from lft_validation.bench.report import as_json
     from lft_validation.bench.run import run
+    from lft_validation.datasets import searched_first
 
     given: dict[str, Any] = {name: v for name, v in settings.items() if v is not None}
     given |= {name: value for name, value in (("cases", cases), ("d", d)) if value}
@@ -70,8 +77,8 @@ def command(
         peers=_peers(peers), threads=chosen,
         **given,
     )  # fmt: skip
-    if "source" not in given and not {"attack", "training"}.isdisjoint(options.cases):
-        options = _with_images(options)
+    timed = not set(TIMED).isdisjoint(options.cases)
+    _check_figures(timed, figure, out)
     files = [json_file] if json_file not in (None, "-") else []
     files += [str(out / "bench.json")] if out else []
 
@@ -79,21 +86,69 @@ def command(
         for file in files:
             write_report(file, as_json(bench, bars(bench)))
 
-    bench = _run_aloud(run, options, keep)
+    images = not {"attack", "training"}.isdisjoint(options.cases)
+    with searched_first(data_dir) if images or data_dir else nullcontext():
+        if images:
+            options = _with_images(options, "source" in given)
+        if timed and options.device == "gpu":
+            _check_gpu(options)
+        bench = _run_aloud(run, options, keep)
     keep(bench)
     judged = bars(bench)
     if json_file == "-":
         write_report("-", as_json(bench, judged))
     else:
         _show(bench, judged)
-    figures = [figure] if figure else []
-    figures += [out / f"bench.{kind}" for kind in ("png", "svg")] if out else []
-    for path in figures if not set(TIMED).isdisjoint(options.cases) else []:
-        _write(draw, bench, path)
-    wrong = [f"{row.name} ({case.title}, {case.dtype})"
-             for case in bench.cases for row in case.rows if not row.right]  # fmt: skip
+    _draw(bench, figure, out)
+    _judge(bench)
+
+
+def _judge(bench: Any) -> None:
+    rows = [(case, row) for case in bench.cases for row in case.rows]
+    wrong = [f"{row.name} ({case.title}, {case.dtype})" for case, row in rows if not row.right]
     if wrong:
         raise CheckFailed(f"wrong results, not timed: {'; '.join(wrong)}")
+    if bench.cases and not rows:
+        reasons = dict.fromkeys(each.reason for case in bench.cases for each in case.missing)
+        raise CheckFailed(f"nothing was timed: {'; '.join(reasons)}")
+
+
+def _check_figures(timed: bool, figure: Path | None, out: Path | None) -> None:
+    """Refuse a figure that would stay empty, and say what a folder will lack."""
+    from lft_validation.bench.cases import TIMED
+
+    if timed:
+        return
+    if figure is not None:
+        raise UserError(
+            f"--figure {figure} shows cases that are timed, and none of them was chosen; add one "
+            f"with --case ({', '.join(TIMED)}), or leave --figure out"
+        )
+    if out is not None:
+        click.echo(f"no figures in {out}: they show cases that are timed, and none of "
+                   f"them was chosen ({', '.join(TIMED)})", err=True)  # fmt: skip
+
+
+def _check_gpu(options: Any) -> None:
+    """Refuse to start where nobody has a GPU to compute on: every table would be empty.
+
+    Raises:
+        UserError: with what each contestant says.
+    """
+    from lft_validation.bench.cases import Case, contestants
+    from lft_validation.bench.contestant import Missing
+    from lft_validation.bench.device import shared
+    from lft_validation.bench.problems import quadratic
+
+    case = Case("any", "one coordinate", "adjoint", lambda: quadratic(1, K=1))
+    with shared(options.device):
+        field = contestants(case, case.make(), options.dtypes[0], options)
+    missing = [entry.reason for entry in field if isinstance(entry, Missing)]
+    if len(missing) == len(field):
+        raise UserError(
+            f"--device gpu has nobody to time: {'; '.join(missing)}. See lft doctor, or use "
+            "--device cpu"
+        )
 
 
 def _check(settings: dict[str, Any], d: tuple[int, ...], threads: int | None) -> None:
@@ -132,13 +187,20 @@ def _peers(text: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _with_images(options: Any) -> Any:
-    """MNIST where it is on this machine, else the digits that need no download."""
+def _with_images(options: Any, chosen: bool = False) -> Any:
+    """The source that was chosen; else MNIST if it is here, or the digits, which always are.
+
+    Raises:
+        UserError: if what was chosen is not on this machine.
+    """
     from dataclasses import replace
 
-    from lft_validation.datasets import find, source
+    from lft_validation.datasets import find, locate, source
 
-    if find(source("mnist")) is not None:
+    wanted = source(options.source)
+    if chosen and wanted.folder:
+        locate(wanted)
+    if chosen or find(wanted) is not None:
         return options
     click.echo("no MNIST on this machine: attacking scikit-learn's digits instead; "
                "get it with: lft data fetch mnist", err=True)  # fmt: skip
@@ -160,10 +222,15 @@ def _show(bench: Any, judged: list[Any]) -> None:
     show(bench, judged, Console())
 
 
-def _write(draw: Any, bench: Any, path: Path) -> None:
-    try:
-        draw(bench, path)
-    except OSError as error:
-        raise UserError(
-            f"the figure {path} cannot be written ({error.strerror}); choose another place"
-        ) from error
+def _draw(bench: Any, figure: Path | None, out: Path | None) -> None:
+    from lft_validation.bench.report import draw
+
+    figures = [figure] if figure else []
+    figures += [out / f"bench.{kind}" for kind in ("png", "svg")] if out else []
+    for path in figures if any(case.rows for case in bench.cases) else []:
+        try:
+            draw(bench, path)
+        except OSError as error:
+            raise UserError(
+                f"the figure {path} cannot be written ({error.strerror}); choose another place"
+            ) from error
