@@ -30,6 +30,17 @@ def numbers(file: str) -> dict[str, Any]:
     return whole
 
 
+def difference(cell: str) -> str:
+    """Return a cell of differences without the paper's, and without the mark of our own claims."""
+    return re.sub(r"^\S+; ", "", cell).rstrip("\\*")
+
+
+def said(claim: dict[str, Any]) -> str:
+    """Return what such a cell has to say of a claim about accuracy."""
+    mean, low, high = (f"{100 * claim['difference'][k]:+.1f}" for k in ("mean", "low", "high"))
+    return f"{mean} ({low} … {high}) {claim['verdict']}"
+
+
 @pytest.mark.parametrize("page", ["figure4", "figure4-one-task"])
 def test_figure_4s_pages_have_our_numbers_from_their_json(page):
     _, *found = tables(f"{page}.md")[0]
@@ -130,8 +141,35 @@ def test_table_2s_page_has_the_differences_of_its_json():
     }
     assert set(shown) == set(wanted)
     for key, cell in shown.items():
-        d, verdict = wanted[key]["difference"], wanted[key]["verdict"]
-        mean, low, high = (f"{100 * d[k]:+.1f}" for k in ("mean", "low", "high"))
-        assert re.sub(r"^\S+; ", "", cell).rstrip("\\*") == f"{mean} ({low} … {high}) {verdict}", (
-            key
-        )
+        assert difference(cell) == said(wanted[key]), key
+
+
+def test_table_a1s_page_has_our_numbers_from_its_json():
+    _, *found = tables("tableA1.md")[0]
+    wanted = []
+    for row in numbers("tableA1.json")["rows"]:
+        at, tasks = row["at"]["40"], row["interval_tasks"]
+        wanted.append([
+            str(row["shots"]), row["method"], f"{100 * at['accuracy']:.1f} ± {100 * at['sd']:.0f}",
+            f"{100 * tasks[0]:.1f} … {100 * tasks[1]:.1f}", f"{100 * at['train_accuracy']:.1f}",
+            f"{at['loss']:.3f}" if at["loss"] < 10 else f"{at['loss']:,.1f}",
+        ])  # fmt: skip
+    assert sorted([*row[:2], *row[3:]] for row in found) == sorted(wanted)
+
+
+def test_table_a1s_page_has_the_differences_of_its_json():
+    _, methods, gains = tables("tableA1.md")
+    claims = [c for c in numbers("tableA1.json")["claims"] if c["metric"] == "accuracy"]
+    for head, *found in (methods, gains):
+        for name, *cells in found:
+            for where, cell in zip(head[1:], cells, strict=True):
+                (claim,) = (c for c in claims if _is_about(c, name, where))
+                assert difference(cell) == said(claim), (name, where)
+    assert len(claims) == 6 * 4 + 4 * 2
+
+
+def _is_about(claim: dict[str, Any], name: str, where: str) -> bool:
+    if where.startswith("over"):
+        gain = f"gain {where}: {name.replace(' less ', ' > ')}"
+        return bool(claim["claim"] == gain)
+    return (claim["versus"], str(claim["shots"])) == (name, where.split(maxsplit=1)[0])
