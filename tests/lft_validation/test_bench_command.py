@@ -133,13 +133,12 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments, words):
 
 
 def test_without_mnist_the_digits_are_attacked(monkeypatch):
-    from lft_validation import datasets
-    from lft_validation.commands import bench as module
+    from lft_validation.commands import bench_options as module
 
-    monkeypatch.setattr(datasets, "find", lambda *_: None)
-    assert module._with_images(Options()).source == "digits"
-    monkeypatch.setattr(datasets, "find", lambda *_: ("cache", None))
-    assert module._with_images(Options()).source == "mnist"
+    monkeypatch.setattr(module, "find", lambda *_: None)
+    assert module.with_images(Options()).source == "digits"
+    monkeypatch.setattr(module, "find", lambda *_: ("cache", None))
+    assert module.with_images(Options()).source == "mnist"
 
 
 def test_the_sources_are_those_whose_victims_are_in_the_package():
@@ -193,6 +192,13 @@ def test_a_gpu_that_nobody_has_is_refused_before_anything_is_timed(monkeypatch):
         "Error: --device gpu has nobody to time: cupy is not installed; install it with: pip. See "
         "lft doctor, or use --device cpu" in result.output
     )
+
+
+def test_what_is_measured_on_the_processor_says_so_beside_a_gpu(monkeypatch):
+    monkeypatch.setattr(run, "run", lambda *_: Bench({}, {}, [], [], [], []))
+    result = _bench("--device", "gpu", "--case", "growth", "--case", "memory", "--threads", "1")
+    assert result.exit_code == 0
+    assert "measured on the processor, also with --device gpu: growth, memory" in result.output
 
 
 def test_nothing_that_was_timed_is_no_success(monkeypatch, tmp_path):

@@ -15,7 +15,6 @@ from lft_validation.errors import CheckFailed, UserError
 
 CASES = ("quadratic", "sine", "cnn", "attack", "training", "forward", "growth", "memory", "startup")
 SOURCES = ("mnist", "cifar10", "digits")  # whose victims are in the package
-POSITIVE = ("steps", "tasks", "seconds", "repeats")
 
 
 @click.command()
@@ -62,23 +61,19 @@ def command(
     --case quadratic --d 20000 --dtype float32 --peers jax.
     """
     check_different(figure=figure, json=json_file)
-    _check(settings, d, threads)
-    chosen = _threads(threads)
     from lft_validation.bench.bars import bars
-    from lft_validation.bench.cases import TIMED, Options
     from lft_validation.bench.report import as_json
     from lft_validation.bench.run import run
+    from lft_validation.commands.bench_options import (
+        check_device,
+        check_figures,
+        parse,
+        with_images,
+    )
     from lft_validation.datasets import searched_first
 
-    given: dict[str, Any] = {name: v for name, v in settings.items() if v is not None}
-    given |= {name: value for name, value in (("cases", cases), ("d", d)) if value}
-    options = Options(
-        dtypes=("float32", "float64") if dtype == "both" else (dtype,),
-        peers=_peers(peers), threads=chosen,
-        **given,
-    )  # fmt: skip
-    timed = not set(TIMED).isdisjoint(options.cases)
-    _check_figures(timed, figure, out)
+    options = parse(settings, cases, d, dtype, peers, threads)
+    check_figures(options, figure, out)
     files = [json_file] if json_file not in (None, "-") else []
     files += [str(out / "bench.json")] if out else []
 
@@ -89,9 +84,8 @@ def command(
     images = not {"attack", "training"}.isdisjoint(options.cases)
     with searched_first(data_dir) if images or data_dir else nullcontext():
         if images:
-            options = _with_images(options, "source" in given)
-        if timed and options.device == "gpu":
-            _check_gpu(options)
+            options = with_images(options, settings["source"] is not None)
+        check_device(options)
         bench = _run_aloud(run, options, keep)
     keep(bench)
     judged = bars(bench)
@@ -111,100 +105,6 @@ def _judge(bench: Any) -> None:
     if bench.cases and not rows:
         reasons = dict.fromkeys(each.reason for case in bench.cases for each in case.missing)
         raise CheckFailed(f"nothing was timed: {'; '.join(reasons)}")
-
-
-def _check_figures(timed: bool, figure: Path | None, out: Path | None) -> None:
-    """Refuse a figure that would stay empty, and say what a folder will lack."""
-    from lft_validation.bench.cases import TIMED
-
-    if timed:
-        return
-    if figure is not None:
-        raise UserError(
-            f"--figure {figure} shows cases that are timed, and none of them was chosen; add one "
-            f"with --case ({', '.join(TIMED)}), or leave --figure out"
-        )
-    if out is not None:
-        click.echo(f"no figures in {out}: they show cases that are timed, and none of "
-                   f"them was chosen ({', '.join(TIMED)})", err=True)  # fmt: skip
-
-
-def _check_gpu(options: Any) -> None:
-    """Refuse to start where nobody has a GPU to compute on: every table would be empty.
-
-    Raises:
-        UserError: with what each contestant says.
-    """
-    from lft_validation.bench.cases import Case, contestants
-    from lft_validation.bench.contestant import Missing
-    from lft_validation.bench.device import shared
-    from lft_validation.bench.problems import quadratic
-
-    case = Case("any", "one coordinate", "adjoint", lambda: quadratic(1, K=1))
-    with shared(options.device):
-        field = contestants(case, case.make(), options.dtypes[0], options)
-    missing = [entry.reason for entry in field if isinstance(entry, Missing)]
-    if len(missing) == len(field):
-        raise UserError(
-            f"--device gpu has nobody to time: {'; '.join(missing)}. See lft doctor, or use "
-            "--device cpu"
-        )
-
-
-def _check(settings: dict[str, Any], d: tuple[int, ...], threads: int | None) -> None:
-    for name, value in [(name, settings[name]) for name in POSITIVE] + [("d", x) for x in d]:
-        if not 0 < value < float("inf"):
-            raise UserError(f"--{name} must be positive, found {value}")
-    if not 0 <= settings["compile_seconds"] < float("inf"):
-        raise UserError(
-            f"--compile-seconds must not be negative, found {settings['compile_seconds']}; "
-            "0 leaves torch.compile out"
-        )
-    if threads is not None and threads < 1:
-        raise UserError(f"--threads must be at least 1, found {threads}")
-
-
-def _threads(wanted: int | None) -> int:
-    from lft_validation.resources import cores
-
-    there = cores()
-    if wanted is not None and wanted > there:
-        raise UserError(f"--threads {wanted} is more than this process may use; at most {there}")
-    return wanted or there
-
-
-def _peers(text: str | None) -> tuple[str, ...]:
-    from lft_validation.bench.cases import PEERS
-
-    if text is None:
-        return tuple(PEERS)
-    names = tuple(name.strip() for name in text.split(","))
-    if names == ("none",):
-        return ()
-    for name in names:
-        if name not in PEERS:
-            raise UserError(f"--peers takes {', '.join(PEERS)} or none, found {name!r}")
-    return tuple(dict.fromkeys(names))
-
-
-def _with_images(options: Any, chosen: bool = False) -> Any:
-    """The source that was chosen; else MNIST if it is here, or the digits, which always are.
-
-    Raises:
-        UserError: if what was chosen is not on this machine.
-    """
-    from dataclasses import replace
-
-    from lft_validation.datasets import find, locate, source
-
-    wanted = source(options.source)
-    if chosen and wanted.folder:
-        locate(wanted)
-    if chosen or find(wanted) is not None:
-        return options
-    click.echo("no MNIST on this machine: attacking scikit-learn's digits instead; "
-               "get it with: lft data fetch mnist", err=True)  # fmt: skip
-    return replace(options, source="digits")
 
 
 def _run_aloud(run: Any, options: Any, keep: Any) -> Any:
