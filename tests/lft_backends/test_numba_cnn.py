@@ -29,7 +29,7 @@ from tests.helpers import assert_close
 pytest.importorskip("numba", reason="the extra 'fast' is not installed")
 
 from lft_backends import numba_network
-from lft_backends.kernels import cnn_cpu, convolution_cpu, products_cpu
+from lft_backends.kernels import cnn_cpu, convolution_cpu, products_cpu, strips_cpu
 from lft_backends.numba_cnn import FusedCNN, fuse
 from lft_backends.numba_mlp import FusedMLP
 
@@ -86,7 +86,7 @@ def everything(network, theta, data, v):
 
 def interpreted(monkeypatch):
     """Let Python run the kernels, and what they call, so that any of it can be replaced."""
-    for module in (cnn_cpu, convolution_cpu, products_cpu):
+    for module in (cnn_cpu, convolution_cpu, products_cpu, strips_cpu):
         for name in dir(module):
             kernel = getattr(module, name)
             monkeypatch.setattr(module, name, getattr(kernel, "py_func", kernel))
@@ -202,7 +202,7 @@ def test_many_short_strips_stay_within_their_arrays(monkeypatch):
     network, *inputs = draw("no margin", "tasks", N=1)
     compiled = everything(fuse(network), *inputs)
     interpreted(monkeypatch)  # Python looks at bounds
-    monkeypatch.setattr(cnn_cpu, "STRIP", 8)
+    monkeypatch.setattr(strips_cpu, "STRIP", 8)
     for module in (cnn_cpu, convolution_cpu, products_cpu):
         monkeypatch.setattr(module, "WIDTH", 16)
     for plain, fused in zip(everything(fuse(network), *inputs), compiled, strict=True):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from lft_backends.kernels.blas_cpu import first_transposed, product, second_transposed
 from lft_backends.kernels.convolution_cpu import (
     add,
     convolve,
@@ -28,79 +29,17 @@ from lft_backends.kernels.convolution_cpu import (
 from lft_backends.kernels.elementary import FLAGS, INNER
 from lft_backends.kernels.mlp_cpu import add_up
 from lft_backends.kernels.products_cpu import WIDTH, add_correlations
-from lft_backends.kernels.victim_cpu import (
-    COLUMNS,
-    FILTERS,
-    IN,
-    OUT,
-    ROWS,
-    RUN,
-    SHIFTS,
-    TAPS,
-    B,
-    C,
-    H,
-    W,
-    filters_of,
-    winners_of,
+from lft_backends.kernels.strips_cpu import (
+    framed,
+    images,
+    length,
+    planes,
+    pooled,
+    rows_from,
+    strip,
+    strips,
 )
-
-STRIP = 1024  # numbers of a plane that are worked on at once, if one row of windows is not more
-
-
-@njit(**INNER)
-def framed(kept, start, block):
-    """The input of a block's convolution, (1, C, H, W, B)."""
-    shape = (1, block[C], block[H], block[W], block[B])
-    return kept[start : start + block[C] * block[H] * block[W] * block[B]].reshape(shape)
-
-
-@njit(**INNER)
-def pooled(kept, start, block):
-    """Where a block's output lies: in the frame of the next one, or as the features."""
-    height = block[ROWS] // 2 + 2 * block[OUT]
-    width = block[COLUMNS] // 2 + 2 * block[OUT]
-    shape = (1, block[FILTERS], height, width, block[B])
-    return kept[start : start + block[FILTERS] * height * width * block[B]].reshape(shape)
-
-
-@njit(**INNER)
-def planes(kept, start, block, top):
-    """The same input as one row, (1, C H W B), from what the window ``top`` of a column sees on."""
-    stop = start + block[C] * block[H] * block[W] * block[B]
-    row = kept[start + begin(block, top) : stop]
-    return row.reshape((1, row.size))
-
-
-@njit(**INNER)
-def begin(block, top):
-    """Where the window ``top`` of the first column begins in a plane."""
-    return 2 * top * block[W] * block[B]
-
-
-@njit(**INNER)
-def windows_at_once(block):
-    """How many rows of windows make a strip: all that is made of them stays in the cache."""
-    return min(max(STRIP // begin(block, 1), 1), block[ROWS] // 2)
-
-
-@njit(**INNER)
-def length(block, top):
-    """How many numbers of a plane belong to the strip from the window ``top`` on."""
-    return min(begin(block, windows_at_once(block)), block[RUN] - begin(block, top))
-
-
-@njit(**INNER)
-def strip(block, like):
-    """Room for what a convolution makes of a strip, (1, filters, rows W B), at 0."""
-    return np.zeros((1, block[FILTERS], begin(block, windows_at_once(block))), like.dtype)
-
-
-@njit(**INNER)
-def images(y, block):
-    """The same as (1, filters, rows, W, B)."""
-    shape = (1, block[FILTERS], 2 * windows_at_once(block), block[W], block[B])
-    return y.reshape(shape)
+from lft_backends.kernels.victim_cpu import IN, OUT, SHIFTS, TAPS, filters_of, winners_of
 
 
 @njit(**INNER)
@@ -121,6 +60,14 @@ def head(theta, dense):
 def features_of(kept, start, dense, N):
     """What goes into the dense layer, (features, N)."""
     return kept[start : start + dense[1] * N].reshape((dense[1], N))
+
+
+@njit(**INNER)
+def features_bar(weight, y_bar):
+    """W ȳᵀ (features, N) of the dense layer, as one row."""
+    bar = np.empty((weight.shape[0], y_bar.shape[0]), weight.dtype)
+    second_transposed(weight, y_bar, bar)
+    return bar.ravel()
 
 
 @njit(**INNER)
@@ -146,18 +93,6 @@ def sums(y_bar, b_bar, L):
         for j in range(L):
             total += row[j]
         b_bar[o] += total
-
-
-@njit(**INNER)
-def strips(block):
-    """The strips of a block's windows: the first row of windows of each."""
-    return range(0, block[ROWS] // 2, windows_at_once(block))
-
-
-@njit(**INNER)
-def rows_from(block, top):
-    """How many rows of windows the strip from ``top`` on has."""
-    return min(windows_at_once(block), block[ROWS] // 2 - top)
 
 
 @njit(**INNER)
@@ -188,7 +123,7 @@ def forwards(theta, x, blocks, starts, dense, shifts, kept, which, y):
                 rows = rows_from(block, top)
                 pool(images(out, block), target, winners, block[OUT], top, rows)
         weight, bias = head(theta[t], dense)
-        np.dot(features_of(kept[t], starts[-1], dense, y.shape[1]).T, weight, y[t])
+        first_transposed(features_of(kept[t], starts[-1], dense, y.shape[1]), weight, y[t])
         add_to_rows(y[t], bias)
 
 
@@ -199,9 +134,9 @@ def backwards(theta, y_bar, blocks, starts, dense, shifts, kept, which, theta_ba
     for t in range(theta.shape[0]):
         weight, _ = head(theta[t], dense)
         W_bar, b_bar = head(theta_bar[t], dense)
-        np.dot(features_of(kept[t], starts[-1], dense, N), y_bar[t], W_bar)
+        product(features_of(kept[t], starts[-1], dense, N), y_bar[t], W_bar)
         add_up(y_bar[t], b_bar)
-        out_bar = np.dot(weight, y_bar[t].T).ravel()
+        out_bar = features_bar(weight, y_bar[t])
         for number in range(blocks.shape[0] - 1, -1, -1):
             block, start = blocks[number], starts[number]
             winners, taps = winners_of(which[t], block, 1), taps_of(shifts, block)
@@ -241,8 +176,9 @@ def forwards_dot(
                 pool_dot(images(out, block), winners, target, block[OUT], top, rows)
         (weight, _), (weight_dot, bias_dot) = head(theta[t], dense), head(theta_dot[t], dense)
         N = y_dot.shape[1]
-        np.dot(features_of(kept_dot[t], starts[-1], dense, N).T, weight, y_dot[t])
-        more = np.dot(features_of(kept[t], starts[-1], dense, N).T, weight_dot)
+        first_transposed(features_of(kept_dot[t], starts[-1], dense, N), weight, y_dot[t])
+        more = np.empty_like(y_dot[t])
+        first_transposed(features_of(kept[t], starts[-1], dense, N), weight_dot, more)
         add(more.ravel(), y_dot[t].reshape(more.size))
         add_to_rows(y_dot[t], bias_dot)
 
@@ -254,13 +190,14 @@ def head_backwards_dot(
     """Fill the dense layer's part of θ̄'s tangent; return the features' cotangent, and its own."""
     (weight, _), (weight_dot, _) = head(theta, dense), head(theta_dot, dense)
     W_bar_dot, b_bar_dot = head(theta_bar_dot, dense)
-    np.dot(features, y_bar_dot, W_bar_dot)
-    more = np.dot(features_dot, y_bar)
+    product(features, y_bar_dot, W_bar_dot)
+    more = np.empty_like(weight)
+    product(features_dot, y_bar, more)
     add(more.ravel(), W_bar_dot.reshape(more.size))
     add_up(y_bar_dot, b_bar_dot)
-    out_bar_dot = np.dot(weight, y_bar_dot.T).ravel()
-    add(np.dot(weight_dot, y_bar.T).ravel(), out_bar_dot)
-    return np.dot(weight, y_bar.T).ravel(), out_bar_dot
+    out_bar_dot = features_bar(weight, y_bar_dot)
+    add(features_bar(weight_dot, y_bar), out_bar_dot)
+    return features_bar(weight, y_bar), out_bar_dot
 
 
 @njit(**FLAGS)

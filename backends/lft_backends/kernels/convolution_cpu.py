@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lft_backends.kernels.elementary import FLAGS
+from lft_backends.kernels.elementary import INNER
 from lft_backends.kernels.products_cpu import (
     MANY,
     WIDTH,
@@ -25,28 +25,28 @@ from lft_backends.kernels.products_cpu import (
 DEAD = 4  # marks a window whose largest entry ReLU cuts off
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def copy(x, y):
     """Set the row y to x; as a loop it is four times as fast as ``y[:] = x``."""
     for j in range(y.size):
         y[j] = x[j]
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def add(x, y):
     """Add the row x to y."""
     for j in range(y.size):
         y[j] += x[j]
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def fill(y, b):
     """Set all of the row y to b."""
     for j in range(y.size):
         y[j] = b
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def frame(x, framed, margin):
     """Lay images (N, C, H, W) out in the middle of framed (groups, C, H + 2m, W + 2m, B)."""
     B = framed.shape[4]
@@ -59,7 +59,7 @@ def frame(x, framed, margin):
                     target[j + margin, b] = source[j]
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def unframe(framed, x, margin):
     """Undo :func:`frame`: fill x (N, C, H, W)."""
     B = framed.shape[4]
@@ -72,7 +72,7 @@ def unframe(framed, x, margin):
                     target[j] = source[j + margin, b]
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def convolve(x, shifts, W, b, y, L):
     """Fill L numbers of each plane y[group, o] with b[o] + Σ_t W[o, t] of x moved by t's shift.
 
@@ -91,7 +91,7 @@ def convolve(x, shifts, W, b, y, L):
                 copy(sums[o * WIDTH : o * WIDTH + size], y[group, o, start : start + size])
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def convolve_more(x, shifts, W, y, L):
     """Add to L numbers of each plane y[group, o] what :func:`convolve` would fill, without b."""
     weights = whole_weights(W, MANY)
@@ -106,7 +106,7 @@ def convolve_more(x, shifts, W, y, L):
                 copy(sums[o * WIDTH : o * WIDTH + size], y[group, o, start : start + size])
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def convolve_back(y_bar, shifts, W, x_bar, L):
     """Add to x_bar, moved by each tap's shift, the L numbers of Σ_o W[o, t] ȳ[group, o]."""
     weights = whole_weights(W, MANY)
@@ -119,7 +119,7 @@ def convolve_back(y_bar, shifts, W, x_bar, L):
             add_transposed(rows, shifts, weights, start, size, x_bar[group])
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def apart(row, even, odd):
     """Lay the even and the odd pixels of a row (at least 2 columns, B) apart: (columns, B) each."""
     for j in range(even.shape[0]):
@@ -129,7 +129,7 @@ def apart(row, even, odd):
             to_odd[b] = right[b]
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def largest(windows, target, winner):
     """Set target to ReLU of the largest of four rows' numbers, winner to its row, or to DEAD."""
     a_0, a_1, a_2, a_3 = windows[0], windows[1], windows[2], windows[3]
@@ -145,7 +145,7 @@ def largest(windows, target, winner):
         winner[j] = number if best > zero else DEAD
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def pool(y, out, which, margin, top, rows):
     """ReLU of the largest of each 2 × 2 window of y (groups, C, 2 rows, W, B).
 
@@ -168,7 +168,7 @@ def pool(y, out, which, margin, top, rows):
                 )
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def pool_back(out_bar, which, y_bar, margin, top, rows):
     """Hand the cotangent of each window to its winner; y_bar is zero before. As :func:`pool`."""
     groups, C, _, columns, B = which.shape
@@ -184,7 +184,7 @@ def pool_back(out_bar, which, y_bar, margin, top, rows):
                             y_bar[group, c, 2 * i + number // 2, 2 * j + number % 2, b] = source[b]
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def pool_dot(y_dot, which, out_dot, margin, top, rows):
     """Hand on the tangent of each window's winner; 0 where ReLU cuts. As :func:`pool`."""
     groups, C, _, columns, B = which.shape

@@ -11,25 +11,26 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from lft_backends.kernels.blas_cpu import first_transposed, product, second_transposed
 from lft_backends.kernels.dense_table import BEFORE, N_IN, N_OUT, START
-from lft_backends.kernels.elementary import FLAGS
+from lft_backends.kernels.elementary import FLAGS, INNER
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def weight(theta, layer):
     """Weight W (n_in, n_out) of a layer, a view."""
     start, n_in, n_out = layer[START], layer[N_IN], layer[N_OUT]
     return theta[start : start + n_in * n_out].reshape((n_in, n_out))
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def bias(theta, layer):
     """Bias b (n_out) of a layer, a view."""
     stop = layer[START] + layer[N_IN] * layer[N_OUT]
     return theta[stop : stop + layer[N_OUT]]
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def units(hidden, layer, t, tasks, N):
     """What comes out of a hidden layer for task t (N, n_out), a view."""
     first = (tasks * layer[BEFORE] + t * layer[N_OUT]) * N
@@ -49,7 +50,7 @@ def forwards(theta, x, table, hidden, y):
         for number in range(last + 1):
             layer = table[number]
             z = y[t] if number == last else units(hidden, layer, t, tasks, N)
-            np.dot(h, weight(theta[t], layer), z)
+            product(h, weight(theta[t], layer), z)
             b = bias(theta[t], layer)
             for i in range(N):
                 row = z[i]
@@ -71,11 +72,11 @@ def backwards(theta, x, table, hidden, y_bar, theta_bar):
         for number in range(table.shape[0] - 1, -1, -1):
             layer = table[number]
             h = units(hidden, table[number - 1], t, tasks, N) if number else x[t % x.shape[0]]
-            np.dot(h.T, z_bar, weight(theta_bar[t], layer))
+            first_transposed(h, z_bar, weight(theta_bar[t], layer))
             add_up(z_bar, bias(theta_bar[t], layer))
             if number:
                 h_bar = np.empty((N, layer[N_IN]), theta.dtype)
-                np.dot(z_bar, weight(theta[t], layer).T, h_bar)
+                second_transposed(z_bar, weight(theta[t], layer), h_bar)
                 mask(h_bar, h)
                 z_bar = h_bar
 
@@ -89,12 +90,12 @@ def forwards_dot(theta, x, table, hidden, theta_dot, hidden_dot, y_dot):
         for number in range(last + 1):
             layer = table[number]
             z_dot = y_dot[t] if number == last else units(hidden_dot, layer, t, tasks, N)
-            np.dot(h, weight(theta_dot[t], layer), z_dot)
+            product(h, weight(theta_dot[t], layer), z_dot)
             b_dot = bias(theta_dot[t], layer)
             if number:
                 through = np.empty((N, layer[N_OUT]), theta.dtype)
-                np.dot(h_dot, weight(theta[t], layer), through)
-                z_dot += through
+                product(h_dot, weight(theta[t], layer), through)
+                add_to(z_dot, through)
             for i in range(N):
                 row = z_dot[i]
                 for j in range(row.size):
@@ -116,20 +117,34 @@ def backwards_dot(
             layer = table[number]
             h = units(hidden, table[number - 1], t, tasks, N) if number else x[t % x.shape[0]]
             W_bar_dot = weight(theta_bar_dot[t], layer)
-            np.dot(h.T, z_bar_dot, W_bar_dot)
+            first_transposed(h, z_bar_dot, W_bar_dot)
             add_up(z_bar_dot, bias(theta_bar_dot[t], layer))
             if number:
                 h_dot = units(hidden_dot, table[number - 1], t, tasks, N)
                 W, W_dot = weight(theta[t], layer), weight(theta_dot[t], layer)
-                W_bar_dot += np.dot(h_dot.T, z_bar)
-                h_bar, h_bar_dot = np.dot(z_bar, W.T), np.dot(z_bar_dot, W.T)
-                h_bar_dot += np.dot(z_bar, W_dot.T)
+                through = np.empty((layer[N_IN], layer[N_OUT]), theta.dtype)
+                first_transposed(h_dot, z_bar, through)
+                add_to(W_bar_dot, through)
+                h_bar = np.empty((N, layer[N_IN]), theta.dtype)
+                h_bar_dot = np.empty((N, layer[N_IN]), theta.dtype)
+                second_transposed(z_bar, W_dot, h_bar)
+                second_transposed(z_bar_dot, W, h_bar_dot)
+                add_to(h_bar_dot, h_bar)
+                second_transposed(z_bar, W, h_bar)
                 mask(h_bar, h)
                 mask(h_bar_dot, h)
                 z_bar, z_bar_dot = h_bar, h_bar_dot
 
 
-@njit(**FLAGS)
+@njit(**INNER)
+def add_to(rows, more):
+    """Add one array to another of its shape."""
+    flat, others = rows.ravel(), more.ravel()
+    for j in range(flat.size):
+        flat[j] += others[j]
+
+
+@njit(**INNER)
 def add_up(rows, total):
     """Set total to the sum of the rows."""
     zero = rows.dtype.type(0.0)
@@ -141,7 +156,7 @@ def add_up(rows, total):
             total[j] += row[j]
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def mask(rows, h):
     """Multiply by the slope of ReLU, which is 1 where its result h is positive and 0 elsewhere."""
     flat, at, zero = rows.ravel(), h.ravel(), rows.dtype.type(0.0)

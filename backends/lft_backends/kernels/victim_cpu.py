@@ -18,7 +18,7 @@ from lft_backends.kernels.convolution_cpu import (
     pool_back,
     unframe,
 )
-from lft_backends.kernels.elementary import FLAGS
+from lft_backends.kernels.elementary import FLAGS, INNER
 from lft_backends.kernels.products_cpu import FILTERS as FOUR
 from lft_backends.kernels.products_cpu import (
     WIDTH,
@@ -33,7 +33,7 @@ START, FILTERS, TAPS, C, H, W, B, ROWS, COLUMNS, RUN, IN, OUT, SHIFTS, WINNERS =
 FROM, N_IN, N_OUT = range(3)
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def filters_of(theta, block):
     """W (filters, C k²) and b (filters)."""
     filters, taps, start = block[FILTERS], block[TAPS], block[START]
@@ -41,7 +41,7 @@ def filters_of(theta, block):
     return theta[start:stop].reshape((filters, taps)), theta[stop : stop + filters]
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def winners_of(which, block, groups):
     """The block's part of ``which``, (groups, filters, rows / 2, columns / 2, B)."""
     filters, rows, columns, side = block[FILTERS], block[ROWS] // 2, block[COLUMNS] // 2, block[B]
@@ -77,7 +77,7 @@ def forwards(theta, x, groups, blocks, dense, shifts, which, features):
     return dense_forwards(theta, rows, dense, features)
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def dense_forwards(theta, rows, dense, features):
     """Run the dense layers on rows (N, inputs); keep what comes out of all but the last."""
     kept, zero = 0, theta.dtype.type(0.0)
@@ -93,7 +93,7 @@ def dense_forwards(theta, rows, dense, features):
     return rows
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def affine(theta, rows, layer):
     """Return rows (N, n_in) times W (n_in, n_out), plus b: W's rows are taps, images filters."""
     start, n_in, n_out = layer
@@ -137,7 +137,7 @@ def backwards(theta, y_bar, groups, blocks, dense, shifts, which, features, x_ba
     unframe(out_bar, x_bar, blocks[0, IN])
 
 
-@njit(**FLAGS)
+@njit(**INNER)
 def dense_backwards(theta, y_bar, dense, features):
     """Return the cotangent (inputs, N) of the dense layers' rows."""
     N, kept, h_bar = y_bar.shape[0], features.size, y_bar
