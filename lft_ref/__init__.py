@@ -1,8 +1,8 @@
 """Learned Fine-Tuner for Incongruous Few-Shot Learning (Zhao et al. 2022), equation by equation.
 
 Every function works on arrays of any library that follows the Python array API standard, with or
-without leading batch axes, and takes random numbers as arrays. docs/paper_map.md leads from each
-equation to its function and its test.
+without leading batch axes (but for :func:`from_draws`), and takes random numbers as arrays.
+docs/paper_map.md leads from each equation to its function and its test.
 """
 
 from lft_ref.adjoint import adjoint, adjoint_memory_bytes, fitting_segment, sum_over_tasks

@@ -113,11 +113,11 @@ class AttackLoss(NamedTuple):
         return self._kept_in(self._moved(theta, x, xp=xp), xp=xp)
 
     def _moved(self, theta: Array, x: Array, *, xp: Any) -> Array:
-        """X + θ as it is."""
+        """Return x + θ as it is."""
         return x + self._as_image(theta, x, xp=xp)
 
     def _kept_in(self, x: Array, *, xp: Any) -> Array:
-        """X cut off at the ends of the box if ``clip``."""
+        """Return x, cut off at the ends of the box if ``clip``."""
         if not self.clip:
             return x
         low, high = (xp.asarray(end, dtype=x.dtype, device=device(x)) for end in self.box)
@@ -154,7 +154,7 @@ class AttackLoss(NamedTuple):
         return open_ones[..., None] * (xp.astype(true, y.dtype) - xp.astype(rival, y.dtype))
 
     def _as_image(self, theta: Array, x: Array, *, xp: Any) -> Array:
-        """Θ (..., d) as (..., 1, C, H, W)."""
+        """Return θ (..., d) as (..., 1, C, H, W)."""
         return xp.reshape(theta, (*theta.shape[:-1], 1, *x.shape[-3:]))
 
     def _inside(self, x_bar: Array, x: Array, *, xp: Any) -> Array:

@@ -6,7 +6,7 @@ Every function raises ``ValueError`` with the argument, the value found and the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf, isfinite
+from math import floor, inf, isfinite, log
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,8 +15,6 @@ from lft_ref.lstm import Cell
 from lft_ref.params import LSTMParams, shapes
 from lft_ref.preprocess import LogSign
 from lft_ref.zeroth_order import Estimator, FirstOrder, ZerothOrder
-
-LARGEST_P = 700.0  # e^p must be finite
 
 
 def check_count(name: str, count: object, least: int = 1, otherwise: str = "") -> None:
@@ -97,16 +95,26 @@ def check_params(params: LSTMParams) -> None:
 def check_cell(params: LSTMParams, cell: Cell) -> None:
     """Check the cell's settings, and that it makes as many features as Φ takes."""
     how, s = cell.preprocess, cell.output_scale
-    if isinstance(how, LogSign) and not (isinstance(how.p, Real) and 0.0 < how.p <= LARGEST_P):
-        raise ValueError(
-            f"p of LogSign must be positive and at most {LARGEST_P:g}, found {how.p!r}; 10 is usual"
-        )
+    if isinstance(how, LogSign):
+        _check_p(how.p, params.W_h)
     if not (isinstance(s, Real) and isfinite(s)):
         raise ValueError(f"output_scale must be a finite number, found {s!r}; 0.1 is usual")
     if params.m != how.m:
         raise ValueError(
             f"Φ takes m={params.m} features, but {how!r} makes {how.m}; "
             "use the preprocessing that Φ was trained with"
+        )
+
+
+def _check_p(p: object, like: Array) -> None:
+    """Check that e^p is a number of the dtype, if that is one of floating-point numbers."""
+    xp = namespace(like)
+    floating = xp.isdtype(like.dtype, "real floating")
+    largest = floor(log(float(xp.finfo(like.dtype).max))) if floating else inf
+    if not (isinstance(p, Real) and 0.0 < float(p) <= largest):
+        raise ValueError(
+            f"p of LogSign must be positive and at most {largest} in {like.dtype}, found {p!r}; "
+            "10 is usual"
         )
 
 

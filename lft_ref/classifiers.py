@@ -3,9 +3,10 @@
 The optimizee θ is the whole parameter vector, and every task has its own. The paper says how many
 layers there are and nothing else. Here convolutions are 3 × 3 with a margin of 1, each followed by
 2 × 2 max pooling (while the image has 2 × 2 pixels to pool) and ReLU, and a dense layer makes the
-logits: the blocks of Vinyals et al. 2016 and Finn et al. 2017, with the latter's 32 filters for
-miniImageNet. Pooling stands before ReLU, which is the same function at a quarter of the work. There
-is no batch normalisation: with it, the loss of an example would depend on its neighbours.
+logits: the blocks of Vinyals et al. 2016 and Finn et al. 2017, with 32 filters unless told
+otherwise, the latter's number for miniImageNet. Pooling stands before ReLU, which is the same
+function at a quarter of the work. There is no batch normalisation: with it, the loss of an example
+would depend on its neighbours.
 Initial weights: :func:`~lft_ref.networks.mlp_from_draws`.
 """
 
@@ -91,6 +92,8 @@ def cnn(
 def cifar_cnn(ways: int = 10, filters: int = 32) -> Network:
     """Return the CNN with four convolutional layers for the tasks of CIFAR-10, 3 × 32 × 32.
 
+    Arguments and errors are those of :func:`cnn`.
+
     Example:
         >>> cifar_cnn(2).size, cifar_cnn(5, filters=64).size
         (28898, 113861)
@@ -101,6 +104,8 @@ def cifar_cnn(ways: int = 10, filters: int = 32) -> Network:
 def omniglot_cnn(ways: int = 5, filters: int = 32) -> Network:
     """Return the CNN with two convolutional layers for the tasks of Omniglot, 1 × 28 × 28.
 
+    Arguments and errors are those of :func:`cnn`.
+
     Example:
         >>> omniglot_cnn(5).size
         17413
@@ -110,6 +115,8 @@ def omniglot_cnn(ways: int = 5, filters: int = 32) -> Network:
 
 def miniimagenet_cnn(ways: int = 5, filters: int = 32) -> Network:
     """Return the CNN with four convolutional layers for miniImageNet's tasks, 3 × 84 × 84.
+
+    Arguments and errors are those of :func:`cnn`.
 
     Example:
         >>> miniimagenet_cnn(5).size

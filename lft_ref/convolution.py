@@ -63,13 +63,13 @@ class Conv2d(NamedTuple):
         return p[..., self.filters * self.fan_in :, None]
 
     def keep(self, p: Array, x: Array) -> Array | Kept:
-        """X and its patches; x alone where tasks share p, since they are then joined first."""
+        """Keep x and its patches; x alone where tasks share p, since they are joined first then."""
         if p.ndim == 1 and x.ndim > 4:
             return x
         return Kept(x, self.patches(x, xp=namespace(x)))
 
     def forward(self, p: Array, x: Array | Kept) -> Array:
-        """Y = W X + b, with the patches X of x."""
+        """Return y = W X + b, with the patches X of x."""
         y = self._product(p, x)
         y += self.bias(p)
         return self._image(y, p, x)
@@ -143,7 +143,7 @@ class Conv2d(NamedTuple):
         return [(row, column) for row in rows for column in columns]
 
     def patches(self, x: Array, *, xp: Any) -> Array:
-        """X (..., C k², H' W' N): every patch of every example as a column (im2col)."""
+        """Return X (..., C k², H' W' N): every patch of every example as a column (im2col)."""
         *batch, N, C, H, W = x.shape
         m, shape = self.padding, (self.side_after(H), self.side_after(W))
         framed = xp.zeros((*batch, C, H + 2 * m, W + 2 * m, N), dtype=x.dtype, device=device(x))

@@ -47,7 +47,18 @@ def forward_step(
     at: ForwardState,
     columns: Columns | None = None,
 ) -> ForwardState:
-    """One fine-tuning step (3) together with (8) and (9): from step k to step k + 1."""
+    """One fine-tuning step (3) together with (8) and (9): from step k to step k + 1.
+
+    (9) is taken with H^(k), as derived in (S7), not with the H^(k−1) that is printed.
+
+    Args:
+        params: Φ.
+        tuner: the fine-tuner's fixed choices.
+        task: one task, or many along batch axes.
+        k: how many steps have been done, from 0.
+        at: θ^(k), h_k, G and H.
+        columns: the block of Φ's columns that G and H hold; None for all.
+    """
     f, u, xp = task.objective, directions_at(task, k), namespace(at.theta)
     g = tuner.estimator.estimate(f, at.theta, task.train, u)
     delta, state = tuner.ops.step(params, tuner.cell, g, at.state)

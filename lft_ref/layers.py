@@ -22,7 +22,7 @@ from lft_ref._array import Array, namespace
 class Kept(NamedTuple):
     """An input of a layer, with what its passes make of it: made once, for all of them."""
 
-    x: Array  # (..., N, in)
+    x: Array  # (..., N, in), or images (..., N, C, H, W)
     made: Any
 
 
@@ -83,7 +83,7 @@ def examples_first(x: Array) -> Array:
 
 
 def times(x: Array, W: Array) -> Array:
-    """X W (..., N, out); a W (in, out) that all tasks share makes it one large matrix product."""
+    """Return x W (..., N, out); with a W (in, out) that all tasks share it is one large product."""
     if W.ndim > 2 or x.ndim == 2:
         return x @ W
     xp = namespace(x, W)
@@ -132,7 +132,7 @@ class Dense(NamedTuple):
         return x
 
     def forward(self, p: Array, x: Array) -> Array:
-        """Y = x W + b."""
+        """Return y = x W + b."""
         return times(x, self.weight(p)) + self.bias(p)
 
     def jvp(self, p: Array, x: Array, p_dot: Array | None, x_dot: Array) -> Array:
@@ -191,7 +191,7 @@ class Activation(NamedTuple):
         return x
 
     def forward(self, p: Array, x: Array) -> Array:
-        """Y = φ(x)."""
+        """Return y = φ(x)."""
         xp = namespace(x)
         return xp.tanh(x) if self.curved else xp.maximum(x, xp.zeros_like(x))
 

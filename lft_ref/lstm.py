@@ -121,7 +121,7 @@ def vjp(
     delta_bar: Array,
     state_bar: LSTMState,
 ) -> tuple[LSTMParams, Array, LSTMState]:
-    """Pull cotangents of one step's results back to its arguments.
+    """Pull cotangents of one step of eq. (3) back: the transposes of Statement 1's six blocks.
 
     The gates are computed again from (g, state), so that an unroll need not keep them.
 

@@ -12,7 +12,7 @@ from lft_ref.zeroth_order import Estimator, FirstOrder
 
 
 class MAMLGradient(NamedTuple):
-    """Value and gradient of f(θ^(K)(θ); D_val) with respect to the shared initialisation θ."""
+    """Value and gradient of f(θ^(K)(θ); D_val), eq. (1), by the shared initialisation θ."""
 
     meta_loss: Array  # (...,)
     grad: Array  # (..., d): one per task

@@ -27,14 +27,27 @@ Engine = Callable[..., MetaGradient]
 
 
 def lft_data(train: Data, val: Data) -> tuple[Data, Data]:
-    """LFT: fine-tune on D_tr, judge on D_val."""
+    """LFT, eq. (4): fine-tune on D_tr, judge on D_val."""
     return train, val
 
 
 def l2o_data(train: Data, val: Data) -> tuple[Data, Data]:
-    """L2O as section 4 describes it: fine-tune and judge on D_tr ∪ D_val."""
+    """L2O as section 4 describes it: fine-tune and judge on D_tr ∪ D_val.
+
+    Args:
+        train: D_tr, as in :class:`~lft_ref.objectives.Data`.
+        val: D_val, of the same batch axes.
+
+    Raises:
+        ValueError: if x and y are no rows or images with outputs or classes.
+    """
     xp = namespace(train.x)
-    x_axis, y_axis = EXAMPLE_AXES[train.x.ndim - train.y.ndim]
+    x_axis, y_axis = EXAMPLE_AXES.get(train.x.ndim - train.y.ndim, (0, 0))
+    if -x_axis not in range(1, train.x.ndim + 1):
+        raise ValueError(
+            "train must hold x (..., N, inputs) or (..., N, C, H, W) and y (..., N, outputs) or "
+            f"(..., N), found x {tuple(train.x.shape)} and y {tuple(train.y.shape)}"
+        )
     union = Data(
         x=xp.concat([train.x, val.x], axis=x_axis), y=xp.concat([train.y, val.y], axis=y_axis)
     )
@@ -81,7 +94,7 @@ def clip_each_task(
 
 
 class MetaState(NamedTuple):
-    """What one meta-update hands to the next."""
+    """What one meta-update (line 9 of Algorithm 1) hands to the next."""
 
     params: LSTMParams
     optimizer: Any  # the state of Φ's optimizer, over the flattened Φ
@@ -124,6 +137,9 @@ def meta_update(
 
     Returns:
         The new Φ; (θ^(K), h_K) of each group, to go on from; loss and gradient norm.
+
+    Raises:
+        ValueError: if there are no groups, or not one state for each; and what the engine raises.
     """
     results = [
         engine(meta.params, tuner, task, weights, state)
@@ -179,13 +195,29 @@ def train_on(
     clip: float | None = None,
     engine: Engine = adjoint,
 ) -> tuple[MetaState, list[MetaInfo]]:
-    """Run the tasks of one meta-batch for ``steps`` steps in truncated unrolls of K = len(weights).
+    """Algorithm 1 on one meta-batch: ``steps`` steps in truncated unrolls of K = len(weights).
 
-    After each unroll Φ is updated; θ and h are carried on, but not differentiated through. Where
-    memory is short, ``engine=functools.partial(adjoint, segment=s)`` gives the same bits.
+    After each unroll Φ is updated; θ and h are carried on, but not differentiated through
+    (supplements C and G). Where memory is short, ``engine=functools.partial(adjoint, segment=s)``
+    gives the same bits.
+
+    Args:
+        meta: Φ and its optimizer's state.
+        tuner: the fine-tuner's fixed choices.
+        groups: incongruous tasks as a list of groups; a group is a batch of tasks of one shape,
+            with directions for all steps (steps, q, ..., d) where the estimator needs some.
+        weights: w_1 … w_K of eq. (4), the same in every unroll.
+        steps: in all, a multiple of K.
+        optimizer: what applies the gradient to Φ.
+        clip: largest norm of Σ_i g^(i); None for no limit.
+        engine: as for :func:`meta_update`.
+
+    Returns:
+        The new Φ; what there is to see of each unroll's update.
 
     Raises:
-        ValueError: if ``steps`` is not a multiple of K.
+        ValueError: if ``steps`` is not a multiple of K, there are no groups, or the engine finds
+            fault with a task.
     """
 
     def gradients(params: LSTMParams, start: int, carried: Sequence[Any]) -> list[MetaGradient]:

@@ -21,7 +21,7 @@ class MetaGradient(NamedTuple):
 
 
 def weights_every_step(K: int) -> tuple[float, ...]:
-    """w_k = 1, choice (i) of eq. (4)."""
+    """w_k = 1, choice (i) of eq. (4). ``ValueError`` for K < 1, as from all of these."""
     check_count("K", K)
     return (1.0,) * K
 

@@ -15,7 +15,7 @@ from lft_ref.networks import Optimizee
 class Data(NamedTuple):
     """A data set D of N examples; batch axes in front."""
 
-    x: Array  # (..., N, inputs)
+    x: Array  # (..., N, inputs), or images (..., N, C, H, W)
     y: Array  # (..., N, outputs), or (..., N) for classes and the quadratic
 
 
@@ -83,7 +83,10 @@ def _reduction(name: str, terms: int) -> float:
 
 
 class SquaredError(NamedTuple):
-    """Σ (y − z)² over examples and outputs, eq. (S29), or its mean with ``reduction="mean"``."""
+    """Σ (y − z)² over examples and outputs, eq. (S29), or its mean with ``reduction="mean"``.
+
+    Another reduction raises ``ValueError`` at its first use.
+    """
 
     reduction: str = "sum"
 
@@ -96,11 +99,11 @@ class SquaredError(NamedTuple):
         return self._scale(y) * namespace(y).sum(r * r, axis=(-2, -1))
 
     def grad(self, y: Array, target: Array) -> Array:
-        """Return 2 (y − z)."""
+        """Return 2 (y − z) (..., N, C), divided by N C if it is the mean."""
         return 2.0 * self._scale(y) * (y - target)
 
     def hvp(self, y: Array, target: Array, y_dot: Array) -> Array:
-        """Return 2 ẏ."""
+        """Return 2 ẏ (..., N, C), divided by N C if it is the mean."""
         return 2.0 * self._scale(y) * y_dot
 
 
@@ -108,7 +111,8 @@ class CrossEntropy(NamedTuple):
     """−Σ log softmax(y)_class over examples, or its mean; targets are integer classes (..., N).
 
     Classes lie in 0 … C − 1. The engines look whether NumPy's do; a look at those of other
-    libraries would hold up a GPU. Nothing here checks it.
+    libraries would hold up a GPU. Nothing here checks it. Another reduction than ``sum`` or
+    ``mean`` raises ``ValueError`` at its first use.
     """
 
     reduction: str = "sum"
@@ -136,12 +140,12 @@ class CrossEntropy(NamedTuple):
         )
 
     def grad(self, y: Array, target: Array) -> Array:
-        """Return softmax(y) − one-hot."""
+        """Return softmax(y) − one-hot (..., N, C), divided by N if it is the mean."""
         xp = namespace(y)
         return self._scale(y) * (self._softmax(y, xp=xp)[0] - self._one_hot(y, target, xp=xp))
 
     def hvp(self, y: Array, target: Array, y_dot: Array) -> Array:
-        """Return (diag(s) − s sᵀ) ẏ with s = softmax(y)."""
+        """Return (diag(s) − s sᵀ) ẏ with s = softmax(y), divided by N if it is the mean."""
         xp = namespace(y)
         s, _ = self._softmax(y, xp=xp)
         return self._scale(y) * s * (y_dot - xp.sum(s * y_dot, axis=-1, keepdims=True))

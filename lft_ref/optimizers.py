@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 
 from lft_ref._array import Array, namespace
 from lft_ref.blocks import BLOCKWISE
-from lft_ref.checks_settings import check_cell, check_count, check_params, check_theta
+from lft_ref.checks_settings import (
+    check_cell,
+    check_count,
+    check_params,
+    check_positive,
+    check_theta,
+)
 from lft_ref.lstm import Cell, LSTMState, initial_state
 from lft_ref.ops import Ops
 from lft_ref.params import LSTMParams
@@ -35,21 +41,29 @@ def sgd(learning_rate: float) -> Optimizer:
     """Gradient descent, eq. (2): Δ = α g.
 
     Raises:
-        ValueError: if the learning rate is not positive.
+        ValueError: if the learning rate is not positive and finite.
     """
-    _check_positive("learning_rate", learning_rate)
+    check_positive("learning_rate", learning_rate)
     return Optimizer(lambda _: (), lambda g, state: (learning_rate * g, state))
 
 
 def adam(
     learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
 ) -> Optimizer:
-    """Adam (Kingma & Ba 2015, algorithm 1).
+    """Adam: Δ = α m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁^t) and v̂ = v / (1 − β₂^t).
+
+    m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g², from 0. Source: Kingma & Ba 2015, algorithm 1.
+
+    Args:
+        learning_rate: α.
+        beta1: β₁.
+        beta2: β₂.
+        epsilon: ε.
 
     Raises:
-        ValueError: if the learning rate is not positive.
+        ValueError: if the learning rate is not positive and finite.
     """
-    _check_positive("learning_rate", learning_rate)
+    check_positive("learning_rate", learning_rate)
 
     def init(theta: Array) -> AdamState:
         zero = namespace(theta).zeros_like(theta)
@@ -96,7 +110,7 @@ def clip_by_norm(g: Array, limit: float, axis: int | None = None) -> Array:
             own. None if all of g is one.
 
     Raises:
-        ValueError: if the limit is not positive.
+        ValueError: if the limit is not positive and finite.
 
     Example:
         >>> import numpy as np
@@ -104,9 +118,12 @@ def clip_by_norm(g: Array, limit: float, axis: int | None = None) -> Array:
         array([[0.6, 0.8],
                [0. , 0.5]])
     """
-    _check_positive("limit", limit)
-    xp = namespace(g)
-    norm = xp.sqrt(xp.sum(g * g, axis=axis, keepdims=axis is not None))
+    check_positive("limit", limit)
+    xp, keep = namespace(g), axis is not None
+    top = xp.max(xp.abs(g), axis=axis, keepdims=keep)
+    huge = xp.isfinite(top) & (top > xp.finfo(g.dtype).max ** 0.5 / 2**16)  # squares overflow
+    unit = xp.where(huge, top, top * 0 + 1)
+    norm = unit * xp.sqrt(xp.sum((g / unit) ** 2, axis=axis, keepdims=keep))
     return g * xp.where(
         norm > limit, limit / xp.where(norm > limit, norm, norm * 0 + 1), norm * 0 + 1
     )
@@ -161,8 +178,3 @@ def _check_gradient(g: Array, theta: Array, k: int) -> None:
         )
     if not xp.all(xp.isfinite(g)):
         raise ValueError(f"the gradient at step {k} is not finite; look at the loss there")
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not value > 0.0:
-        raise ValueError(f"{name} must be positive, found {value}")

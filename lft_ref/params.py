@@ -119,8 +119,21 @@ def from_draws(flat: Array, m: int, n: int, forget_bias: float = 1.0) -> LSTMPar
 
     Weights are scaled by 1/√n, as PyTorch initialises its LSTM; biases are 0, but for the forget
     gate's, which is ``forget_bias`` (Jozefowicz et al. 2015).
+
+    Args:
+        flat: (P,), without batch axes.
+        m: number of features, 1 or 2.
+        n: number of hidden units.
+        forget_bias: what the forget gate's n biases are.
+
+    Raises:
+        ValueError: if ``flat`` is not of shape (4n(m + n + 1) + n + 1,).
     """
     xp = namespace(flat)
+    if flat.ndim != 1:
+        raise ValueError(
+            f"flat must have shape (P,), found {tuple(flat.shape)}; take one Φ at a time"
+        )
     drawn = unflatten(flat / math.sqrt(n), m, n)
     zero = xp.zeros_like(drawn.b[:n])
     b = xp.concat([zero, zero + forget_bias, zero, zero])

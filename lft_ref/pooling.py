@@ -48,11 +48,11 @@ class Pool2d(NamedTuple):
         return False
 
     def keep(self, p: Array, x: Array) -> Array | Kept:
-        """X, and the largest entries with the shares that say which they are."""
+        """Keep x, and the largest entries with the shares that say which they are."""
         return x if self._averages else Kept(x, (self.forward(p, x), self._shares(x)))
 
     def forward(self, p: Array, x: Array | Kept) -> Array:
-        """Y = the mean or the maximum of the k² entries."""
+        """Return y (..., N, C, ⌊H/k⌋, ⌊W/k⌋): the mean or the maximum of the k² entries."""
         if isinstance(x, Kept):
             return x.made[0]
         entries = self._entries(x)
@@ -154,7 +154,7 @@ class Flatten(NamedTuple):
         return x
 
     def forward(self, p: Array, x: Array) -> Array:
-        """Y = the entries of x in a row."""
+        """Return y (..., N, C H W): the entries of x in a row."""
         return namespace(x).reshape(x, (*x.shape[:-3], prod(x.shape[-3:])))
 
     def jvp(self, p: Array, x: Array, p_dot: Array | None, x_dot: Array) -> Array:

@@ -54,7 +54,8 @@ class ZerothOrder(NamedTuple):
     ``scaling`` says what the directions are, hence the factor in front: ``gaussian`` (entries
     N(0, 1)) has 1; ``sphere`` (unit norm) has d; ``coordinate`` (u_j = e_j, all d of them) has q,
     which makes it the plain forward difference. With ``antithetic`` the difference in the bracket
-    is (f(θ + μ u_j) − f(θ − μ u_j)) / 2. Source: Liu et al. 2020.
+    is (f(θ + μ u_j) − f(θ − μ u_j)) / 2. Source: Liu et al. 2020. Another scaling raises
+    ``ValueError`` at its first use.
 
     Example:
         >>> import numpy as np

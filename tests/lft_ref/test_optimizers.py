@@ -88,6 +88,14 @@ def test_clipping_scales_what_is_too_long_and_leaves_the_rest():
     np.testing.assert_array_equal(clip_by_norm(0.0 * g, 1.0), 0.0 * g)
 
 
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e30), ("float64", 1e250)])
+def test_what_is_too_long_to_be_squared_is_clipped_too(dtype, size):
+    g = np.asarray([[3.0, -4.0], [0.3, 0.4]], dtype) * np.asarray([[size], [1.0]], dtype)
+    wanted = np.asarray([[0.6, -0.8], [0.3, 0.4]])
+    assert_close(clip_by_norm(g, 1.0, axis=-1), wanted, 1e-6)
+    assert_close(clip_by_norm(g[0], 1.0), wanted[0], 1e-6)
+
+
 def test_clipping_along_an_axis_is_clipping_every_row_by_itself():
     rows = np.random.default_rng(0).normal(size=(2, 3, 5)) * np.logspace(-3, 3, 6).reshape(2, 3, 1)
     got = clip_by_norm(rows, 1.0, axis=-1)

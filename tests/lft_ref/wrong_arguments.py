@@ -7,6 +7,7 @@ import pytest
 
 import lft_ref
 from lft_ref import (
+    Data,
     Identity,
     LSTMState,
     adam,
@@ -15,6 +16,8 @@ from lft_ref import (
     cnn,
     fine_tune,
     forward_mode,
+    from_draws,
+    l2o_data,
     maml_gradient,
     mlp,
     sgd,
@@ -274,9 +277,25 @@ ERRORS = {
         r"alpha must be positive and finite, found 0\.0",
     ),
     "MAML's alpha, NaN": (lambda: maml_gradient(TASK, float("nan"), 1), "alpha .*found nan"),
-    "SGD": (lambda: sgd(-1.0), r"learning_rate must be positive, found -1\.0"),
-    "Adam": (lambda: adam(0.0), r"learning_rate must be positive, found 0\.0"),
-    "clip": (lambda: clip_by_norm(np.ones(2), 0.0), r"limit must be positive, found 0\.0"),
+    "SGD": (lambda: sgd(-1.0), r"learning_rate must be positive and finite, found -1\.0"),
+    "Adam": (lambda: adam(0.0), r"learning_rate must be positive and finite, found 0\.0"),
+    "SGD, infinite": (lambda: sgd(float("inf")), "learning_rate .* finite, found inf"),
+    "clip": (
+        lambda: clip_by_norm(np.ones(2), 0.0),
+        r"limit must be positive and finite, found 0\.0",
+    ),
+    "Φ's draws for many tasks": (
+        lambda: from_draws(np.zeros((3, 531)), 2, 10),
+        r"flat must have shape \(P,\), found \(3, 531\); take one Φ at a time",
+    ),
+    "L2O's data": (
+        lambda: l2o_data(Data(np.ones((4, 2)), np.ones((4, 2, 3))), TASK.val),
+        r"train must hold x .*, found x \(4, 2\) and y \(4, 2, 3\)",
+    ),
+    "L2O's data without examples": (
+        lambda: l2o_data(Data(np.ones(2), np.ones(2)), TASK.val),
+        r"train must hold x .*, found x \(2,\) and y \(2,\)",
+    ),
     "steps": (
         lambda: fine_tune(sgd(0.1), lambda a: a, np.ones(2), -1),
         "steps must be a whole number of at least 0, found -1",

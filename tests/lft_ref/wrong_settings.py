@@ -9,6 +9,7 @@ import numpy as np
 from lft_ref import (
     Activation,
     LogSign,
+    LSTMParams,
     Pool2d,
     ZerothOrder,
     adjoint,
@@ -49,10 +50,17 @@ WRONG_SETTINGS = {
     **{
         f"p {p}": (
             lambda p=p: cell_with(preprocess=LogSign(p)),
-            f"p of LogSign must be positive and at most 700, found {p!r}; 10 is usual",
+            f"p of LogSign must be positive and at most 709 in float64, found {p!r}; 10 is usual",
         )
         for p in (math.nan, 0.0, -10.0, math.inf, 1e3, "10")
     },
+    "p 89 in float32": (
+        lambda: learned(
+            LSTMParams(*(a.astype("float32") for a in PARAMS)),
+            TUNER.cell._replace(preprocess=LogSign(89.0)),
+        ),
+        r"p of LogSign must be positive and at most 88 in float32, found 89\.0",
+    ),
     "the kind of an activation": (
         lambda: Activation("sigmoid").forward(np.zeros(0), np.zeros((1, 2))),
         "kind must be 'relu' or 'tanh', found 'sigmoid'",
@@ -63,7 +71,7 @@ WRONG_SETTINGS = {
     ),
     "p of a learned rule": (
         lambda: learned(PARAMS, TUNER.cell._replace(preprocess=LogSign(0.0))),
-        r"p of LogSign must be positive and at most 700, found 0\.0",
+        r"p of LogSign must be positive and at most 709 in float64, found 0\.0",
     ),
     **{
         f"output_scale {s}": (

@@ -97,7 +97,7 @@ def test_a_tuner_that_says_nothing_of_its_training_is_used_without_a_word(tmp_pa
         ("preprocess", np.asarray("cubic"), "must be log_sign or identity, found 'cubic'"),
         ("p", None, "lacks 'p'"),
         ("W_h", None, "lacks 'W_h'"),
-        ("p", np.asarray(np.nan), "p must be a number from 0 to 100, found nan"),
+        ("p", np.asarray(np.nan), "p must be a number from 0 to 80, found nan"),
         ("p", np.ones(2), r"p must have shape \(\), found \(2,\)"),
         ("output_scale", np.asarray("x"), "output_scale must be a number"),
         ("w_o", None, "lacks 'w_o'"),

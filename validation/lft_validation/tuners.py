@@ -16,6 +16,8 @@ from lft_validation.files import read_arrays, require, require_finite, write_arr
 
 KIND = "lft-tuner-1"
 REMEDY = "give another file, or train the tuner again"
+# The most that a file of Φ may say of its cell. In float32 log/sign has e^p up to p = 88.
+OF_A_CELL = {"p": 80.0, "output_scale": 100.0}
 PURPOSES = {  # the experiments that train tuners, in words
     "figure4": "sine regression",
     "uap": "universal perturbations",
@@ -129,10 +131,10 @@ def shipped() -> list[str]:
 
 def _checked(path: Path, a: dict[str, np.ndarray]) -> tuple[LSTMParams, Cell]:
     require(path, a, {"preprocess": (), "p": (), "output_scale": ()}, REMEDY)
-    numbers = {name: a[name] for name in ("p", "output_scale")}
-    for name, value in numbers.items():
-        if value.dtype.kind not in "fiu" or not 0.0 <= float(value) <= 100.0:
-            raise UserError(f"{path}: {name} must be a number from 0 to 100, found {value}")
+    for name, most in OF_A_CELL.items():
+        value = a[name]
+        if value.dtype.kind not in "fiu" or not 0.0 <= float(value) <= most:
+            raise UserError(f"{path}: {name} must be a number from 0 to {most:g}, found {value}")
     kind = str(a["preprocess"])
     if kind not in ("log_sign", "identity"):
         raise UserError(f"{path}: preprocess must be log_sign or identity, found {kind!r}")
