@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from lft_backends.libraries import BROKEN, Unavailable, check_version, import_library, unusable
+from lft_backends.libraries import (
+    BROKEN,
+    Unavailable,
+    check_version,
+    import_library,
+    one_line,
+    unusable,
+)
 from lft_ref import BLOCKWISE, AttackLoss, Network, Ops
 from lft_ref.networks import Optimizee
 
@@ -184,7 +191,7 @@ def _compile_something(cupy: Any) -> None:
     try:
         cupy.zeros(1) + 1.0
     except Exception as error:  # CUDA's libraries are missing, or of another version
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error)
         raise BackendUnavailable(
             f"CuPy {cupy.__version__} finds the GPU but cannot compile for it ({reason}); install "
             "CUDA's libraries with: pip install 'cupy-cuda12x[ctk]' (13x for CUDA 13)"

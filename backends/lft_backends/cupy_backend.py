@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import cupy
 import numpy as np
 
+from lft_backends.kernels import LARGEST_P
 from lft_ref import REFERENCE, Identity, LogSign, Ops
 from lft_ref._array import Array
 from lft_ref.lstm import Cell, LSTMState
@@ -22,7 +23,6 @@ from lft_ref.params import Columns, LSTMParams, shapes, size, unflatten
 
 SOURCE = Path(__file__).parent / "kernels" / "lstm.cu"
 MAX_N, MAX_M = 64, 4
-LARGEST_P = 80.0  # kernels multiply by e^p, which float32 has up to p = 88
 SHARED_BYTES, CONSTANT_BYTES = 48 * 1024, 64 * 1024  # what every GPU has, without asking
 GRID_Y = 65535  # largest second axis of a grid; kernels loop over further tasks
 SUM_COLUMNS, SUM_ROWS = 32, 16  # as in lstm.cu

@@ -12,7 +12,11 @@ import numpy as np
 
 
 class Stage(IntEnum):
-    """What a stream is for; each has streams of its own."""
+    """What a stream is for; each has streams of its own.
+
+    But that Figure 4's MAML draws its first θ as Φ is drawn: no method uses both, and reported
+    results depend on it.
+    """
 
     PHI = 0  # initial Φ
     META_TASK = 1  # meta-training tasks

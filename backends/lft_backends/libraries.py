@@ -63,9 +63,9 @@ def unusable(module: str, failing: str, error: BaseException, remedy: str = "") 
     return Unavailable(f"{what} ({reason}); {remedy or _again(module)}")
 
 
-def one_line(error: BaseException) -> str:
-    """Return the start of what an error says."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def one_line(error: BaseException, most: int = 200) -> str:
+    """Return the start of what an error says, or what kind it is."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
 
 
 def _again(module: str) -> str:

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from lft_backends.kernels import forward_cpu, lstm_cpu
+from lft_backends.kernels import LARGEST_P, forward_cpu, lstm_cpu
 from lft_backends.memory import empty
 from lft_backends.threads import share_out, threads
 from lft_ref import REFERENCE, Identity, LogSign, Ops
 from lft_ref.lstm import Cell, LSTMState
 from lft_ref.params import Columns, LSTMParams
 
-LARGEST_P = 80.0  # kernels multiply by e^p, which float32 has up to p = 88
 FEW = 4096  # coordinates below which a second thread costs more than it gives
 
 

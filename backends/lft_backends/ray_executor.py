@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from lft_backends.executors import RETRIES, Choice, Executor
-from lft_backends.libraries import Unavailable, import_library
+from lft_backends.libraries import Unavailable, import_library, one_line
 
 REMEDY = "pip install 'lft-ref[cluster]'"
 OLDEST = "2.35"
@@ -57,7 +57,7 @@ def connect(choice: Choice) -> Iterator[Executor]:
     try:
         ray.init(address, logging_level=logging.ERROR, **own)
     except Exception as error:  # Ray raises kinds of its own
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error)
         port = choice.address.rpartition(":")[2]
         start = f"ray start --head --ray-client-server-port {port}" if port else "ray start --head"
         raise Unavailable(f"{where} does not answer ({reason}); start it with: {start}") from error

@@ -18,6 +18,11 @@ def threads() -> int:
     for name in VARIABLES:
         if os.environ.get(name, "").isdecimal():
             return max(1, int(os.environ[name]))
+    return cores()
+
+
+def cores() -> int:
+    """Return the number of cores that this process may run on."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system

@@ -12,8 +12,10 @@ from lft_ref import (
     LSTMParams,
     Pool2d,
     ZerothOrder,
+    adam,
     adjoint,
     adjoint_memory_bytes,
+    clip_by_norm,
     fine_tune,
     fitting_segment,
     forward_mode,
@@ -39,6 +41,22 @@ WHOLE = "{} must be a whole number of at least 1{}, found {}"
 OPTIONAL = ", or None"
 
 WRONG_SETTINGS = {
+    "MAML's K": (
+        lambda: maml_gradient(TASK, 0.1, 0),
+        "K must be a whole number of at least 1, found 0",
+    ),
+    "MAML's alpha": (
+        lambda: maml_gradient(TASK, 0.0, 1),
+        r"alpha must be positive and finite, found 0\.0",
+    ),
+    "MAML's alpha, NaN": (lambda: maml_gradient(TASK, float("nan"), 1), "alpha .*found nan"),
+    "SGD": (lambda: sgd(-1.0), r"learning_rate must be positive and finite, found -1\.0"),
+    "Adam": (lambda: adam(0.0), r"learning_rate must be positive and finite, found 0\.0"),
+    "SGD, infinite": (lambda: sgd(float("inf")), "learning_rate .* finite, found inf"),
+    "clip": (
+        lambda: clip_by_norm(np.ones(2), 0.0),
+        r"limit must be positive and finite, found 0\.0",
+    ),
     "weights that are a number": (
         lambda: adjoint(PARAMS, TUNER, TASK, 1.0),
         r"weights must be a tuple or list, found float; use for example \(1\.0,\) \* K",

@@ -87,7 +87,7 @@ def test_json_says_the_same(tmp_path: Path) -> None:
 
 def test_optional_parts_may_be_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     break_import(monkeypatch, "numba", "cupy", "array_api_strict")
-    monkeypatch.setattr(doctor, "_is_there", lambda _: False)
+    monkeypatch.setattr(doctor, "is_there", lambda _: False)
     result = lft()
     assert result.exit_code == 0, result.output
     assert "pip install 'lft-ref[images]'" in result.output
@@ -254,7 +254,7 @@ def test_an_extra_with_all_its_modules_is_there() -> None:
 
 def test_a_module_without_spec_counts_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "odd", SimpleNamespace(__spec__=None))  # type: ignore[arg-type]
-    assert not doctor._is_there("odd")
+    assert not doctor.is_there("odd")
 
 
 def test_data_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

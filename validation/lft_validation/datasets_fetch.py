@@ -6,6 +6,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from lft_backends.libraries import one_line
 from lft_validation.datasets import Source, md5
 from lft_validation.datasets_formats import LARGEST
 from lft_validation.errors import UserError
@@ -73,8 +74,7 @@ def _retrieve(name: str, checksum: str, folder: Path, mirrors: tuple[str, ...]) 
                 pooch.retrieve(mirror + name, f"md5:{checksum}", name, folder, downloader=download)
             )
         except (requests.RequestException, ValueError) as error:  # ValueError: the wrong MD5
-            reason = " ".join(str(error).split())[:120]
-            reasons.append(f"{mirror}: {reason or type(error).__name__}")
+            reasons.append(f"{mirror}: {one_line(error, 120)}")
     raise UserError(
         f"no mirror has {name} ({'; '.join(reasons)}); try again later to go on, "
         f"or put the file into {folder} by hand"

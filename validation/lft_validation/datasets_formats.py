@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from lft_backends.libraries import one_line
 from lft_validation.errors import UserError
 
 COMPRESSED = 15  # MATLAB 5's number for an element that zlib packed
@@ -231,7 +232,7 @@ def _matlab(path: Path, call: Callable[[IO[bytes]], Any]) -> Any:
             warnings.simplefilter("error")
             return call(io.BytesIO(data))
     except Exception as error:  # SciPy raises many kinds on a damaged file
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        reason = one_line(error, 100)
         raise UserError(f"{path} is no readable MATLAB 5 file ({reason}); {GET_AGAIN}") from error
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import sys
 from typing import Any, NamedTuple
 
 import lft_ref
+from lft_backends.libraries import is_there
+from lft_backends.threads import cores
 
 REQUIRED = {  # distribution -> module
     "array-api-compat": "array_api_compat",
@@ -229,17 +230,10 @@ def _dotted(version: int) -> str:
 
 def _extra(name: str, modules: tuple[str, ...]) -> Finding:
     """Look for the modules of an extra without importing them: some take seconds."""
-    missing = [module for module in modules if not _is_there(module)]
+    missing = [module for module in modules if not is_there(module)]
     if not missing:
         return Finding(name, True, ", ".join(modules))
     return Finding(name, False, f"missing: {', '.join(missing)}", f"pip install 'lft-ref[{name}]'")
-
-
-def _is_there(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def data_sets() -> list[Finding]:
@@ -284,9 +278,7 @@ def _blas() -> Finding:
 
 
 def _cores() -> Finding:
-    affinity = getattr(os, "sched_getaffinity", None)
-    usable = len(affinity(0)) if affinity else os.cpu_count()
-    return Finding("cores", True, f"{usable} usable of {os.cpu_count()}")
+    return Finding("cores", True, f"{cores()} usable of {os.cpu_count()}")
 
 
 def _memory() -> Finding:

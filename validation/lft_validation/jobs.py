@@ -27,8 +27,9 @@ from lft_backends.executors import (
     process_pool,
     results,
 )
+from lft_backends.threads import cores
 from lft_validation.errors import JobFailed
-from lft_validation.resources import cores, keep_freed_memory
+from lft_validation.resources import keep_freed_memory
 from lft_validation.stopping import Flag, Stopped, stop_on_signal
 
 if TYPE_CHECKING:

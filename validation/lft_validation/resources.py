@@ -1,19 +1,9 @@
-"""What this machine has: cores that we may use, and memory that is free."""
+"""What memory this machine has free, and keeping of what was freed."""
 
 from __future__ import annotations
 
-import os
-
 # M_MMAP_THRESHOLD at its largest, and M_TRIM_THRESHOLD, in bytes (malloc.h).
 GLIBC_KEEPS = ((-3, 2**25), (-1, 2**31 - 1))
-
-
-def cores() -> int:
-    """Return the number of cores that this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
 
 
 def free_memory() -> int:

@@ -27,7 +27,7 @@ from lft_backends.kernels.convolution_cpu import (
     pool_dot,
 )
 from lft_backends.kernels.elementary import FLAGS, INNER
-from lft_backends.kernels.mlp_cpu import add_up
+from lft_backends.kernels.mlp_cpu import add_to, add_up
 from lft_backends.kernels.products_cpu import WIDTH, add_correlations
 from lft_backends.kernels.strips_cpu import (
     framed,
@@ -179,7 +179,7 @@ def forwards_dot(
         first_transposed(features_of(kept_dot[t], starts[-1], dense, N), weight, y_dot[t])
         more = np.empty_like(y_dot[t])
         first_transposed(features_of(kept[t], starts[-1], dense, N), weight_dot, more)
-        add(more.ravel(), y_dot[t].reshape(more.size))
+        add_to(y_dot[t], more)
         add_to_rows(y_dot[t], bias_dot)
 
 
@@ -193,7 +193,7 @@ def head_backwards_dot(
     product(features, y_bar_dot, W_bar_dot)
     more = np.empty_like(weight)
     product(features_dot, y_bar, more)
-    add(more.ravel(), W_bar_dot.reshape(more.size))
+    add_to(W_bar_dot, more)
     add_up(y_bar_dot, b_bar_dot)
     out_bar_dot = features_bar(weight, y_bar_dot)
     add(features_bar(weight_dot, y_bar), out_bar_dot)

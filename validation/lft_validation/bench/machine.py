@@ -15,8 +15,7 @@ import numpy as np
 
 import lft_ref
 from lft_backends.backend import get_backend
-from lft_backends.threads import VARIABLES
-from lft_validation.resources import cores
+from lft_backends.threads import VARIABLES, cores
 
 PACKAGES = ("numpy", "numba", "scipy", "jax", "jaxlib", "torch", "cupy-cuda12x", "cupy-cuda13x")
 SIDE = 1024  # of the square matrices that are multiplied; eight times that on a GPU

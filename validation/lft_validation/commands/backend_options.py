@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lft_validation.errors import UserError
-
 if TYPE_CHECKING:
     from lft_backends.backend import Backend
 
@@ -36,9 +34,6 @@ def chosen_backend(name: str, device: str | None, dtype: str = "float64") -> Bac
     Raises:
         UserError: if it is unknown or cannot be used here.
     """
-    from lft_backends.backend import BackendUnavailable, get_backend
+    from lft_validation.experiments.usable import usable_backend
 
-    try:
-        return get_backend(name, dtype, device)
-    except (ValueError, BackendUnavailable) as error:
-        raise UserError(str(error)) from error
+    return usable_backend(name, dtype, device)

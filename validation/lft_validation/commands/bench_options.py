@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
+from lft_backends.threads import cores
 from lft_validation.bench.cases import PEERS, TIMED, Case, Options, contestants
 from lft_validation.bench.contestant import Missing
 from lft_validation.bench.device import shared
 from lft_validation.bench.problems import quadratic
 from lft_validation.datasets import find, locate, source
 from lft_validation.errors import UserError
-from lft_validation.resources import cores
 
 POSITIVE = ("steps", "tasks", "seconds", "repeats")
 

@@ -9,6 +9,35 @@ from typing import Any
 from lft_validation.files import write_bytes
 
 DPI = 160
+COLOURS = {  # of methods, the same in all figures
+    "LFT": "#d62728",
+    "L2O": "#1f77b4",
+    "L2O-train": "#17becf",
+    "MAML": "#2ca02c",
+    "MAML-tuned": "#9467bd",
+    "FOMAML": "#98df8a",
+    "PGD": "#8c564b",
+    "SGD": "#7f7f7f",
+    "Adam": "#bcbd22",
+}
+DASHES = {
+    "L2O-train": (0, (4, 2)),
+    "MAML-tuned": (0, (6, 2)),
+    "FOMAML": (0, (4, 2)),
+    "PGD": (0, (6, 2)),
+    "SGD": (0, (1, 1.5)),
+    "Adam": (0, (5, 1, 1, 1)),
+}
+
+
+def style(name: str, font_size: int = 8) -> Any:
+    """Return matplotlib's settings while a figure is drawn; its name seeds the ids in an SVG."""
+    import matplotlib as mpl
+
+    return mpl.rc_context({
+        "svg.hashsalt": name, "font.size": font_size, "axes.spines.top": False,
+        "axes.spines.right": False,
+    })  # fmt: skip
 
 
 def save(figure: Any, path: Path, kind: str) -> Path:

@@ -11,25 +11,10 @@ from lft_validation.experiments.fewshot.claims import Cell, Results, metric
 from lft_validation.experiments.fewshot.config import HAND, Config, measured_steps, without
 from lft_validation.experiments.fewshot.metrics import NAMES
 from lft_validation.experiments.fewshot.tables import images
-from lft_validation.experiments.figures import save
+from lft_validation.experiments.figures import COLOURS, DASHES, save, style
 from lft_validation.experiments.unions import NONE, parts
 from lft_validation.stats import mean_interval, pooled
 
-COLOURS = {
-    "LFT": "#d62728",
-    "L2O": "#1f77b4",
-    "L2O-train": "#17becf",
-    "MAML": "#2ca02c",
-    "FOMAML": "#98df8a",
-    "SGD": "#7f7f7f",
-    "Adam": "#bcbd22",
-}
-DASHES = {
-    "L2O-train": (0, (4, 2)),
-    "FOMAML": (0, (4, 2)),
-    "SGD": (0, (1, 1.5)),
-    "Adam": (0, (5, 1, 1, 1)),
-}
 BANDS = ("LFT", "L2O")  # whose standard deviation is shown, as in the paper
 
 
@@ -60,13 +45,6 @@ def _canvas(shape: tuple[int, int]) -> tuple[Any, Any]:
     return figure, figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
 
 
-def _settings(name: str) -> Any:
-    import matplotlib as mpl
-
-    return mpl.rc_context({"svg.hashsalt": name, "font.size": 8, "axes.spines.top": False,
-                           "axes.spines.right": False})  # fmt: skip
-
-
 def _legend(config: Config, figure: Any, panels: Any) -> None:
     lines = {
         label: handle
@@ -90,7 +68,7 @@ def _grid(config: Config) -> list[list[tuple[str, str, int]]]:
 def _curves(config: Config, results: Results, folder: Path, of: str, name: str) -> list[Path]:
     """Draw one of :data:`metrics.NAMES` against steps: a panel for each training and testing."""
     grid = _grid(config)
-    with _settings(name):
+    with style(name):
         figure, panels = _canvas((len(grid), len(grid[0])))
         for row, line in zip(panels, grid, strict=True):
             for panel, where in zip(row, line, strict=True):
@@ -149,7 +127,7 @@ def _scale_loss(panel: Any, config: Config) -> None:
 def _over_shots(config: Config, results: Results, folder: Path) -> list[Path]:
     """Accuracy against shots, of the first training and testing, with intervals over tasks."""
     name = f"{config.table}-shots"
-    with _settings(name):
+    with style(name):
         figure, panels = _canvas((1, 1))
         panel, width = panels[0][0], np.arange(len(config.shots))
         for index, method in enumerate(config.methods):

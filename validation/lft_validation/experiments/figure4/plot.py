@@ -9,23 +9,7 @@ import numpy as np
 
 from lft_validation.experiments.figure4.config import Config
 from lft_validation.experiments.figure4.report import Results
-from lft_validation.experiments.figures import save
-
-COLOURS = {
-    "LFT": "#d62728",
-    "L2O": "#1f77b4",
-    "L2O-train": "#17becf",
-    "MAML": "#2ca02c",
-    "MAML-tuned": "#9467bd",
-    "SGD": "#7f7f7f",
-    "Adam": "#bcbd22",
-}
-DASHES = {
-    "L2O-train": (0, (4, 2)),
-    "MAML-tuned": (0, (6, 2)),
-    "SGD": (0, (1, 1.5)),
-    "Adam": (0, (5, 1, 1, 1)),
-}
+from lft_validation.experiments.figures import COLOURS, DASHES, save, style
 
 
 def draw(config: Config, results: Results, folder: Path) -> list[Path]:
@@ -41,11 +25,9 @@ def draw(config: Config, results: Results, folder: Path) -> list[Path]:
 
 
 def _figure(config: Config, results: Results, folder: Path, name: str, long: bool) -> list[Path]:
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({"svg.hashsalt": name, "font.size": 9, "axes.spines.top": False,
-                         "axes.spines.right": False}):  # fmt: skip
+    with style(name, font_size=9):
         figure = Figure(figsize=(4.2 * len(config.settings), 3.6), layout="constrained")
         panels = figure.subplots(1, len(config.settings), sharey=True, squeeze=False)[0]
         for panel, setting in zip(panels, config.settings, strict=True):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lft_validation.experiments.figures import save
+from lft_validation.experiments.figures import save, style
 from lft_validation.experiments.theorem1.config import Config
 
 LOST = "its upper limit, where 0 is not excluded"
@@ -16,14 +16,12 @@ COLOURS = {"gap": "#d62728", "single": "#1f77b4", "bound": "#222222", "slope": "
 
 def draw(config: Config, summary: dict[str, Any], folder: Path) -> list[Path]:
     """Write theorem1 as PNG and SVG; the first seed is shown."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     shown = [s for s in summary["series"] if s["seed"] == config.seeds[0]]
     families = list(config.families)
     columns = max(sum(s["family"] == family for s in shown) for family in families)
-    with mpl.rc_context({"svg.hashsalt": "theorem1", "font.size": 8, "axes.spines.top": False,
-                         "axes.spines.right": False}):  # fmt: skip
+    with style("theorem1"):
         size = (2.5 * columns + 0.6, 2.5 * len(families) + 0.7)
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(len(families), columns, sharex=True, sharey="row", squeeze=False)

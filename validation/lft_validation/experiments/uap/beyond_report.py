@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from lft_validation.experiments.figures import save
+from lft_validation.experiments.figures import COLOURS, DASHES, save
 from lft_validation.experiments.uap.beyond import EVERY, Measured, seen, steps
 from lft_validation.experiments.uap.config import HAND, Config
 from lft_validation.experiments.uap.metrics import NAMES, known_mean
-from lft_validation.experiments.uap.plot import COLOURS, DASHES
 from lft_validation.experiments.uap.tables import percent
 from lft_validation.report import known, markdown_table, number
 

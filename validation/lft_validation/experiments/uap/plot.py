@@ -9,27 +9,12 @@ from typing import Any
 import numpy as np
 
 from lft_validation.errors import UserError
-from lft_validation.experiments.figures import save
+from lft_validation.experiments.figures import COLOURS, DASHES, save, style
 from lft_validation.experiments.uap.config import HAND, Config
 from lft_validation.experiments.uap.metrics import known_mean, known_sd
 from lft_validation.experiments.uap.report import Cell, Results, metric
 from lft_validation.experiments.unions import NONE, parts
 
-COLOURS = {
-    "LFT": "#d62728",
-    "L2O": "#1f77b4",
-    "L2O-train": "#17becf",
-    "MAML": "#2ca02c",
-    "PGD": "#8c564b",
-    "SGD": "#7f7f7f",
-    "Adam": "#bcbd22",
-}
-DASHES = {
-    "L2O-train": (0, (4, 2)),
-    "PGD": (0, (6, 2)),
-    "SGD": (0, (1, 1.5)),
-    "Adam": (0, (5, 1, 1, 1)),
-}
 FIGURES = {
     "figure2": ("val", "success rate on D_val", 100.0),
     "figureA1": ("strength", "mean |θ| per pixel", 1.0),
@@ -97,7 +82,7 @@ def _figure_a3(
         return []
     where = (setting, training, (unseen or single)[0])
     only = replace(config, methods=COMPARED)
-    with _style(file):
+    with style(file):
         figure = Figure(figsize=(6.0, 2.6), layout="constrained")
         panels = figure.subplots(1, 2)
         for panel, name in zip(panels, ("figure2", "figureA1"), strict=True):
@@ -108,20 +93,13 @@ def _figure_a3(
         return [save(figure, folder / f"{file}.{kind}", kind) for kind in ("png", "svg")]
 
 
-def _style(file: str) -> Any:
-    import matplotlib as mpl
-
-    return mpl.rc_context({"svg.hashsalt": file, "font.size": 8, "axes.spines.top": False,
-                           "axes.spines.right": False})  # fmt: skip
-
-
 def _figure(
     config: Config, results: Results, folder: Path, setting: str, name: str, file: str
 ) -> list[Path]:
     from matplotlib.figure import Figure
 
     shape = (len(config.training), len(config.testing))
-    with _style(file):
+    with style(file):
         size = (max(2.7 * shape[1] + 0.5, 4.6), 2.3 * shape[0] + 1.0)
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
