@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Set
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -123,16 +124,16 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
     if resume and out is None:
         raise UserError("--resume needs --out, the folder of the run to go on with")
     from lft_validation.datasets import searched_first
-    from lft_validation.runs import default_folder
+    from lft_validation.experiments.settings import from_preset
+    from lft_validation.runs import new_folder
 
     reuse = options.pop("reuse")
     plan = _plan(options.pop("workers"), options.pop("executor"), options.pop("share"), reuse)
-    folder = out or default_folder(experiment, preset)
     room = f"lft_validation.experiments.{EXPERIMENTS[experiment]}"
     presets = importlib.import_module(f"{room}.config").PRESETS
     presets = presets.get(experiment, presets)  # rooms with several tables have some for each
     settings = next(iter(presets.values()))
-    seeds = presets[preset].seeds if preset in presets else ()
+    seeds = from_preset(presets, preset, {}).seeds
     main = importlib.import_module(f"{room}.main")
     run = getattr(main, "BY_NAME", {}).get(experiment) or main.reproduce
     data_dir = options.pop("data_dir")
@@ -141,7 +142,8 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
     _check_given(options, settings, experiment)
     changes = _changes(options, seeds)
     try:
-        with searched_first(data_dir):
+        named = new_folder(f"{experiment}-{preset}") if out is None else nullcontext(out)
+        with named as folder, searched_first(data_dir):
             run(preset, changes, folder, resume, _for_device(plan, changes), reuse)
     except NotFound as error:
         raise UserError(f"{error.message}; or {WITHOUT_DATA}") from error
