@@ -106,6 +106,23 @@ def test_colour_images_are_read_with_their_channels_first(tmp_path):
     assert any(np.allclose(everything[0], image, atol=1e-6) for image in wanted)
 
 
+UPRIGHT = np.random.default_rng(0).integers(256, size=(12, 10), dtype=np.uint8)
+TURN = {1: UPRIGHT, 3: np.rot90(UPRIGHT, 2), 6: np.rot90(UPRIGHT), 8: np.rot90(UPRIGHT, -1)}
+
+
+@pytest.mark.parametrize("shape", [None, (1, 12, 10)])
+@pytest.mark.parametrize("turn", TURN)
+def test_pictures_have_the_shape_in_which_the_camera_was_held(tmp_path, turn, shape):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    (tmp_path / "3").mkdir()
+    Image.fromarray(TURN[turn]).save(tmp_path / "3" / "a.png", exif=exif)
+    np.testing.assert_array_equal(attack_images._folder(tmp_path, shape)[0], [[UPRIGHT]])
+    if shape is not None and turn > 4:  # as it is stored it would fit
+        with pytest.raises(UserError, match="has 10 x 12 pixels, expected 12 x 10; resize it"):
+            attack_images._folder(tmp_path, (1, 10, 12))
+
+
 def npz(path, **arrays):
     np.savez(path, **arrays)
     return path

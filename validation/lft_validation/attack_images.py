@@ -15,14 +15,13 @@ from lft_ref import Data
 from lft_validation.datasets import SOURCES, SPLITS, load, source
 from lft_validation.datasets_formats import content
 from lft_validation.datasets_own import CLASSES, IMAGES, first_of
-from lft_validation.datasets_pictures import picture
+from lft_validation.datasets_pictures import picture, picture_shape
 from lft_validation.errors import UserError
 from lft_validation.experiments.uap.tasks import make_pool, of_class
 from lft_validation.files import DAMAGED, LARGEST, read_plain
 from lft_validation.victims import Attacked, logits
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-GREY = ("1", "L")  # Pillow's names of modes without colours
 TEN = 10  # classes of the sources that are attacked
 NUMBER = 10_000  # images of one's own that are read at most
 PIXELS = 2**29  # of all of them: 2 GiB in the box
@@ -249,19 +248,10 @@ def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[np.ndarray,
         raise UserError(
             f"--images {path} has {len(files)} image files, expected 1 to {NUMBER}, such as 3/a.png"
         )
-    size = shape or _shape_of(files[0][0])
+    size = shape or picture_shape(files[0][0])
     _check_number(path, len(files), size)
     pixels = np.stack([_picture(f, size) for f, _ in files])
     return pixels, np.asarray([c for _, c in files], np.int64)
-
-
-def _shape_of(file: Path) -> tuple[int, int, int]:
-    """What a victim gets that takes any size: the first picture's, with its colours if any."""
-    picture(content(file), str(file), (1, 1, 1))  # says what is wrong with it, or is missing
-    from PIL import Image
-
-    with Image.open(file) as image:
-        return (1 if image.mode in GREY else 3, image.height, image.width)
 
 
 def _picture(file: Path, shape: tuple[int, int, int]) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lft_validation.datasets import Dataset
 from lft_validation.datasets_formats import LARGEST, Images, content
-from lft_validation.datasets_pictures import picture
+from lft_validation.datasets_pictures import picture, picture_shape
 from lft_validation.datasets_sources import Split
 from lft_validation.errors import UserError
 from lft_validation.files import DAMAGED
@@ -52,7 +52,7 @@ def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, lis
     for class_, found in zip(classes, files, strict=True):
         if not found:
             raise UserError(f"{class_} holds no picture ({', '.join(ENDINGS)}); add some")
-    shape = shape or _shape_of(files[0][0])
+    shape = shape or (3, *picture_shape(files[0][0])[1:])
     number = sum(map(len, files))
     if number * prod(shape) > LARGEST:
         raise UserError(
@@ -67,15 +67,6 @@ def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, lis
 def _shown(folder: Path) -> list[Path]:
     """What a folder holds, but for hidden files, which programs and systems leave there."""
     return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-
-
-def _shape_of(file: Path) -> tuple[int, int, int]:
-    picture(content(file), str(file), (3, 1, 1))  # says what is wrong with it, or is missing
-    from PIL import Image, ImageOps
-
-    with Image.open(file) as image:
-        upright = ImageOps.exif_transpose(image)  # as it will be read
-        return (3, upright.height, upright.width)
 
 
 def _npz(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[str]]:
