@@ -44,6 +44,14 @@ def lft(*arguments):
         (("--source", ""), "unknown data ''; choose one of mnist"),
         (("--kappa", -1), "--kappa must be finite and not negative"),
         (("--l1", "nan"), "--l1 must be finite and not negative"),
+        (
+            ("--data-dir", "."),
+            "looked for, found --data-dir . and digits, which comes with scikit-learn; leave it",
+        ),
+        (
+            ("--images", "x.npz", "--victim", "digits", "--data-dir", "."),
+            "looked for, found --data-dir . and --images x.npz; leave it out",
+        ),
         (("--images", "x.npz"), "--images needs --victim"),
         (("--images", "x.npz", "--source", "digits"), "give one of --source and --images"),
         (("--images", "x.npz", "--victim", "digits"), "x.npz does not exist"),

@@ -9,7 +9,7 @@ import click
 
 from lft_validation.commands.backend_options import backend_options, chosen_backend
 from lft_validation.commands.counts import check_counts
-from lft_validation.commands.data import data_dir_option
+from lft_validation.commands.data import check_data_dir, data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import writable_folder
 from lft_validation.commands.tuner_note import note_purpose
@@ -128,10 +128,12 @@ def _what(options: dict[str, Any], backend: Backend) -> tuple[Attacked, AttackIm
     wanted = Wanted(_classes(options["classes"]), options["shots"], options["unseen"],
                     options["seed"])  # fmt: skip
     if options["images"] is not None:
+        check_data_dir(options["data_dir"], None, f"--images {options['images']}")
         images = from_files(options["images"], victim, wanted)
     else:
         named = options["source"]
         source = victim.about["source"] if named is None else named
+        check_data_dir(options["data_dir"], source)
         images = from_source(source, victim, wanted, options["data_dir"])
     tuner = options["tuner"]
     if tuner is None:

@@ -140,7 +140,7 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
     if data_dir is not None and not hasattr(settings, "testing"):
         raise UserError(f"--data-dir does not apply to {experiment}; leave it out")
     _check_given(options, settings, experiment)
-    changes = _changes(options, seeds)
+    changes = _changes(options, settings, seeds)
     try:
         named = new_folder(f"{experiment}-{preset}") if out is None else nullcontext(out)
         with named as folder, searched_first(data_dir):
@@ -195,7 +195,9 @@ def _for_device(plan: Any, changes: dict[str, Any]) -> Any:
     return plan._replace(executor=Choice("local")) if shares_one_device(backend, device) else plan
 
 
-def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str, Any]:
+def _changes(
+    options: dict[str, Any], settings: Any, preset_seeds: tuple[int, ...]
+) -> dict[str, Any]:
     """Translate command-line options into changes of the configuration."""
     seeds, first = options.pop("seeds"), options.pop("first_seed")
     order, methods, hidden = (options.pop(name) for name in ("order", "methods", "hidden"))
@@ -222,7 +224,8 @@ def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str
     if hidden is not None:
         changes["hidden"] = _widths(hidden)
     if shots is not None:
-        changes |= {"shots": shots, "val_shots": shots}
+        both = ("shots", "val_shots")  # D_val's size, where it is a setting
+        changes |= {name: shots for name in both if hasattr(settings, name)}
     return changes | _assigned(assignments, changes.keys() - {"val_shots"})
 
 
