@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from lft_validation.datasets_own import CLASSES, IMAGES, first_of
 from lft_validation.datasets_pictures import picture, picture_shape
 from lft_validation.errors import UserError
 from lft_validation.experiments.uap.tasks import make_pool, of_class
-from lft_validation.files import DAMAGED, LARGEST, read_plain
+from lft_validation.files import DAMAGED, LARGEST, opened_npz, read_plain
 from lft_validation.victims import Attacked, logits
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -188,15 +187,8 @@ def _npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not path.exists():
         raise UserError(f"--images {path} does not exist; give a folder or an .npz file")
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"{path.stat().st_size} bytes are too many")
-        archive = np.load(io.BytesIO(read_plain(path)), allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it is no archive")
-        members = [] if archive.zip is None else archive.zip.infolist()
-        if sum(member.file_size for member in members) > LARGEST:
-            raise ValueError("it unpacks to too many bytes")
-        x, y = (first_of(archive, names) for names in (IMAGES, CLASSES))
+        with opened_npz(read_plain(path), LARGEST) as archive:
+            x, y = (first_of(archive, names) for names in (IMAGES, CLASSES))
     except (OSError, *DAMAGED) as error:
         raise UserError(
             f"--images {path} is not a readable .npz file ({error}); give one, or a folder"

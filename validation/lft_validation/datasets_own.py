@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from lft_validation.datasets_formats import LARGEST, Images, content
 from lft_validation.datasets_pictures import picture, picture_shape
 from lft_validation.datasets_sources import Split
 from lft_validation.errors import UserError
-from lft_validation.files import DAMAGED
+from lft_validation.files import DAMAGED, opened_npz
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 IMAGES, CLASSES = ("x", "images"), ("y", "labels")  # names of arrays
@@ -72,13 +70,9 @@ def _shown(folder: Path) -> list[Path]:
 def _npz(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[str]]:
     data = content(path)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:  # looked at before anything is unpacked
-            size = sum(member.file_size for member in archive.infolist())
-        if size > LARGEST:
-            raise UserError(f"{path} unpacks to {size} bytes; use fewer or smaller images")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        with opened_npz(data, LARGEST) as arrays:
             x, y = (_array(path, arrays, names) for names in (IMAGES, CLASSES))
-    except (OSError, AttributeError, *DAMAGED) as error:
+    except (OSError, *DAMAGED) as error:
         reason = " ".join(str(error).split())[:100]
         raise UserError(
             f"{path} is no folder and no readable .npz file ({reason}); write one with "
