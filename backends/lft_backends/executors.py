@@ -108,29 +108,42 @@ def results(
     """
     futures = [executor.submit(function, *item) for item in items]
     try:
-        for future, item in zip(futures, items, strict=True):
-            yield _result(executor, future, function, item)
+        for i in range(len(items)):
+            left = RETRIES
+            while (error := _killed(executor, futures[i])) is not None:
+                if not left:
+                    check(executor, error)
+                left -= 1
+                futures[i] = executor.submit(function, *items[i])  # the others have failed by then
+                for j in range(i + 1, len(items)):
+                    if _is_lost(futures[j]):
+                        futures[j] = executor.submit(function, *items[j])
+            yield futures[i].result()
     finally:
         for future in futures:
             future.cancel()
 
 
-def _result(
-    executor: Executor, future: Future[Any], function: Callable[..., Any], item: tuple[Any, ...]
-) -> Any:
-    left = RETRIES
-    while True:
-        while not wait([future], timeout=0.5).done:
-            check(executor, None)
-        try:
-            return future.result()
-        except BrokenProcessPool as error:
-            if not left:
-                check(executor, error)
-            future, left = executor.submit(function, *item), left - 1
-        except BaseException as error:  # CancelledError is none of Exception's
-            check(executor, error)
-            raise
+def _killed(executor: Executor, future: Future[Any]) -> BrokenProcessPool | None:
+    """Wait for a task; return the error if a worker died, perhaps that of another task."""
+    while not wait([future], timeout=0.5).done:
+        check(executor, None)
+    try:
+        future.result()
+    except BrokenProcessPool as error:
+        return error
+    except BaseException as error:  # CancelledError is none of Exception's
+        check(executor, error)
+        raise
+    return None
+
+
+def _is_lost(future: Future[Any]) -> bool:
+    return (
+        future.done()
+        and not future.cancelled()
+        and isinstance(future.exception(), BrokenProcessPool)
+    )
 
 
 def check(executor: Executor, error: BaseException | None) -> None:

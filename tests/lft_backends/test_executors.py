@@ -1,9 +1,8 @@
-"""Executors: results in the order asked for, killed workers replaced, one sentence for the rest."""
+"""Executors: every form of ``--executor``, and one sentence for a library that cannot be used."""
 
 from __future__ import annotations
 
 import os
-import signal
 import tomllib
 import types
 from pathlib import Path
@@ -11,27 +10,12 @@ from pathlib import Path
 import pytest
 
 from lft_backends import libraries, ray_executor
-from lft_backends.executors import RETRIES, Choice, Lost, open_executor, parse, results
+from lft_backends.executors import RETRIES, Choice, open_executor, parse
 from lft_backends.libraries import Unavailable, check_version, import_library
 
 
 def _square(x: int) -> int:
     return x * x
-
-
-def _die_once(x: int, flag: Path) -> int:
-    if x == 1 and not flag.exists():
-        flag.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return x * x
-
-
-def _die(x: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _late(x: int) -> None:
-    raise TimeoutError("the task's own")
 
 
 @pytest.mark.parametrize(
@@ -67,30 +51,6 @@ def test_every_form_of_executor_is_read(text, choice):
 def test_other_values_are_answered_with_the_known_forms(text, message):
     with pytest.raises(ValueError, match=message):
         parse(text)
-
-
-def test_results_come_in_the_order_asked_for_and_a_killed_worker_is_replaced(tmp_path):
-    with open_executor(Choice("processes", 2)) as executor:
-        items = [(x, tmp_path / "flag") for x in range(4)]
-        assert list(results(executor, _die_once, items)) == [0, 1, 4, 9]
-        assert (tmp_path / "flag").exists()
-        assert list(results(executor, _square, [(5,), (6,)])) == [25, 36]
-
-
-def test_a_task_that_kills_every_worker_is_given_up():
-    with (
-        open_executor(Choice("processes", 1)) as executor,
-        pytest.raises(Lost, match="killed 4 times, perhaps for want of memory"),
-    ):
-        list(results(executor, _die, [(0,)]))
-
-
-def test_a_tasks_own_error_comes_through():
-    with (
-        open_executor(Choice("processes", 1)) as executor,
-        pytest.raises(TimeoutError, match="the task's own"),
-    ):
-        list(results(executor, _late, [(0,)]))
 
 
 def _missing(monkeypatch):

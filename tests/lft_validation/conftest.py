@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
+
+from lft_validation import runs
 
 DRAW = (
     "attack_picture.draw",
@@ -32,3 +36,11 @@ def undrawn(monkeypatch):
         import_module(name.rpartition(".")[0])
     for name in names:
         monkeypatch.setattr(name, lambda *_: [])
+
+
+@pytest.fixture
+def noon(monkeypatch):
+    """All default folders are made in one second; its name."""
+    clock = SimpleNamespace(now=lambda _: datetime(2026, 1, 1, 12, tzinfo=UTC))
+    monkeypatch.setattr(runs, "datetime", clock)
+    return "20260101-120000"

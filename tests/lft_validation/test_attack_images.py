@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from lft_validation import attack_images
+from lft_validation import attack_images, files
 from lft_validation.attack_images import Wanted, from_files, from_source
 from lft_validation.cli import main
 from lft_validation.errors import UserError
@@ -106,6 +106,23 @@ def test_colour_images_are_read_with_their_channels_first(tmp_path):
     assert any(np.allclose(everything[0], image, atol=1e-6) for image in wanted)
 
 
+UPRIGHT = np.random.default_rng(0).integers(256, size=(12, 10), dtype=np.uint8)
+TURN = {1: UPRIGHT, 3: np.rot90(UPRIGHT, 2), 6: np.rot90(UPRIGHT), 8: np.rot90(UPRIGHT, -1)}
+
+
+@pytest.mark.parametrize("shape", [None, (1, 12, 10)])
+@pytest.mark.parametrize("turn", TURN)
+def test_pictures_have_the_shape_in_which_the_camera_was_held(tmp_path, turn, shape):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    (tmp_path / "3").mkdir()
+    Image.fromarray(TURN[turn]).save(tmp_path / "3" / "a.png", exif=exif)
+    np.testing.assert_array_equal(attack_images._folder(tmp_path, shape)[0], [[UPRIGHT]])
+    if shape is not None and turn > 4:  # as it is stored it would fit
+        with pytest.raises(UserError, match="has 10 x 12 pixels, expected 12 x 10; resize it"):
+            attack_images._folder(tmp_path, (1, 10, 12))
+
+
 def npz(path, **arrays):
     np.savez(path, **arrays)
     return path
@@ -138,9 +155,10 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, sentence):
 def test_files_that_are_no_images_are_refused(tmp_path):
     victim, wanted = load_victim("digits"), Wanted(None, 2, 2, 0)
     broken = tmp_path / "broken.npz"
-    broken.write_bytes(b"PK\x03\x04 nothing")
-    with pytest.raises(UserError, match=r"is not a readable \.npz file"):
-        from_files(broken, victim, wanted)
+    for content in (b"PK\x03\x04 nothing", b"hello"):
+        broken.write_bytes(content)
+        with pytest.raises(UserError, match=r"is not a readable \.npz file \(it is no archive"):
+            from_files(broken, victim, wanted)
     with pytest.raises(UserError, match="does not exist; give a folder"):
         from_files(tmp_path / "absent.npz", victim, wanted)
     pickled = npz(tmp_path / "pickled.npz", images=np.asarray([{}]), labels=np.zeros(1, int))
@@ -154,15 +172,14 @@ def test_files_that_are_no_images_are_refused(tmp_path):
 
 def test_files_that_unpack_to_far_more_than_they_are_get_refused(tmp_path, monkeypatch):
     victim, wanted = load_victim("digits"), Wanted(None, 2, 2, 0)
-    bomb = tmp_path / "bomb.npz"
+    bomb, folder = tmp_path / "bomb.npz", write_folder(tmp_path / "mine")
     np.savez_compressed(bomb, images=np.zeros((99, 8, 8), np.uint8), labels=np.full(99, 3))
     monkeypatch.setattr(attack_images, "LARGEST", bomb.stat().st_size + 1)
-    with pytest.raises(UserError, match="it unpacks to too many bytes"):
+    with pytest.raises(UserError, match=r"it unpacks to \d+ bytes, more than \d+: use few"):
         from_files(bomb, victim, wanted)
-    monkeypatch.setattr(attack_images, "LARGEST", 10)
-    with pytest.raises(UserError, match="bytes are too many"):
+    monkeypatch.setattr(files, "LARGEST", 10)
+    with pytest.raises(UserError, match=r"it has \d+ bytes, more than 10"):
         from_files(bomb, victim, wanted)
-    folder = write_folder(tmp_path / "mine")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     with pytest.raises(UserError, match="is no readable PNG or JPEG picture"):
         from_files(folder, victim, wanted)

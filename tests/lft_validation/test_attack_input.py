@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
+from lft_validation import attack
 from lft_validation.cli import main
 from lft_validation.tuners import load_tuner, save_tuner
 
@@ -41,6 +44,14 @@ def lft(*arguments):
         (("--source", ""), "unknown data ''; choose one of mnist"),
         (("--kappa", -1), "--kappa must be finite and not negative"),
         (("--l1", "nan"), "--l1 must be finite and not negative"),
+        (
+            ("--data-dir", "."),
+            "looked for, found --data-dir . and digits, which comes with scikit-learn; leave it",
+        ),
+        (
+            ("--images", "x.npz", "--victim", "digits", "--data-dir", "."),
+            "looked for, found --data-dir . and --images x.npz; leave it out",
+        ),
         (("--images", "x.npz"), "--images needs --victim"),
         (("--images", "x.npz", "--source", "digits"), "give one of --source and --images"),
         (("--images", "x.npz", "--victim", "digits"), "x.npz does not exist"),
@@ -78,6 +89,43 @@ def test_a_folder_with_something_in_it_is_not_written_to(tmp_path):
     result = lft("--out", tmp_path)
     assert result.exit_code == 2
     assert "exists and is not empty" in result.output
+
+
+@pytest.fixture
+def beside(monkeypatch):
+    """Start a second attack with these arguments while a first one computes; the second's end."""
+    first, ended = attack.attempt, []
+
+    def start(*arguments):
+        def computing(*given):
+            monkeypatch.setattr(attack, "attempt", first)
+            ended.append(lft(*arguments))
+            return first(*given)
+
+        monkeypatch.setattr(attack, "attempt", computing)
+        return ended
+
+    return start
+
+
+@pytest.mark.usefixtures("noon", "undrawn")
+def test_attacks_started_in_one_second_have_folders_of_their_own(tmp_path, monkeypatch, beside):
+    monkeypatch.chdir(tmp_path)
+    ended = beside("--steps", 1, "--seed", 1)
+    assert lft("--steps", 1, "--seed", 0).exit_code == 0
+    assert ended[0].exit_code == 0, ended[0].output
+    files = sorted(tmp_path.glob("runs/*/attack.json"))
+    assert [json.loads(f.read_text())["how"]["seed"] for f in files] == [0, 1]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_of_two_attacks_into_one_folder_the_second_is_refused(tmp_path, beside):
+    out = tmp_path / "out"
+    ended = beside("--steps", 1, "--seed", 1, "--out", out)
+    assert lft("--steps", 1, "--seed", 0, "--out", out).exit_code == 0
+    assert ended[0].exit_code == 2
+    assert "another lft works in --out" in ended[0].output
+    assert json.loads((out / "attack.json").read_text())["how"]["seed"] == 0
 
 
 def test_a_tuner_whose_settings_make_no_sense_is_refused(tmp_path):

@@ -172,6 +172,20 @@ def test_images_are_looked_for_where_the_option_says(nowhere, monkeypatch, tmp_p
     assert seen == [("mnist", tmp_path / "mnist")]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (("--case", "startup", "--case", "sine"), "--case startup --case sine; leave it out"),
+        (("--source", "digits"), "digits, which comes with scikit-learn; leave it out"),
+    ],
+)
+def test_a_folder_of_images_that_nothing_reads_is_refused(monkeypatch, tmp_path, arguments, found):
+    monkeypatch.setattr(run, "run", lambda *_: pytest.fail("it started"))
+    result = _bench(*arguments, "--data-dir", str(tmp_path), "--threads", "1")
+    assert result.exit_code == 2
+    assert f"found --data-dir {tmp_path} and {found}" in " ".join(result.output.split())
+
+
 def test_a_folder_without_figures_is_told_of(monkeypatch, tmp_path):
     monkeypatch.setattr(run, "run", lambda *_: Bench({}, {}, [], [], [], []))
     result = _bench("--case", "memory", "--out", str(tmp_path), "--threads", "1")

@@ -59,6 +59,8 @@ def test_cifar10_stands_in_the_place_of_miniimagenet_and_it_is_said(monkeypatch)
         (["--test-tasks", "1"], "test_tasks must be at least 2 for each source of a union"),
         (["--methods", "LFT,Reptile"], "unknown 'Reptile'"),
         (["--set", "val_shots=3"], "unknown setting 'val_shots'"),
+        (["--set", "shots=5", "--set", "val_shots=5"], "unknown setting 'val_shots'"),
+        (["--shots", "5", "--set", "val_shots=5"], "unknown setting 'val_shots'"),
         (["--set", "table=figure3"], "table is chosen by its name: lft reproduce table2"),
         (["--set", "filters=1000000"], "this run needs about"),
         (["--set", "filters=1000000"], "use fewer --workers, or smaller --set filters"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 
@@ -57,6 +58,15 @@ def test_damaged_arrays_are_answered_in_one_sentence(tmp_path, content):
         files.read_arrays(path, "kind-1")
 
 
+def test_a_single_array_is_no_archive_even_with_one_behind_it(tmp_path):
+    buffer, path = io.BytesIO(), tmp_path / "a.npz"
+    np.save(buffer, np.zeros(3))
+    np.savez(path, x=np.zeros(3))
+    path.write_bytes(buffer.getvalue() + path.read_bytes())
+    with pytest.raises(UserError, match="it is no archive, though perhaps a single array"):
+        files.read_arrays(path, "kind-1")
+
+
 def test_a_text_of_no_characters_is_damage(tmp_path):
     text = np.frombuffer(np.asarray([0x7FFFFFFF], dtype=np.uint32).tobytes(), dtype="<U1")
     np.savez(tmp_path / "a.npz", kind=text[0:1].reshape(()), key=np.asarray("me"))
@@ -109,7 +119,7 @@ def test_something_that_is_no_plain_file_is_not_read(tmp_path):
 def test_a_file_too_large_to_be_ours_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGEST", 10)
     files.write_arrays(tmp_path / "a.npz", "kind-1", "me", {"x": np.arange(3)})
-    with pytest.raises(UserError, match="far more than any file of ours"):
+    with pytest.raises(UserError, match=r"it has \d+ bytes, more than 10"):
         files.read_arrays(tmp_path / "a.npz", "kind-1")
 
 

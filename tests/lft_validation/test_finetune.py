@@ -206,6 +206,8 @@ def test_a_rule_that_runs_away_is_named():
         ([""], "IMAGES is empty; give a folder, an .npz file or a source"),
         (["digits", "--tuner", ""], "no tuner ''; give a file, or one of: "),
         (["digits", "--size", "2"], "--size must be at least 4"),
+        (["digits", "--data-dir", "."], "found --data-dir . and digits, which comes with scikit-l"),
+        (["few.npz", "--data-dir", "."], "found --data-dir . and IMAGES few.npz; leave it out"),
         (["digits", "--grey"], "--grey needs --size"),
         (["digits", "--adam-rate", "-1"], "--adam-rate must be positive and finite, found -1"),
         (["digits", "--sgd-rate", "inf"], "--sgd-rate must be positive and finite, found inf"),

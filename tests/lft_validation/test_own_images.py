@@ -130,7 +130,7 @@ def test_what_is_neither_gets_one_sentence(tmp_path):
 def test_an_npz_bomb_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets_own, "LARGEST", 2000)
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros((99, 8, 8), np.uint8), y=np.arange(99))
-    refused(lambda: own_images(tmp_path / "a.npz"), "unpacks to", "use fewer or smaller images")
+    refused(lambda: own_images(tmp_path / "a.npz"), "unpacks to", "use fewer or smaller arrays")
 
 
 def test_a_picture_stands_as_the_camera_was_held(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lft_validation.experiments.theorem1 import main as theorem1
 from tests.lft_validation.test_reproduce import lft
 
 
@@ -81,3 +82,18 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_pat
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
     assert not list(tmp_path.iterdir())  # nothing was started
+
+
+@pytest.mark.usefixtures("noon")
+def test_runs_started_in_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = []
+
+    def runs(_preset, changes, out, *_):
+        found.append((out, changes["seeds"]))
+        if len(found) < 2:
+            assert lft("theorem1", "--preset", "smoke", "--first-seed", "1").exit_code == 0
+
+    monkeypatch.setattr(theorem1, "reproduce", runs)
+    assert lft("theorem1", "--preset", "smoke", "--seeds", "1").exit_code == 0
+    assert len({out for out, _ in found}) == 2, found

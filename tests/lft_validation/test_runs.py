@@ -158,10 +158,35 @@ def test_no_lock_is_put_into_a_folder_that_is_not_a_runs(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_the_log_grows_by_lines_and_default_folders_name_the_experiment(tmp_path):
+def test_the_log_grows_by_lines(tmp_path):
     runs.open_run(tmp_path / "r", "figure4", CONFIG, resume=False)
     runs.log(tmp_path / "r", "one")
     runs.log(tmp_path / "r", "two")
     lines = (tmp_path / "r" / "log.txt").read_text().splitlines()
     assert [line.split()[-1] for line in lines] == ["one", "two"]
-    assert runs.default_folder("figure4", "quick").name.startswith("figure4-quick-")
+
+
+def test_new_folders_differ_and_go_if_they_stay_empty(tmp_path, monkeypatch, noon):
+    monkeypatch.chdir(tmp_path)
+    with runs.new_folder("figure4-quick") as kept:
+        with runs.new_folder("figure4-quick") as second, runs.new_folder("figure4-quick") as third:
+            assert [f.name for f in (kept, second, third)] == [
+                f"figure4-quick-{noon}{ending}" for ending in ("", "-2", "-3")
+            ]
+        (kept / "config.json").touch()
+    assert [*Path("runs").iterdir()] == [kept]
+
+
+def test_nothing_stays_of_a_new_folder_that_nothing_was_written_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with runs.new_folder("figure4-quick") as folder:
+        assert folder.is_dir()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_new_folder_that_cannot_be_made_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs").write_text("mine")
+    message = r"^cannot make the folder runs/figure4.* \(.*\); choose another one with --out$"
+    with pytest.raises(UserError, match=message), runs.new_folder("figure4"):
+        pass

@@ -104,6 +104,7 @@ def test_a_run_stopped_in_the_middle_resumes_to_the_same_results(finished, tmp_p
         (["--reuse", "."], "--reuse does not apply to theorem1"),
         (["--set", "train_sizes=3"], "train_sizes must be a list of whole numbers such as [1,2]"),
         (["--set", "device=0"], "unknown setting 'device'"),
+        (["--set", "val_shots=999"], "unknown setting 'val_shots'"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_exit_code_2(arguments, message, tmp_path, monkeypatch):

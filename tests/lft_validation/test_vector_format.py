@@ -61,7 +61,7 @@ def test_a_folder_a_single_array_and_a_plain_archive_are_refused(tmp_path: Path)
     np.save(tmp_path / "single.npy", np.zeros(3))
     refused(tmp_path / "single.npy", "a single array")
     (tmp_path / "two.npz").write_bytes(b"PK")
-    refused(tmp_path / "two.npz", "it holds no archive")
+    refused(tmp_path / "two.npz", "it is no archive")
     with zipfile.ZipFile(tmp_path / "plain.zip", "w") as archive:
         archive.writestr("notes.txt", "no array")
     refused(tmp_path / "plain.zip", "no array")

@@ -70,6 +70,7 @@ def test_a_perceptron_is_trained_as_a_victim_of_another_architecture(tmp_path):
         (("digits", "--seed", -1), "seed must not be negative, found -1"),
         (("digits", "--seed", 2**64), f"seed must be less than 2^64, found {2**64}; use a"),
         (("digits", "--data-dir", "/no"), "--data-dir is '/no', which is no folder; give one that"),
+        (("digits", "--data-dir", "."), "found --data-dir . and digits, which comes with scikit-"),
         (("digits", "--out", "."), "--out . is a folder; give a file in it"),
         (
             ("digits", "--network", "vgg"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,14 +14,13 @@ from lft_ref import Data
 from lft_validation.datasets import SOURCES, SPLITS, load, source
 from lft_validation.datasets_formats import content
 from lft_validation.datasets_own import CLASSES, IMAGES, first_of
-from lft_validation.datasets_pictures import picture
+from lft_validation.datasets_pictures import picture, picture_shape
 from lft_validation.errors import UserError
 from lft_validation.experiments.uap.tasks import make_pool, of_class
-from lft_validation.files import DAMAGED, LARGEST, read_plain
+from lft_validation.files import DAMAGED, LARGEST, opened_npz, read_plain
 from lft_validation.victims import Attacked, logits
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-GREY = ("1", "L")  # Pillow's names of modes without colours
 TEN = 10  # classes of the sources that are attacked
 NUMBER = 10_000  # images of one's own that are read at most
 PIXELS = 2**29  # of all of them: 2 GiB in the box
@@ -189,15 +187,8 @@ def _npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not path.exists():
         raise UserError(f"--images {path} does not exist; give a folder or an .npz file")
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"{path.stat().st_size} bytes are too many")
-        archive = np.load(io.BytesIO(read_plain(path)), allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it is no archive")
-        members = [] if archive.zip is None else archive.zip.infolist()
-        if sum(member.file_size for member in members) > LARGEST:
-            raise ValueError("it unpacks to too many bytes")
-        x, y = (first_of(archive, names) for names in (IMAGES, CLASSES))
+        with opened_npz(read_plain(path), LARGEST) as archive:
+            x, y = (first_of(archive, names) for names in (IMAGES, CLASSES))
     except (OSError, *DAMAGED) as error:
         raise UserError(
             f"--images {path} is not a readable .npz file ({error}); give one, or a folder"
@@ -249,19 +240,10 @@ def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[np.ndarray,
         raise UserError(
             f"--images {path} has {len(files)} image files, expected 1 to {NUMBER}, such as 3/a.png"
         )
-    size = shape or _shape_of(files[0][0])
+    size = shape or picture_shape(files[0][0])
     _check_number(path, len(files), size)
     pixels = np.stack([_picture(f, size) for f, _ in files])
     return pixels, np.asarray([c for _, c in files], np.int64)
-
-
-def _shape_of(file: Path) -> tuple[int, int, int]:
-    """What a victim gets that takes any size: the first picture's, with its colours if any."""
-    picture(content(file), str(file), (1, 1, 1))  # says what is wrong with it, or is missing
-    from PIL import Image
-
-    with Image.open(file) as image:
-        return (1 if image.mode in GREY else 3, image.height, image.width)
 
 
 def _picture(file: Path, shape: tuple[int, int, int]) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,10 @@ import numpy as np
 
 from lft_validation.datasets import Dataset
 from lft_validation.datasets_formats import LARGEST, Images, content
-from lft_validation.datasets_pictures import picture
+from lft_validation.datasets_pictures import picture, picture_shape
 from lft_validation.datasets_sources import Split
 from lft_validation.errors import UserError
-from lft_validation.files import DAMAGED
+from lft_validation.files import DAMAGED, opened_npz
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 IMAGES, CLASSES = ("x", "images"), ("y", "labels")  # names of arrays
@@ -52,7 +50,7 @@ def _folder(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, lis
     for class_, found in zip(classes, files, strict=True):
         if not found:
             raise UserError(f"{class_} holds no picture ({', '.join(ENDINGS)}); add some")
-    shape = shape or _shape_of(files[0][0])
+    shape = shape or (3, *picture_shape(files[0][0])[1:])
     number = sum(map(len, files))
     if number * prod(shape) > LARGEST:
         raise UserError(
@@ -69,25 +67,12 @@ def _shown(folder: Path) -> list[Path]:
     return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
 
 
-def _shape_of(file: Path) -> tuple[int, int, int]:
-    picture(content(file), str(file), (3, 1, 1))  # says what is wrong with it, or is missing
-    from PIL import Image, ImageOps
-
-    with Image.open(file) as image:
-        upright = ImageOps.exif_transpose(image)  # as it will be read
-        return (3, upright.height, upright.width)
-
-
 def _npz(path: Path, shape: tuple[int, int, int] | None) -> tuple[Images, list[str]]:
     data = content(path)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:  # looked at before anything is unpacked
-            size = sum(member.file_size for member in archive.infolist())
-        if size > LARGEST:
-            raise UserError(f"{path} unpacks to {size} bytes; use fewer or smaller images")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        with opened_npz(data, LARGEST) as arrays:
             x, y = (_array(path, arrays, names) for names in (IMAGES, CLASSES))
-    except (OSError, AttributeError, *DAMAGED) as error:
+    except (OSError, *DAMAGED) as error:
         reason = " ".join(str(error).split())[:100]
         raise UserError(
             f"{path} is no folder and no readable .npz file ({reason}); write one with "

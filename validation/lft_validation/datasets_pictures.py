@@ -13,6 +13,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ MINIIMAGENET_SIDE = 84
 PIXELS = 2**24  # of a picture, at most
 GET_AGAIN = "move the file away and get it again with lft data fetch omniglot"
 BY_HAND = "put it there from the published data set, which cannot be downloaded here"
+GREY = ("1", "L")  # Pillow's names of modes without colours
 MODES = ("1", "L", "P", "RGB", "CMYK")  # which turn into grey or colour without loss of range
 
 
@@ -221,14 +223,42 @@ def picture(
     return np.moveaxis(np.reshape(pixels, (height, width, channels)), -1, 0)
 
 
+def picture_shape(path: Path) -> tuple[int, int, int]:
+    """Return the shape (C, H, W) of a picture as it is to be seen: turned as its camera says.
+
+    C is 1 for shades of grey.
+
+    Raises:
+        UserError: as :func:`picture`.
+    """
+    data = content(path)
+    picture(data, str(path), (1, 1, 1))  # says what is wrong with it, or is missing
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = _upright_size(image)
+        return 1 if image.mode in GREY else 3, height, width
+
+
+def _upright_size(image: Any) -> tuple[int, int]:
+    """Return (width, height) as :func:`PIL.ImageOps.exif_transpose` leaves them."""
+    from PIL.ExifTags import Base
+
+    turned = image.getexif().get(Base.Orientation) in (5, 6, 7, 8)  # by 90 degrees
+    width, height = image.size
+    return (height, width) if turned else (width, height)
+
+
 def _check_kind(
     image: Any, where: str, modes: tuple[str, ...], size: tuple[int, int] | None
 ) -> None:
     """Judge a picture by its header, before its pixels are unpacked."""
-    width, height = image.size
-    if (size is not None and image.size != size) or width * height > PIXELS:
+    found = image.size
+    if size in (found, found[::-1]):  # else nothing is asked that may need the pixels
+        found = _upright_size(image)
+    if size not in (None, found) or prod(found) > PIXELS:
         wanted = "{} x {}".format(*size) if size is not None else f"at most {PIXELS} pixels"
-        raise UserError(f"{where} has {width} x {height} pixels, expected {wanted}; resize it")
+        raise UserError(f"{where} has {found[0]} x {found[1]} pixels, expected {wanted}; resize it")
     kind = image.mode + " with transparency" * ("transparency" in image.info)  # of a palette, say
     if kind not in modes:
         to = " to 8-bit grey or colour without transparency" if modes is MODES else ""

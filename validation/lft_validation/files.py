@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -12,11 +13,12 @@ import stat
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from lft_validation.errors import UserError
 
@@ -211,36 +213,56 @@ def read_plain(path: Path) -> bytes:
     if not stat.S_ISREG(path.stat().st_mode):
         raise UserError(f"{path} is not a plain file; check the path")
     if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path.stat().st_size} bytes, far more than any file of ours")
+        raise ValueError(f"it has {path.stat().st_size} bytes, more than {LARGEST}")
     return path.read_bytes()
 
 
-def check_members(arrays: dict[str, Any]) -> None:
-    """Check that the members of an archive are arrays, and that texts can be read as such.
+@contextlib.contextmanager
+def opened_npz(content: bytes, most: int) -> Iterator[NpzFile]:
+    """Open what an ``.npz`` file holds; nothing is unpickled.
+
+    Args:
+        content: the file's bytes.
+        most: bytes that it may unpack to.
 
     Raises:
-        ValueError: or one of the other :data:`DAMAGED`, if not.
+        ValueError: or one of the other :data:`DAMAGED`, if it cannot be read.
     """
+    file = io.BytesIO(content)
+    is_archive = zipfile.is_zipfile(file)
+    file.seek(0)
+    archive = np.load(file, allow_pickle=False) if is_archive else None
+    if not isinstance(archive, NpzFile):
+        raise ValueError("it is no archive, though perhaps a single array")
+    with archive:
+        members = [] if archive.zip is None else archive.zip.infolist()
+        unpacked = sum(member.file_size for member in members)
+        if unpacked > most:
+            raise ValueError(
+                f"it unpacks to {unpacked} bytes, more than {most}: use fewer or smaller arrays"
+            )
+        yield archive
+
+
+def all_arrays(content: bytes, most: int) -> dict[str, np.ndarray]:
+    """Return all that an ``.npz`` file holds, which must be arrays, and texts that can be read.
+
+    Raises:
+        ValueError: as :func:`opened_npz`.
+    """
+    with opened_npz(content, most) as archive:
+        arrays = {name: archive[name] for name in archive.files}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise ValueError(f"its member {name[:40]!r} is no array")
         if array.dtype.kind == "U":
             array.tolist()  # fails on what is no character
+    return arrays
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     try:
-        content = io.BytesIO(read_plain(path))
-        if not zipfile.is_zipfile(content):
-            raise ValueError("it is no archive")
-        with zipfile.ZipFile(content) as packed:
-            unpacked = sum(entry.file_size for entry in packed.infolist())
-        if unpacked > LARGEST:
-            raise ValueError(f"{unpacked} bytes unpacked, far more than any file of ours")
-        with np.load(content, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        check_members(arrays)
-        return arrays
+        return all_arrays(read_plain(path), LARGEST)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; check the path") from error
     except (OSError, *DAMAGED) as error:

@@ -85,10 +85,70 @@ def _libraries() -> dict[str, str]:
     return found
 
 
-def default_folder(experiment: str, preset: str) -> Path:
-    """Return ``runs/EXPERIMENT-PRESET-TIME``, new for every call."""
-    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{experiment}-{preset}-{now}"
+@contextlib.contextmanager
+def new_folder(name: str) -> Iterator[Path]:
+    """Make ``runs/NAME-TIME``, with -2, -3, … if another command has just made that.
+
+    At the end it goes again if nothing is in it.
+
+    Raises:
+        UserError: if it cannot be made.
+    """
+    first = Path("runs") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    made = [] if first.parent.exists() else [first.parent]
+    try:
+        first.parent.mkdir(exist_ok=True)
+        folder = _claimed(first)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder {first} ({error.strerror}); choose another one with --out"
+        ) from error
+    try:
+        yield folder
+    finally:
+        _remove_empty(folder, *made)
+
+
+def _claimed(first: Path) -> Path:
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            break
+    return folder
+
+
+@contextlib.contextmanager
+def empty_folder(out: Path | None, name: str) -> Iterator[Path]:
+    """Let one command alone put its results into ``out``, or into a :func:`new_folder` if None.
+
+    Raises:
+        UserError: if ``out`` holds something, cannot be made, or another process works in it.
+    """
+    if out is None:
+        with new_folder(name) as folder:
+            yield folder
+        return
+    _check_empty(out)
+    made = [] if out.exists() else [out]
+    with _locked(out):
+        try:
+            _check_empty(out)  # who had the lock before may have filled it
+            yield out
+        finally:
+            (out / LOCK).unlink(missing_ok=True)
+            _remove_empty(*made)
+
+
+def _check_empty(out: Path) -> None:
+    if out.exists() and not _is_empty(out):
+        raise UserError(f"--out {out} exists and is not empty; choose another folder")
+
+
+def _remove_empty(*folders: Path) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # it is not empty
+            folder.rmdir()
 
 
 def open_run(path: Path, experiment: str, config: dict[str, Any], resume: bool) -> None:
@@ -117,19 +177,30 @@ def opened_run(path: Path, experiment: str, config: dict[str, Any], resume: bool
     Raises:
         UserError: as :func:`open_run`, and if another process works in the folder.
     """
+    _is_there(path, _wanted(experiment, config), resume)  # no lock in a folder that is not ours
+    with _locked(path):
+        open_run(path, experiment, config, resume)
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Make a folder if need be, and let no other process work in it until the end."""
     from filelock import FileLock, Timeout
 
-    _is_there(path, _wanted(experiment, config), resume)  # no lock in a folder that is not ours
-    path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / LOCK)
     try:
+        path.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except Timeout:
         raise UserError(
             f"another lft works in --out {path}; wait until it has ended, or choose another folder"
         ) from None
+    except OSError as error:
+        raise UserError(
+            f"cannot write to --out {path} ({error.strerror}); choose another folder, or make room"
+        ) from error
     try:
-        open_run(path, experiment, config, resume)
         yield
     finally:
         lock.release()

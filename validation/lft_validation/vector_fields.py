@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lft_validation.errors import UserError
-from lft_validation.files import DAMAGED, check_members, read_plain
+from lft_validation.files import DAMAGED, all_arrays, read_plain
 
 REMEDY = "correct the program that wrote it, or write it with lft vectors make"
 LARGEST = 2**30  # bytes unpacked: far above any test vector, far below the memory there is
@@ -24,11 +22,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         UserError: if the file cannot be read, is damaged, or is something else.
     """
     try:
-        file = io.BytesIO(read_plain(path))
-        if not zipfile.is_zipfile(file):
-            raise ValueError("it holds no archive, though perhaps a single array")
-        file.seek(0)
-        return _arrays(np.load(file, allow_pickle=False))
+        return all_arrays(read_plain(path), LARGEST)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except DAMAGED as error:
@@ -37,17 +31,6 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
             f"{path}: is no readable .npz archive of plain arrays ({reason}); it is damaged or no "
             "test vector: copy it again, or write it with lft vectors make"
         ) from error
-
-
-def _arrays(archive: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
-    with archive:
-        members: list[zipfile.ZipInfo] = archive.zip.infolist()  # type: ignore[union-attr]
-        total = sum(member.file_size for member in members)
-        if total > LARGEST:
-            raise ValueError(f"it unpacks to {total} bytes")
-        arrays = {key: archive[key] for key in archive.files}
-    check_members(arrays)
-    return arrays
 
 
 class Fields(NamedTuple):

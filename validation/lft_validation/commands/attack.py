@@ -9,7 +9,7 @@ import click
 
 from lft_validation.commands.backend_options import backend_options, chosen_backend
 from lft_validation.commands.counts import check_counts
-from lft_validation.commands.data import data_dir_option
+from lft_validation.commands.data import check_data_dir, data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import writable_folder
 from lft_validation.commands.tuner_note import note_purpose
@@ -68,10 +68,8 @@ def command(**options: Any) -> None:
 
     Exit codes: 0 done, 2 wrong usage or bad input.
     """  # fmt: skip
-    from lft_backends.executors import one_thread
-    from lft_validation.attack import attempt
     from lft_validation.attack_report import report, show, write
-    from lft_validation.progress import track
+    from lft_validation.runs import empty_folder
     from lft_validation.tuners import load_tuner
 
     methods = _methods(options["method"])
@@ -81,23 +79,33 @@ def command(**options: Any) -> None:
     _check_memory(victim, images, how, name, backend)
     if "lft" in methods:
         note_purpose(name, "uap")
-    folder = _folder(options["out"])
-    attempts = list["Attempt"]()
-    with one_thread():  # products are small: threads that wait for each other take most of the time
-        for method in track(methods, len(methods), "Attacking"):
-            attempts.append(attempt(method, victim, images, how, load_tuner(name), backend))
-    made = report(victim, images, how, attempts) | {"tuner": name, "steps": how.steps}
-    try:
-        write(folder, victim, images, attempts, made)
-    except OSError as error:
-        raise UserError(
-            f"cannot write to --out {folder} ({error.strerror}); choose another folder"
-        ) from error
+    with empty_folder(options["out"], "attack") as folder:
+        attempts = _attempts(methods, victim, images, how, load_tuner(name), backend)
+        made = report(victim, images, how, attempts) | {"tuner": name, "steps": how.steps}
+        try:
+            write(folder, victim, images, attempts, made)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to --out {folder} ({error.strerror}); choose another folder"
+            ) from error
     if options["json_file"] != "-":
         show(victim, images, how, attempts)
         click.echo(f"written to {folder}: perturbation.npz, attack.png, attack.json")
     if options["json_file"] is not None:
         write_report(options["json_file"], made)
+
+
+def _attempts(
+    methods: list[str], victim: Attacked, images: AttackImages, how: How, tuner: Any,
+    backend: Backend,
+) -> list[Attempt]:  # fmt: skip
+    from lft_backends.executors import one_thread
+    from lft_validation.attack import attempt
+    from lft_validation.progress import track
+
+    with one_thread():  # products are small: threads that wait for each other take most of the time
+        shown = track(methods, len(methods), "Attacking")
+        return [attempt(method, victim, images, how, tuner, backend) for method in shown]
 
 
 def _methods(text: str) -> list[str]:
@@ -120,10 +128,12 @@ def _what(options: dict[str, Any], backend: Backend) -> tuple[Attacked, AttackIm
     wanted = Wanted(_classes(options["classes"]), options["shots"], options["unseen"],
                     options["seed"])  # fmt: skip
     if options["images"] is not None:
+        check_data_dir(options["data_dir"], None, f"--images {options['images']}")
         images = from_files(options["images"], victim, wanted)
     else:
         named = options["source"]
         source = victim.about["source"] if named is None else named
+        check_data_dir(options["data_dir"], source)
         images = from_source(source, victim, wanted, options["data_dir"])
     tuner = options["tuner"]
     if tuner is None:
@@ -211,12 +221,3 @@ def _check_memory(
             f"{len(images.unseen.y)} unseen images, and {free_words(backend)}; "
             "use fewer --shots or --unseen"
         )
-
-
-def _folder(out: Path | None) -> Path:
-    from datetime import UTC, datetime
-
-    folder = out or Path("runs") / f"attack-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--out {folder} exists and is not empty; choose another folder")
-    return folder

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lft_validation.commands.data import data_dir_option
+from lft_validation.commands.data import check_data_dir, data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import check_different, figure_file, writable_folder
 from lft_validation.errors import CheckFailed, UserError
@@ -82,7 +82,9 @@ def command(
             write_report(file, as_json(bench, bars(bench)))
 
     images = not {"attack", "training"}.isdisjoint(options.cases)
-    with searched_first(data_dir) if images or data_dir else nullcontext():
+    source = (settings["source"] or "mnist") if images else None
+    check_data_dir(data_dir, source, f"--case {' --case '.join(options.cases)}")
+    with searched_first(data_dir) if images else nullcontext():
         if images:
             options = with_images(options, settings["source"] is not None)
         check_device(options)

@@ -32,6 +32,28 @@ data_dir_option = click.option(
 )
 
 
+def check_data_dir(data_dir: Path | None, source: str | None, instead: str = "") -> None:
+    """Refuse a folder in which nothing would be looked for.
+
+    Args:
+        data_dir: what ``--data-dir`` says.
+        source: whose images are read; None for no source's.
+        instead: what was asked for where that is no source.
+
+    Raises:
+        UserError: if one is given, and there is no source or it needs no files.
+    """
+    from lft_validation.datasets import source as source_of
+
+    if data_dir is None or (source is not None and source_of(source).folder):
+        return
+    found = instead if source is None else f"{source}, which comes with scikit-learn"
+    raise UserError(
+        f"--data-dir is where images of a source are looked for, found --data-dir {data_dir} and "
+        f"{found}; leave it out"
+    )
+
+
 @click.group()
 def command() -> None:
     """List, verify or download image data.

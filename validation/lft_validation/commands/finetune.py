@@ -11,7 +11,7 @@ import click
 
 from lft_validation.commands.backend_options import backend_options
 from lft_validation.commands.counts import check_counts
-from lft_validation.commands.data import data_dir_option
+from lft_validation.commands.data import check_data_dir, data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import check_different, writable_file
 from lft_validation.commands.tuner_note import note_purpose
@@ -127,6 +127,8 @@ def _check(options: dict[str, Any], images: str) -> None:
 
     if not images:
         raise UserError("IMAGES is empty; give a folder, an .npz file or a source")
+    source = images if is_source(images) else None
+    check_data_dir(options["data_dir"], source, f"IMAGES {images}")
     check_counts(options, ("shots", "query", "steps", "draws"))
     for name in ("sgd_rate", "adam_rate"):
         if not 0.0 < options[name] < inf:
@@ -134,7 +136,7 @@ def _check(options: dict[str, Any], images: str) -> None:
             raise UserError(f"--{option} must be positive and finite, found {options[name]:g}")
     if options["size"] is not None and options["size"] < 4:
         raise UserError(f"--size must be at least 4, found {options['size']}")
-    if options["size"] is not None and (is_source(images) or images.endswith(".npz")):
+    if options["size"] is not None and (source is not None or images.endswith(".npz")):
         raise UserError(
             f"--size resizes the pictures of a folder, and IMAGES is {images}; leave it out"
         )

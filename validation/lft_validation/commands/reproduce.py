@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Set
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -123,25 +124,26 @@ def command(experiment: str, preset: str, out: Path | None, resume: bool, **opti
     if resume and out is None:
         raise UserError("--resume needs --out, the folder of the run to go on with")
     from lft_validation.datasets import searched_first
-    from lft_validation.runs import default_folder
+    from lft_validation.experiments.settings import from_preset
+    from lft_validation.runs import new_folder
 
     reuse = options.pop("reuse")
     plan = _plan(options.pop("workers"), options.pop("executor"), options.pop("share"), reuse)
-    folder = out or default_folder(experiment, preset)
     room = f"lft_validation.experiments.{EXPERIMENTS[experiment]}"
     presets = importlib.import_module(f"{room}.config").PRESETS
     presets = presets.get(experiment, presets)  # rooms with several tables have some for each
     settings = next(iter(presets.values()))
-    seeds = presets[preset].seeds if preset in presets else ()
+    seeds = from_preset(presets, preset, {}).seeds
     main = importlib.import_module(f"{room}.main")
     run = getattr(main, "BY_NAME", {}).get(experiment) or main.reproduce
     data_dir = options.pop("data_dir")
     if data_dir is not None and not hasattr(settings, "testing"):
         raise UserError(f"--data-dir does not apply to {experiment}; leave it out")
     _check_given(options, settings, experiment)
-    changes = _changes(options, seeds)
+    changes = _changes(options, settings, seeds)
     try:
-        with searched_first(data_dir):
+        named = new_folder(f"{experiment}-{preset}") if out is None else nullcontext(out)
+        with named as folder, searched_first(data_dir):
             run(preset, changes, folder, resume, _for_device(plan, changes), reuse)
     except NotFound as error:
         raise UserError(f"{error.message}; or {WITHOUT_DATA}") from error
@@ -193,7 +195,9 @@ def _for_device(plan: Any, changes: dict[str, Any]) -> Any:
     return plan._replace(executor=Choice("local")) if shares_one_device(backend, device) else plan
 
 
-def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str, Any]:
+def _changes(
+    options: dict[str, Any], settings: Any, preset_seeds: tuple[int, ...]
+) -> dict[str, Any]:
     """Translate command-line options into changes of the configuration."""
     seeds, first = options.pop("seeds"), options.pop("first_seed")
     order, methods, hidden = (options.pop(name) for name in ("order", "methods", "hidden"))
@@ -220,7 +224,8 @@ def _changes(options: dict[str, Any], preset_seeds: tuple[int, ...]) -> dict[str
     if hidden is not None:
         changes["hidden"] = _widths(hidden)
     if shots is not None:
-        changes |= {"shots": shots, "val_shots": shots}
+        both = ("shots", "val_shots")  # D_val's size, where it is a setting
+        changes |= {name: shots for name in both if hasattr(settings, name)}
     return changes | _assigned(assignments, changes.keys() - {"val_shots"})
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lft_validation.commands.backend_options import backend_options, chosen_backend
-from lft_validation.commands.data import data_dir_option
+from lft_validation.commands.data import check_data_dir, data_dir_option
 from lft_validation.commands.json_option import json_option, write_report
 from lft_validation.commands.outputs import check_file
 from lft_validation.errors import UserError
@@ -62,6 +62,7 @@ def train(
 
     if source not in RECIPES:
         raise UserError(f"unknown data {source!r}; choose one of {', '.join(RECIPES)}")
+    check_data_dir(data_dir, source)
     if changes["network"] not in (None, *NETWORKS):
         raise UserError(
             f"--network must be one of {', '.join(NETWORKS)}, found {changes['network']!r}"

@@ -36,8 +36,6 @@ def reproduce(
     Raises:
         UserError: for settings, a folder, data or a backend that cannot be used.
     """
-    if changes.get("val_shots") == changes.get("shots"):
-        changes.pop("val_shots", None)  # --shots is of D_tr here; D_val's size is ``query``
     asked = {"training", "testing"} & set(changes)
     config, stand_in = with_stand_in(make_config(table, preset, changes), bool(asked))
     source = reused(reuse)

@@ -33,7 +33,6 @@ def reproduce(
         raise UserError("--reuse does not apply to theorem1; go on with its run with --resume")
     if plan.share == "tasks":
         raise UserError("theorem1 shares whole jobs only; leave --share tasks out")
-    changes.pop("val_shots", None)  # --shots is that of meta-training; |D_val| is on the grid
     config = make_config(preset, changes)
     jobs = make_jobs(config, out / "jobs")
     plan = plan.fit(len(jobs))
