@@ -13,7 +13,7 @@ from tests.lft_validation.fewshot_results import made_up
 
 
 def test_claims_are_judged_in_the_direction_that_is_better():
-    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 40})
     judged = claims(config, made_up(config))
     assert {c["verdict"] for c in judged} == {"holds"}
     # nine cells: two kinds of L2O and two rules by hand; in two of them MAML and FOMAML besides
@@ -25,7 +25,7 @@ def test_claims_are_judged_in_the_direction_that_is_better():
 
 
 def test_less_loss_is_judged_beside_accuracy_and_is_no_claim_of_the_paper():
-    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 40})
     results = made_up(config)
     for cell, curves in results.items():
         if cell.method == "LFT":  # less accurate, with less loss
@@ -52,7 +52,7 @@ def test_lft_matches_maml_within_a_margin_of_one_point():
 
 
 def test_a_claim_about_cells_that_the_paper_does_not_print_is_not_the_papers():
-    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 40})
     judged = claims(config, made_up(config), {("cifar10", "mnist", 5)})
     assert {(c["training"], c["testing"]) for c in judged if c["of_the_paper"]} == {
         ("cifar10", "mnist")
@@ -110,7 +110,7 @@ def test_the_gain_over_l2o_is_compared_between_numbers_of_shots():
 
 
 def test_figure_3_judges_the_early_steps_too():
-    config = make_config("figure3", "paper", {"seeds": (0,), "test_tasks": 20})
+    config = make_config("figure3", "paper", {"seeds": (0,), "test_tasks": 40})
     judged = claims(config, made_up(config))
     steps = [c["step"] for c in judged if c["claim"] == "LFT > L2O" and c["testing"] == "mnist"]
     assert steps == [1, 2, 5, 10, 20, config.table_step]

@@ -131,11 +131,9 @@ def _judged(
 ) -> dict[str, Any]:
     """Judge a > b − margin; the difference is that of a and b."""
     difference = paired_difference(a, b, len(parts(cell.testing)))
-    mean, low, high, by_seed = difference
-    moved = Difference(mean + margin, low + margin, high + margin, [d + margin for d in by_seed])
     other = name.rsplit(maxsplit=1)[-1]
     claim = _claim(name, cell, other, step, difference)
-    return claim | {"margin": margin, "verdict": verdict_more(moved)}
+    return claim | {"margin": margin, "verdict": verdict_more(difference.above(margin))}
 
 
 def _claim(name: str, cell: Cell, other: str, step: int, difference: Difference) -> dict[str, Any]:
