@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lft_validation.experiments.fewshot import claims as claims_module
 from lft_validation.experiments.fewshot.claims import Cell, claims
 from lft_validation.experiments.fewshot.config import make_config
 from lft_validation.experiments.fewshot.printed import cells, difference, row_of
@@ -37,6 +38,20 @@ def test_less_loss_is_judged_beside_accuracy_and_is_no_claim_of_the_paper():
     assert {c["difference"]["mean"] < 0 for c in by_metric["loss"]} == {True}
     assert not any(c["of_the_paper"] for c in by_metric["loss"])
     assert {difference(c, read_paper("table2"), {}) for c in by_metric["loss"]} == {None}
+
+
+@pytest.mark.parametrize("table", ["table2", "tableA1", "tableA2"])
+def test_a_claim_that_is_worded_otherwise_is_the_same_claim(table, monkeypatch):
+    config = make_config(table, "paper", {"seeds": (0,), "test_tasks": 4})
+    results = made_up(config)
+    before = claims(config, results)
+    assert {c["versus"] for c in before} == {*config.methods} - {"LFT"}
+    for name in ("MORE", "MATCHES", "LESS_LOSS"):
+        monkeypatch.setattr(claims_module, name, "{} is what it is compared with here")
+    monkeypatch.setattr(claims_module, "GROWS", "with {2} shots instead of {1}, the gain over {0}")
+    after = claims(config, results)
+    assert [c["claim"] for c in after] != [c["claim"] for c in before]
+    assert [c | {"claim": ""} for c in after] == [c | {"claim": ""} for c in before]
 
 
 def test_lft_matches_maml_within_a_margin_of_one_point():
