@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap, norm
 
+from lft_backends.draws import Stage, stream
 from lft_validation.stats import (
     FEWEST,
     Difference,
+    mean_interval,
     paired_difference,
     seeds_interval,
     verdict_less,
@@ -25,6 +28,25 @@ def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
         covered += d.low <= -0.3 <= d.high
         assert d.low < d.mean < d.high
     assert 33 <= covered <= 40  # 95 % of 40 is 38; binomial 99.9 % range
+
+
+@pytest.mark.parametrize("sources", [1, 2])
+@pytest.mark.parametrize("tasks", [50, 200])
+def test_the_interval_of_normal_pairs_is_as_wide_as_the_normal_one(tasks, sources):
+    rng = np.random.default_rng(tasks)
+    gaps = rng.normal(3.0, 2.0, (sources, tasks)) + 100.0 * np.arange(sources)[:, None]
+    d = paired_difference([gaps.ravel()], [np.zeros(gaps.size)], sources)
+    half = norm.ppf(0.975) * np.sqrt(np.mean(gaps.var(axis=1, ddof=1)) / gaps.size)
+    assert d.mean - d.low == pytest.approx(half, rel=0.15)
+    assert d.high - d.mean == pytest.approx(half, rel=0.15)
+
+
+def test_the_interval_is_scipys_bootstrap_of_the_mean():
+    values = np.random.default_rng(3).exponential(size=60)
+    known = bootstrap(
+        (values,), np.mean, n_resamples=4999, batch=500, rng=stream(0, Stage.BOOTSTRAP)
+    ).confidence_interval
+    assert mean_interval(values) == pytest.approx((known.low, known.high), rel=1e-12)
 
 
 def test_differences_are_paired_and_reported_by_seed():
