@@ -23,7 +23,11 @@ from lft_ref import (
     train_on,
     unroll,
     weights_every_step,
+    weights_last_step,
+    weights_linear,
+    weights_mean,
 )
+from lft_ref.meta_gradient import weighted_sum
 from lft_validation.autodiff_oracle import oracle
 from tests.helpers import assert_close, relative_error
 from tests.random_cases import random_case
@@ -204,3 +208,20 @@ def test_training_on_no_tasks_is_refused():
     params, tuner, *_ = random_case(0)
     with pytest.raises(ValueError, match="groups must hold at least one group of tasks"):
         train_on(initial_meta_state(params, sgd(0.1)), tuner, [], (1.0,), 2, sgd(0.1))
+
+
+@pytest.mark.parametrize(
+    ("choice", "four"),
+    [
+        (weights_every_step, (1.0, 1.0, 1.0, 1.0)),
+        (weights_linear, (1.0, 2.0, 3.0, 4.0)),
+        (weights_last_step, (0.0, 0.0, 0.0, 1.0)),
+        (weights_mean, (0.25, 0.25, 0.25, 0.25)),
+    ],
+)
+def test_weights_are_the_choices_of_equation_4_step_by_step(choice, four):
+    assert choice(4) == four
+    assert choice(1) == (1.0,)
+    losses = np.asarray([[1.0], [10.0], [100.0], [1000.0]])  # of k = 1, ..., 4
+    by_hand = four[0] + 10.0 * four[1] + 100.0 * four[2] + 1000.0 * four[3]
+    assert weighted_sum(choice(4), losses).tolist() == [by_hand]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lft_validation.experiments.fewshot import claims as claims_module
 from lft_validation.experiments.fewshot.claims import Cell, claims
 from lft_validation.experiments.fewshot.config import make_config
 from lft_validation.experiments.fewshot.printed import cells, difference, row_of
@@ -13,7 +14,7 @@ from tests.lft_validation.fewshot_results import made_up
 
 
 def test_claims_are_judged_in_the_direction_that_is_better():
-    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 40})
     judged = claims(config, made_up(config))
     assert {c["verdict"] for c in judged} == {"holds"}
     # nine cells: two kinds of L2O and two rules by hand; in two of them MAML and FOMAML besides
@@ -25,7 +26,7 @@ def test_claims_are_judged_in_the_direction_that_is_better():
 
 
 def test_less_loss_is_judged_beside_accuracy_and_is_no_claim_of_the_paper():
-    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 40})
     results = made_up(config)
     for cell, curves in results.items():
         if cell.method == "LFT":  # less accurate, with less loss
@@ -37,6 +38,20 @@ def test_less_loss_is_judged_beside_accuracy_and_is_no_claim_of_the_paper():
     assert {c["difference"]["mean"] < 0 for c in by_metric["loss"]} == {True}
     assert not any(c["of_the_paper"] for c in by_metric["loss"])
     assert {difference(c, read_paper("table2"), {}) for c in by_metric["loss"]} == {None}
+
+
+@pytest.mark.parametrize("table", ["table2", "tableA1", "tableA2"])
+def test_a_claim_that_is_worded_otherwise_is_the_same_claim(table, monkeypatch):
+    config = make_config(table, "paper", {"seeds": (0,), "test_tasks": 4})
+    results = made_up(config)
+    before = claims(config, results)
+    assert {c["versus"] for c in before} == {*config.methods} - {"LFT"}
+    for name in ("MORE", "MATCHES", "LESS_LOSS"):
+        monkeypatch.setattr(claims_module, name, "{} is what it is compared with here")
+    monkeypatch.setattr(claims_module, "GROWS", "with {2} shots instead of {1}, the gain over {0}")
+    after = claims(config, results)
+    assert [c["claim"] for c in after] != [c["claim"] for c in before]
+    assert [c | {"claim": ""} for c in after] == [c | {"claim": ""} for c in before]
 
 
 def test_lft_matches_maml_within_a_margin_of_one_point():
@@ -52,7 +67,7 @@ def test_lft_matches_maml_within_a_margin_of_one_point():
 
 
 def test_a_claim_about_cells_that_the_paper_does_not_print_is_not_the_papers():
-    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 20})
+    config = make_config("table2", "paper", {"seeds": (0,), "test_tasks": 40})
     judged = claims(config, made_up(config), {("cifar10", "mnist", 5)})
     assert {(c["training"], c["testing"]) for c in judged if c["of_the_paper"]} == {
         ("cifar10", "mnist")
@@ -110,7 +125,7 @@ def test_the_gain_over_l2o_is_compared_between_numbers_of_shots():
 
 
 def test_figure_3_judges_the_early_steps_too():
-    config = make_config("figure3", "paper", {"seeds": (0,), "test_tasks": 20})
+    config = make_config("figure3", "paper", {"seeds": (0,), "test_tasks": 40})
     judged = claims(config, made_up(config))
     steps = [c["step"] for c in judged if c["claim"] == "LFT > L2O" and c["testing"] == "mnist"]
     assert steps == [1, 2, 5, 10, 20, config.table_step]

@@ -95,11 +95,16 @@ def test_l2o_is_judged_on_what_it_is_fine_tuned_on():
     np.testing.assert_array_equal(only.val.x, lft.train.x)
 
 
-def test_a_task_met_again_has_its_data_and_another_start():
-    setup = setup_of("digits", passes=2)
-    first, again = (tasks_of(setup, "LFT", batch)[0] for batch in (1, 5))
-    np.testing.assert_array_equal(first.train.x, again.train.x)
-    assert not np.array_equal(first.theta_0, again.theta_0)
+@pytest.mark.parametrize("training", ["digits", BOTH])
+@pytest.mark.parametrize(("tasks", "size"), [(5, 1), (9, 3), (4, 2)])  # of meta-training, a batch
+def test_a_task_met_again_has_its_data_its_source_and_another_start(training, tasks, size):
+    setup = setup_of(training, passes=2, meta_tasks=tasks, meta_batch=size, maml_batch=1)
+    for batch in range(tasks // size):
+        firsts, again = (tasks_of(setup, "LFT", k) for k in (batch, batch + tasks // size))
+        for one, other in zip(firsts, again, strict=True):
+            np.testing.assert_array_equal(one.train.x, other.train.x)
+            assert one.theta_0.shape == other.theta_0.shape
+            assert not np.array_equal(one.theta_0, other.theta_0)
 
 
 def test_maml_and_fomaml_learn_a_start_for_one_network():

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap, norm
 
+from lft_backends.draws import Stage, stream
 from lft_validation.stats import (
+    FEWEST,
     Difference,
+    mean_interval,
     paired_difference,
     seeds_interval,
     verdict_less,
@@ -26,6 +30,25 @@ def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
     assert 33 <= covered <= 40  # 95 % of 40 is 38; binomial 99.9 % range
 
 
+@pytest.mark.parametrize("sources", [1, 2])
+@pytest.mark.parametrize("tasks", [50, 200])
+def test_the_interval_of_normal_pairs_is_as_wide_as_the_normal_one(tasks, sources):
+    rng = np.random.default_rng(tasks)
+    gaps = rng.normal(3.0, 2.0, (sources, tasks)) + 100.0 * np.arange(sources)[:, None]
+    d = paired_difference([gaps.ravel()], [np.zeros(gaps.size)], sources)
+    half = norm.ppf(0.975) * np.sqrt(np.mean(gaps.var(axis=1, ddof=1)) / gaps.size)
+    assert d.mean - d.low == pytest.approx(half, rel=0.15)
+    assert d.high - d.mean == pytest.approx(half, rel=0.15)
+
+
+def test_the_interval_is_scipys_bootstrap_of_the_mean():
+    values = np.random.default_rng(3).exponential(size=60)
+    known = bootstrap(
+        (values,), np.mean, n_resamples=4999, batch=500, rng=stream(0, Stage.BOOTSTRAP)
+    ).confidence_interval
+    assert mean_interval(values) == pytest.approx((known.low, known.high), rel=1e-12)
+
+
 def test_differences_are_paired_and_reported_by_seed():
     b = [np.arange(50.0), np.arange(50.0) * 3]
     d = paired_difference([b[0] - 1.0, b[1] - 2.0], b)
@@ -35,7 +58,7 @@ def test_differences_are_paired_and_reported_by_seed():
 
 def test_equal_methods_have_a_difference_of_zero_width():
     a = [np.ones(5)]
-    assert paired_difference(a, a) == Difference(0.0, 0.0, 0.0, [0.0])
+    assert paired_difference(a, a) == Difference(0.0, 0.0, 0.0, [0.0], pairs=5)
 
 
 def test_a_pair_that_is_not_known_is_left_out():
@@ -74,11 +97,32 @@ def test_the_same_data_give_the_same_interval():
     ],
 )
 def test_a_verdict_needs_the_interval_and_every_seed(low, high, by_seed, verdict):
-    assert verdict_less(Difference((low + high) / 2, low, high, by_seed)) == verdict
+    assert verdict_less(Difference((low + high) / 2, low, high, by_seed, FEWEST)) == verdict
+
+
+@pytest.mark.parametrize(("pairs", "less", "more"), [
+    (FEWEST - 1, "undecided", "undecided"), (FEWEST, "holds", "fails"),
+])  # fmt: skip
+@pytest.mark.parametrize("sources", [1, 2])
+def test_a_verdict_needs_enough_tasks_of_every_source(sources, pairs, less, more):
+    gaps = np.linspace(-2.0, -1.0, 30)
+    gaps[pairs:] = np.nan
+    a = np.concatenate([np.linspace(-2.0, -1.0, 30)] * (sources - 1) + [gaps])
+    d = paired_difference([a], [np.zeros(a.size)], sources)
+    assert (d.high < 0.0, d.pairs) == (True, pairs)
+    assert (verdict_less(d), verdict_more(d)) == (less, more)
+
+
+def test_a_difference_is_moved_with_its_interval_and_its_seeds():
+    moved = Difference(0.2, 0.1, 0.3, [0.1, 0.3], 7).above(1.0)
+    assert moved == (pytest.approx(1.2), 1.1, 1.3, [1.1, 1.3], 7)
 
 
 def test_more_is_judged_as_less_the_other_way_round():
-    above, below = Difference(0.2, 0.1, 0.3, [0.1, 0.3]), Difference(-0.2, -0.3, -0.1, [-0.2])
+    above, below = (
+        Difference(0.2, 0.1, 0.3, [0.1, 0.3], FEWEST),
+        Difference(-0.2, -0.3, -0.1, [-0.2], FEWEST),
+    )
     assert (verdict_more(above), verdict_more(below)) == ("holds", "fails")
     assert (verdict_less(above), verdict_less(below)) == ("fails", "holds")
     assert verdict_more(above._replace(by_seed=[0.5, -0.1])) == "undecided"

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from lft_ref import size, unflatten
 from lft_validation.cli import main
 from lft_validation.errors import UserError
-from lft_validation.experiments.theorem1 import report
+from lft_validation.experiments.theorem1 import closed_form, report
+from lft_validation.experiments.theorem1.closed_form import Gradients
 from lft_validation.experiments.theorem1.config import PRESETS, TRAINED, make_config
 from lft_validation.experiments.theorem1.needs import peak_bytes
 from lft_validation.tuners import load_tuner, save_tuner
@@ -163,6 +164,35 @@ def test_the_command_takes_a_fine_tuner_from_a_file_and_writes_json(finished):
     assert "numpy" in found["versions"]
     assert found["estimator"]["covered"]
     assert found["series"][0]["phi"] == str(file)
+
+
+def _scaled(factor: float, part: float = 1.0):
+    """Closed-form draws that are too long or too short, or in which LFT's part is wrong."""
+
+    def draws(*arguments):
+        pairs = closed_form.draws(*arguments)
+        return [Gradients(factor * a.l2o, factor * part * a.lft) for a in pairs]
+
+    return draws
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"draws": _scaled(0.5)},
+        {"draws": _scaled(1.5)},
+        {"draws": _scaled(1.0, part=-1.0)},
+        {"with_control": lambda draws, control: draws - draws.mean(axis=0)},
+    ],
+    ids=["too short", "too long", "wrong sign", "mean taken off"],
+)
+def test_the_check_of_the_estimator_sees_a_planted_error(wrong, monkeypatch):
+    right = report.estimator_check()
+    assert right["covered"]
+    assert right["low"] > right["truth"] / 2
+    for name, function in wrong.items():
+        monkeypatch.setattr(report, name, function)
+    assert not report.estimator_check()["covered"]
 
 
 def test_a_phi_that_needs_more_memory_than_there_is_is_refused(tmp_path, monkeypatch):

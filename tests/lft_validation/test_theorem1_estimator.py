@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
 from lft_validation.experiments.theorem1.closed_form import Linear, draws, exact, refutation
 from lft_validation.experiments.theorem1.estimate import (
+    QUANTILES,
     Length,
     length_of_mean,
     root_of_mean,
@@ -91,6 +92,15 @@ def test_a_root_of_a_mean_has_the_interval_of_its_mean():
         low, high = root_of_mean(np.random.default_rng(seed).gamma(4.0, size=60)).interval
         covered += low <= 2.0 <= high
     assert enough(covered), f"{covered} of {SEEDS}"
+
+
+@pytest.mark.parametrize("length", [length_of_mean, lambda x: root_of_mean(x[:, 0] ** 2)])
+def test_an_interval_is_as_wide_as_its_quantiles_of_a_normal_error(length):
+    """Far from 0 the length of a mean in one dimension is that mean, with the error s / √R."""
+    x = np.random.default_rng(0).normal(10.0, 1.0, size=(200, 1))
+    low, high = length(x).interval
+    wide = 2.0 * norm.ppf(0.5 + QUANTILES / 2.0) * x.std() / np.sqrt(200)
+    assert high - low == pytest.approx(wide, rel=0.2)
 
 
 def test_a_control_is_scaled_on_one_half_and_applied_to_the_other():

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from lft_backends.draws import Stage
-from lft_ref import Cell, Data, FineTuner, Identity, LogSign
+from lft_ref import Cell, Data, FineTuner, Identity, LogSign, Task
+from lft_ref.forward_mode import forward_step, initial_forward_state
+from lft_ref.params import all_columns
 from lft_ref.theorem1 import bound, vector_moments
 from lft_validation.errors import UserError
 from lft_validation.experiments.theorem1.config import PRESETS
@@ -138,6 +141,61 @@ def test_the_steps_S13_and_S24_of_the_proof_are_no_equalities():
     # Sums of finitely many numbers: what is not rounding is not zero.
     for rest in (jacobians.covariance, jacobians.replaced):
         assert np.linalg.norm(rest.mean(axis=(0, 1))) > 0.01 * gap > 1e-6
+
+
+def truths(tasks: Tasks, params: Any, tuner: FineTuner, train: Data, grads: Any, K: int) -> Any:
+    """E (u − E u) • (G − E G) of every task, and that plus the gap: sums over all draws."""
+    start = np.broadcast_to(tasks.theta_0, grads[0].shape[1:])
+    task = Task(tasks.objective, train, train, start)
+    at = initial_forward_state(params, start, None, all_columns(params.m, params.n))
+    covariance, replaced = 0.0, 0.0
+    for k in range(K):
+        at = forward_step(params, tuner, task, k, at)
+        without = np.einsum("nd,ndp->np", grads[1][k].mean(axis=0), at.G.mean(axis=0)) / K
+        products = [np.einsum("rnd,rndp->np", g[k], at.G) / K / len(at.G) for g in grads[1:]]
+        covariance, replaced = covariance + products[0] - without, replaced + products[1] - without
+    return covariance, replaced
+
+
+@pytest.fixture(scope="module")
+def written_down() -> Any:
+    """One case with all its draws: how to repeat some of them, and both true lengths."""
+    params, tuner, tasks = generated(0, "squared_mean_tanh", 1)
+    train, val = every(tasks, 2, 1)
+    found = measure(params, tuner, tasks, reference(params, tuner, tasks, 3), train, [val])
+    grads = found.grad_val[0], found.grad, found.grad_train
+
+    def some(rows: np.ndarray, mean_grad: np.ndarray) -> JacobianDraws:
+        some_grads = tuple(grad[:, rows] for grad in grads)
+        data = Data(train.x[rows], train.y[rows])
+        return jacobian_draws(params, tuner, tasks, data, some_grads, mean_grad)
+
+    return some, found.grad, truths(tasks, params, tuner, train, grads, 3)
+
+
+def test_the_covariance_of_S13_and_S24_is_that_of_finite_sums(written_down):
+    some, grad, true = written_down
+    J = grad.shape[1]
+    found = some(np.arange(J), grad.mean(axis=1))
+    gap = true[1] - true[0]
+    assert_close(found.covariance.mean(axis=0) * (J - 1) / J, true[0], 1e-10)
+    assert_close((found.replaced - found.covariance).mean(axis=0), gap, 1e-10)
+    elsewhere = some(np.arange(J), grad.mean(axis=1) + 3.0)  # an error of ū is none of the mean
+    assert_close(elsewhere.covariance.mean(axis=0), found.covariance.mean(axis=0), 1e-10)
+
+
+@pytest.mark.parametrize("J", [6, 38])
+def test_the_intervals_of_S13_and_S24_cover_the_truth_with_many_jacobians(J, written_down):
+    """40 draws, the first J with Jacobians and ū from the others, as in measure_point."""
+    some, grad, true = written_down
+    seeds, covered = 80, np.zeros(2)
+    for seed in range(seeds):
+        rows = np.random.default_rng([seed, J]).integers(grad.shape[1], size=40)
+        found = some(rows[:J], grad[:, rows[J:]].mean(axis=1))
+        for i, part in enumerate((found.covariance, found.replaced)):
+            low, high = length_of_mean(part.mean(axis=1)).interval
+            covered[i] += low <= np.linalg.norm(true[i].mean(axis=0)) <= high
+    assert covered.min() >= binom.ppf(0.001, seeds, 0.95), covered
 
 
 def test_the_gap_vanishes_as_the_data_grow():

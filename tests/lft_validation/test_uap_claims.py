@@ -77,7 +77,8 @@ def test_where_no_image_counts_there_is_null_and_no_verdict(tmp_path, capsys):
         assert row["at"]["10"]["train"] > 0.0
     success, _, strength, *_ = summary["claims"]
     assert success["ours"] == [None, None]
-    assert success["difference"] == {"mean": None, "low": None, "high": None, "by_seed": [None]}
+    assert success["difference"] == {"mean": None, "low": None, "high": None, "by_seed": [None],
+                                     "pairs": 0}  # fmt: skip
     assert success["verdict"] == "undecided"
     assert strength["difference"]["low"] < strength["difference"]["high"]
     text = markdown(config, summary)
@@ -105,16 +106,19 @@ def test_intervals_on_a_union_draw_each_source_again_by_itself(unknown):
     assert success["difference"]["high"] == pytest.approx(share)
 
 
-@pytest.mark.parametrize(("tasks", "verdict"), [((3,), "undecided"), ((3, 7), "holds")])
-def test_one_task_that_counts_is_too_few_for_a_verdict(tasks, verdict):
+@pytest.mark.parametrize(
+    ("tasks", "verdict"),
+    [(1, "undecided"), (2, "undecided"), (19, "undecided"), (20, "holds")],
+)
+def test_few_tasks_that_count_are_too_few_for_a_verdict(tasks, verdict):
     config = make_config("smoke", {"methods": ("LFT", "SGD"), "settings": (FIRST,)})
-    a, b = np.full((2, 6, 10, config.steps + 1), np.nan)
-    for task in tasks:
-        a[:, task], b[:, task] = 1.0, 0.0
+    a, b = np.full((2, 6, 30, config.steps + 1), np.nan)
+    a[:, 3 : 3 + tasks], b[:, 3 : 3 + tasks] = 1.0, 0.0
     keys = ((FIRST, "digits", "LFT", "digits"), (FIRST, NONE, "SGD", "digits"))
     success = claims(config, dict(zip(keys, ([a], [b]), strict=True)))[0]
     assert success["ours"] == [1.0, 0.0]
     assert success["difference"]["mean"] == 1.0
+    assert success["difference"]["pairs"] == tasks
     assert success["verdict"] == verdict
 
 
@@ -149,7 +153,7 @@ def test_what_the_paper_says_of_a_claim_is_as_printed(left, right, measure, text
 
 
 def test_claims_of_two_sources_and_away_from_the_source_are_judged():
-    changes = {"methods": ("LFT",), "seeds": (0,), "steps": 20, "table_step": 10, "test_tasks": 8}
+    changes = {"methods": ("LFT",), "seeds": (0,), "steps": 20, "table_step": 10, "test_tasks": 40}
     config = make_config("paper", changes)
     results = made_up(config)
     for key in results:

@@ -10,6 +10,11 @@ from lft_backends.draws import Stage, stream
 
 CONFIDENCE = 0.95
 RESAMPLES = 4999
+FEWEST = 20  # BCa is too narrow for less: docs/decisions.md
+RULE = (
+    "A claim holds or fails if the interval and every seed say so; from fewer than "
+    f"{FEWEST} tasks of all seeds, of a union from fewer of a source, it is undecided."
+)
 
 
 class Difference(NamedTuple):
@@ -19,6 +24,12 @@ class Difference(NamedTuple):
     low: float
     high: float
     by_seed: list[float]  # the mean difference of each seed: its sign should not depend on the seed
+    pairs: int  # that are known, of the source that has the fewest
+
+    def above(self, less: float) -> Difference:
+        """Return the difference of a and b − less."""
+        mean, low, high, by_seed, pairs = self
+        return Difference(mean + less, low + less, high + less, [d + less for d in by_seed], pairs)
 
 
 def paired_difference(a: list[np.ndarray], b: list[np.ndarray], sources: int = 1) -> Difference:
@@ -27,7 +38,8 @@ def paired_difference(a: list[np.ndarray], b: list[np.ndarray], sources: int = 1
     The interval is a bias-corrected and accelerated bootstrap (BCa) of the mean over the pooled
     tasks of all seeds, at 95 %. It speaks of new tasks for these trained fine-tuners; ``by_seed``
     shows how much a new training would move it. A pair that is NaN on one side is left out; of a
-    source with less than two pairs no interval is known.
+    source with less than two pairs no interval is known, and of few pairs it is too narrow:
+    :data:`RULE`.
 
     Args:
         a: one array per seed, one entry per task.
@@ -36,10 +48,10 @@ def paired_difference(a: list[np.ndarray], b: list[np.ndarray], sources: int = 1
     """
     by_seed = [x - y for x, y in zip(a, b, strict=True)]
     samples = [values[~np.isnan(values)] for values in pooled(by_seed, sources)]
-    enough = min(values.size for values in samples) >= 2
-    low, high = mean_interval(*samples) if enough else (np.nan, np.nan)
+    pairs = min(values.size for values in samples)
+    low, high = mean_interval(*samples) if pairs >= 2 else (np.nan, np.nan)
     means = [_mean(values) for values in by_seed]
-    return Difference(_mean(np.concatenate(by_seed)), low, high, means)
+    return Difference(_mean(np.concatenate(by_seed)), low, high, means, pairs)
 
 
 def _mean(values: np.ndarray) -> float:
@@ -114,12 +126,14 @@ def seeds_interval(means: list[float]) -> tuple[float, float] | None:
 
 def verdict_more(difference: Difference) -> str:
     """Judge the claim a > b in the same way as :func:`verdict_less`."""
-    mean, low, high, by_seed = difference
-    return verdict_less(Difference(-mean, -high, -low, [-d for d in by_seed]))
+    mean, low, high, by_seed, pairs = difference
+    return verdict_less(Difference(-mean, -high, -low, [-d for d in by_seed], pairs))
 
 
 def verdict_less(difference: Difference) -> str:
-    """Judge the claim a < b: it holds or fails if the interval says so and every seed agrees."""
+    """Judge the claim a < b: it holds, fails or is undecided by :data:`RULE`."""
+    if difference.pairs < FEWEST:
+        return "undecided"
     if difference.high < 0.0 and all(d < 0.0 for d in difference.by_seed):
         return "holds"
     if difference.low > 0.0 and all(d > 0.0 for d in difference.by_seed):

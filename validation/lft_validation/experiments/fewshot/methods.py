@@ -104,12 +104,15 @@ def _learned(setup: Setup, method: str) -> Learner:
 
 
 def meta_groups(setup: Setup, method: str, batch: int) -> list[Group]:
-    """The tasks of one meta-batch, source after source. Task i belongs to source i mod S."""
+    """The tasks of one meta-batch, source after source.
+
+    Task i < meta_tasks belongs to source i mod S, in every pass over them.
+    """
     config, S = setup.config, len(setup.training)
     start, stop = batch * config.meta_batch, (batch + 1) * config.meta_batch
     groups = []
     for index, name in enumerate(setup.training):
-        mine = range(start + (index - start) % S, stop, S)
+        mine = range(start + (index - start % config.meta_tasks) % S, stop, S)
         plain = (config, name, setup.shots, setup.seed, method)
         groups += [Group(meta_task, (*plain, part)) for part in parts_of(mine, config.chunk)]
     return groups

@@ -8,6 +8,7 @@ from typing import Any
 from lft_validation.experiments.fewshot.claims import EARLY
 from lft_validation.experiments.fewshot.config import PAPER, Config
 from lft_validation.report import markdown_table
+from lft_validation.stats import RULE
 
 TITLES = {
     "table2": "Table 2: few-shot classifiers of different architecture",
@@ -25,9 +26,8 @@ HOW_TO_READ = (
     "them. n/a, in the table and in the figure: MAML and FOMAML do not apply to incongruous tasks, "
     "as their shared θ belongs to one network and cannot start another.\n\n"
     "Differences are paired over tasks, in percentage points, of losses in nats; the paper's are "
-    "those of two numbers "
-    "that it prints, its L2O beside both readings of it. A claim holds if the interval and every "
-    "seed say so; LFT matches MAML if it is less than a point worse. Only the direction of a claim "
+    "those of two numbers that it prints, its L2O beside both readings of it. "
+    f"{RULE} LFT matches MAML if it is less than a point worse. Only the direction of a claim "
     "is judged, not its size. No correction is made for the number of claims."
 )
 
@@ -176,7 +176,7 @@ def show(config: Config, summary: dict[str, Any]) -> None:
         out.print(sentence)
     if any(claim["of_the_paper"] for claim in summary["claims"]):
         out.print(_shown_claims(config, summary))
-        out.print("A claim holds or fails if the interval and every seed say so.", style="dim")
+        out.print(RULE, style="dim")
     elif summary["claims"]:
         out.print("The paper has no claim about these tasks; other differences are in table.md.")
 

@@ -13,6 +13,7 @@ from lft_validation.experiments.figure4.run import make_jobs
 from lft_validation.experiments.running import reused, run_in_folder, say_written, write_results
 from lft_validation.jobs import ALL_CORES, Plan
 from lft_validation.report import number
+from lft_validation.stats import RULE
 
 
 def reproduce(
@@ -62,7 +63,7 @@ def show(config: Config, summary: dict[str, Any]) -> None:
     out.print(_methods(config, summary))
     if summary["claims"]:
         out.print(_claims(summary))
-        out.print("A claim holds or fails if the interval and every seed say so.", style="dim")
+        out.print(RULE, style="dim")
 
 
 def _methods(config: Config, summary: dict[str, Any]) -> Any:

@@ -19,14 +19,14 @@ from lft_validation.experiments.learners import LEARNED
 from lft_validation.experiments.method_jobs import RESULT
 from lft_validation.files import read_arrays, require, require_numbers
 from lft_validation.report import markdown_table, number, read_paper
-from lft_validation.stats import paired_difference, verdict_less
+from lft_validation.stats import RULE, paired_difference, verdict_less
 
 MARGIN = 1.25
 RAN_AWAY = 1e12  # what a task that diverged counts as
 HOW_TO_READ = (
     "Differences are paired over tasks. Intervals are 95 % bootstrap intervals over the pooled "
-    "tasks: they speak of new tasks for the fine-tuners trained here. A claim holds if the "
-    "interval and every seed say so. No correction is made for the number of claims."
+    f"tasks: they speak of new tasks for the fine-tuners trained here. {RULE} No correction "
+    "is made for the number of claims."
 )
 
 

@@ -115,7 +115,7 @@ def _compare(
         measure, more = measures(config)[what]
         a, b = _both_known(*([measure(c) for c in results[side]] for side in (left, right)))
         difference = paired_difference(a, b, len(parts(left.testing)))
-        mean, low, high, by_seed = difference
+        mean, low, high, by_seed, pairs = difference
         said = paper_says(paper, left, right, what)
         judged.append(
             {
@@ -132,6 +132,7 @@ def _compare(
                     "low": known(low),
                     "high": known(high),
                     "by_seed": [known(d) for d in by_seed],
+                    "pairs": pairs,
                 },
                 "verdict": (verdict_more if more else verdict_less)(difference),
             }

@@ -6,6 +6,7 @@ from typing import Any
 
 from lft_validation.experiments.uap.config import ZEROTH, Config, make_config
 from lft_validation.report import markdown_table, number
+from lft_validation.stats import RULE
 
 HOW_TO_READ = (
     "Success is the share of a task's unseen images (D_val), among those that the victim "
@@ -15,8 +16,8 @@ HOW_TO_READ = (
     "trained on, and cannot be added to others.\n\n"
     "Differences are paired over tasks. Intervals are 95 % bootstrap intervals over the pooled "
     "tasks, of a union over those of each source by themselves: they speak of new tasks for the "
-    "fine-tuners trained here. A claim holds if the "
-    "interval and every seed say so. Beside the paper's numbers or words stand our means over "
+    f"fine-tuners trained here. {RULE} "
+    "Beside the paper's numbers or words stand our means over "
     "tasks. Steps: the paper's are the first at which the mean over tasks is 100 %, ours the mean "
     "of each task's own first step; a task that is never fooled counts one step more than were "
     "made. All steps: the mean of the curve. The loss is (12) on D_tr. Less mean |θ| is a merit "
@@ -130,7 +131,7 @@ def show(config: Config, summary: dict[str, Any]) -> None:
         if claims:
             out.print(_shown_claims(claims, setting))
     if summary["claims"]:
-        out.print("A claim holds or fails if the interval and every seed say so.", style="dim")
+        out.print(RULE, style="dim")
 
 
 def _shown_results(config: Config, summary: dict[str, Any], setting: str) -> Any:
