@@ -39,7 +39,7 @@ from lft_ref.meta_gradient import (
     weights_linear,
     weights_mean,
 )
-from lft_ref.networks import Network, mlp, mlp_from_draws
+from lft_ref.networks import Network, mlp, network_from_draws
 from lft_ref.objectives import (
     CrossEntropy,
     Data,
@@ -122,8 +122,8 @@ __all__ = [
     "meta_update",
     "miniimagenet_cnn",
     "mlp",
-    "mlp_from_draws",
     "mnist_mlp",
+    "network_from_draws",
     "omniglot_cnn",
     "sgd",
     "size",

@@ -7,7 +7,7 @@ logits: the blocks of Vinyals et al. 2016 and Finn et al. 2017, with 32 filters 
 otherwise, the latter's number for miniImageNet. Pooling stands before ReLU, which is the same
 function at a quarter of the work. There is no batch normalisation: with it, the loss of an example
 would depend on its neighbours.
-Initial weights: :func:`~lft_ref.networks.mlp_from_draws`.
+Initial weights: :func:`~lft_ref.networks.network_from_draws`.
 """
 
 from __future__ import annotations

@@ -193,13 +193,25 @@ def mlp(sizes: tuple[int, ...], activation: str = "relu") -> Network:
     return Network(tuple(layers[:-1]))
 
 
-def mlp_from_draws(network: Network, draws: Array) -> Array:
+def network_from_draws(network: Network, draws: Array) -> Array:
     """Turn numbers drawn uniformly from [-1, 1] (..., d) into initial parameters of a network.
 
     Weights and biases of a layer become uniform on ±1/√fan_in, the usual default of PyTorch. Random
     biases matter for inputs of one dimension: with zero biases every ReLU has its kink at 0.
+
+    Args:
+        network: any network.
+        draws: (..., d), with d its number of parameters.
+
+    Raises:
+        ValueError: if there are more or fewer than d.
     """
     xp = namespace(draws)
+    if tuple(draws.shape[-1:]) != (network.size,):
+        raise ValueError(
+            f"draws must have shape (..., {network.size}) for this network, found "
+            f"{tuple(draws.shape)}"
+        )
     parts = [
         p / layer.fan_in**0.5
         for layer, p in zip(network.layers, network.split(draws), strict=True)

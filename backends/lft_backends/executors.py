@@ -139,11 +139,8 @@ def _killed(executor: Executor, future: Future[Any]) -> BrokenProcessPool | None
 
 
 def _is_lost(future: Future[Any]) -> bool:
-    return (
-        future.done()
-        and not future.cancelled()
-        and isinstance(future.exception(), BrokenProcessPool)
-    )
+    ended = future.done() and not future.cancelled()
+    return ended and isinstance(future.exception(), BrokenProcessPool)
 
 
 def check(executor: Executor, error: BaseException | None) -> None:

@@ -22,7 +22,7 @@ from lft_ref import (
     flatten,
     from_draws,
     mlp,
-    mlp_from_draws,
+    network_from_draws,
 )
 from tests.helpers import assert_close
 
@@ -68,7 +68,7 @@ def draw(name, batch, dtype="float64", N=5, seed=0):
     """A network, and θ, data and a direction that fit it."""
     network, shape = NETWORKS[name]
     rng, (own, tasks) = np.random.default_rng(seed), BATCHES[batch]
-    theta = mlp_from_draws(network, rng.uniform(-1, 1, (*own, network.size))).astype(dtype)
+    theta = network_from_draws(network, rng.uniform(-1, 1, (*own, network.size))).astype(dtype)
     v = rng.normal(size=theta.shape).astype(dtype)
     x = rng.normal(size=(*tasks, N, *shape)).astype(dtype)
     y = rng.integers(0, network.layers[-1].n_out, (*tasks, N))

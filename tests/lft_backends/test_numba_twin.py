@@ -11,10 +11,8 @@ from lft_ref.params import all_columns, column_blocks
 
 pytest.importorskip("numba", reason="the extra 'fast' is not installed")
 
-from numba import njit
-
 from lft_backends import numba_backend
-from lft_backends.kernels import elementary, forward_cpu, lstm_cpu, products_cpu
+from lft_backends.kernels import forward_cpu, lstm_cpu, products_cpu
 
 # Bounds in units of eps: states and cotangents by the largest entry; sums over d coordinates by the
 # largest, times √d: so much do d roundings at random add up to.
@@ -119,40 +117,6 @@ def test_nan_and_infinity_keep_their_meaning(dtype):
         wanted, _ = lft_ref.step(params, Cell(), g, state)
     np.testing.assert_array_equal(np.isnan(wanted), np.arange(8) == 2)
     np.testing.assert_allclose(delta, wanted, rtol=1e3 * np.finfo(dtype).eps)
-
-
-EVERYWHERE = np.concatenate([np.linspace(-30, 30, 20001), np.logspace(-300, 300, 2001)])
-
-
-@pytest.mark.parametrize(
-    ("dtype", "absolute", "relative"), [(np.float32, 3e-7, 4e-7), (np.float64, 4e-16, 1e-15)]
-)
-def test_tanh_is_accurate_everywhere(dtype, absolute, relative):
-    with np.errstate(over="ignore", under="ignore"):
-        x = np.concatenate([EVERYWHERE, -EVERYWHERE, [0.0]]).astype(dtype)
-    y = x.copy()
-    lstm_cpu.tanh(y, np.empty_like(y))
-    exact = np.tanh(x.astype("f8"))
-    assert np.max(np.abs(y - exact)) <= absolute
-    normal = np.abs(x) > 1e-30
-    assert np.max(np.abs(y - exact)[normal] / np.abs(exact)[normal]) <= relative
-
-
-@njit
-def log32(row):
-    """Set row to its logarithms; Python cannot call a kernel's part."""
-    elementary.log32(row, np.empty_like(row))
-
-
-def test_log32_is_accurate_and_keeps_nan_and_infinity():
-    x = np.concatenate([np.logspace(-37, 38, 20001), np.linspace(0.5, 2, 20001)]).astype("f4")
-    y = x.copy()
-    log32(y)
-    exact = np.log(x.astype("f8"))
-    assert np.max(np.abs(y - exact) / np.maximum(np.abs(exact), 0.1)) <= 2e-7
-    y = np.asarray([np.nan, np.inf, 1.0], "f4")
-    log32(y)
-    np.testing.assert_array_equal(y, np.asarray([np.nan, np.inf, 0.0], "f4"))
 
 
 def test_the_same_input_twice_gives_the_same_bits_and_read_only_input_is_fine():

@@ -16,8 +16,8 @@ from lft_ref import (
     cifar_cnn,
     cnn,
     miniimagenet_cnn,
-    mlp_from_draws,
     mnist_mlp,
+    network_from_draws,
     omniglot_cnn,
 )
 from lft_ref.convolution import Conv2d
@@ -43,7 +43,7 @@ def problem(name, rng, batch=(), N=3):
     ways = network.layers[-1].n_out
     x = rng.uniform(-1.0, 1.0, (*batch, N, *SHAPES[name]))
     data = Data(x, rng.integers(ways, size=(*batch, N)))
-    theta = 2.0 * mlp_from_draws(network, rng.uniform(-1.0, 1.0, (*batch, network.size)))
+    theta = 2.0 * network_from_draws(network, rng.uniform(-1.0, 1.0, (*batch, network.size)))
     return NetworkLoss(network, CrossEntropy("mean")), theta, data, rng.normal(size=theta.shape)
 
 

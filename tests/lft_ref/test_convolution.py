@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lft_ref import mlp_from_draws
+from lft_ref import network_from_draws
 from lft_ref.convolution import Conv2d
 from lft_ref.lenet import digits_network, lenet5
 from lft_ref.pooling import Flatten, Pool2d
@@ -118,7 +118,7 @@ def test_networks_have_the_published_sides_and_sizes(network, shape, sides, size
 
 def test_draws_become_filters_within_one_over_root_fan_in():
     network = digits_network()
-    parts = network.split(mlp_from_draws(network, np.ones(network.size)))
+    parts = network.split(network_from_draws(network, np.ones(network.size)))
     for layer, fan_in in ((0, 9), (3, 72), (7, 64)):
         np.testing.assert_allclose(parts[layer], fan_in**-0.5, rtol=1e-15)
     assert sum(part.size for part in parts) == network.size

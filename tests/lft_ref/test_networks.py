@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lft_ref import mlp, mlp_from_draws
+from lft_ref import mlp, network_from_draws
 from tests.helpers import assert_close, assert_is_derivative
 
 NETWORKS = {
@@ -134,7 +134,7 @@ def test_many_parameter_vectors_broadcast_against_the_same_data():
 
 def test_draws_become_weights_and_biases_within_one_over_root_fan_in():
     network = mlp((4, 9, 2))
-    theta = mlp_from_draws(network, np.ones((3, network.size)))
+    theta = network_from_draws(network, np.ones((3, network.size)))
     assert theta.shape == (3, network.size)
     np.testing.assert_allclose(theta[:, :45], 0.5, rtol=1e-15)  # 1/√4: W (4, 9) and b (9)
     np.testing.assert_allclose(theta[:, 45:], 1.0 / 3.0, rtol=1e-15)

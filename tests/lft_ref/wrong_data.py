@@ -16,6 +16,7 @@ from lft_ref import (
     NetworkLoss,
     fine_tune,
     maml_gradient,
+    network_from_draws,
     sgd,
     unflatten,
     unroll,
@@ -207,6 +208,10 @@ WRONG_DATA = {
             val=Data(np.ones((3, 5, 2)), np.ones((3, 5, 2))),
         ),
         r"theta_0 has batch axes \(2,\), but val\.x has \(3,\); broadcast theta_0",
+    ),
+    "draws for another network": (
+        lambda: network_from_draws(Network((Dense(2, 3),)), np.zeros((4, 8))),
+        r"draws must have shape \(\.\.\., 9\) for this network, found \(4, 8\)",
     ),
     "fine_tune's integer theta": (
         lambda: fine_tune(sgd(0.1), lambda a: a, np.zeros(2, int), 1),

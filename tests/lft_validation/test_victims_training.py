@@ -187,7 +187,7 @@ def test_a_training_that_is_stopped_before_it_starts_is_started_again(tmp_path, 
 def test_training_that_diverges_says_so(monkeypatch):
     data = load("digits", "train")
     monkeypatch.setattr(
-        victims_training, "mlp_from_draws", lambda network, _: np.full(network.size, np.nan)
+        victims_training, "network_from_draws", lambda network, _: np.full(network.size, np.nan)
     )
     with pytest.raises(CheckFailed, match="diverged in epoch 1 of 1, at minibatch 1 of "):
         list(train(SMALL, data))

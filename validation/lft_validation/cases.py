@@ -29,7 +29,7 @@ from lft_ref import (
     Trajectory,
     ZerothOrder,
     mlp,
-    mlp_from_draws,
+    network_from_draws,
     size,
     unflatten,
     unroll,
@@ -228,7 +228,7 @@ def _network(rng: np.random.Generator, option: Choices) -> Case:
         )
         for N in rng.integers(1, 7, 2)
     )
-    theta_0 = mlp_from_draws(network, rng.uniform(-1.5, 1.5, network.size))
+    theta_0 = network_from_draws(network, rng.uniform(-1.5, 1.5, network.size))
     case = _incomplete(Task(NetworkLoss(network, loss), train, val, theta_0), option.objective)
     return case._replace(
         layer_sizes=layer_sizes, activation=option.activation, reduction=option.reduction

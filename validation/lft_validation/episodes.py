@@ -16,7 +16,7 @@ import numpy as np
 
 from lft_backends.backend import Backend
 from lft_backends.draws import Stage, stream
-from lft_ref import Data, Network, mlp_from_draws
+from lft_ref import Data, Network, network_from_draws
 from lft_validation.datasets import Dataset, Split, read_once
 from lft_validation.errors import UserError
 
@@ -133,7 +133,7 @@ def initial_weights(
     """Return a random initial θ^(0) for each task (tasks, d), uniform on ±1/√fan_in."""
     key = KEYS.index(source)
     draws = [stream(seed, stage, task, key).uniform(-1.0, 1.0, network.size) for task in tasks]
-    return mlp_from_draws(network, backend.asarray(np.stack(draws)))
+    return network_from_draws(network, backend.asarray(np.stack(draws)))
 
 
 def check_episodes(episodes: Episodes, images: Pool) -> None:

@@ -24,8 +24,8 @@ from lft_ref import (
     adam,
     cnn,
     learned,
-    mlp_from_draws,
     mnist_mlp,
+    network_from_draws,
     sgd,
 )
 from lft_validation.datasets import SOURCES, Dataset, load
@@ -173,7 +173,7 @@ def initial_networks(network: Network, draws: int, seed: int) -> np.ndarray:
         stream(seed, Stage.FINETUNE_INIT, number).uniform(-1.0, 1.0, network.size)
         for number in range(draws)
     ]
-    return np.asarray(mlp_from_draws(network, np.stack(rows)))
+    return np.asarray(network_from_draws(network, np.stack(rows)))
 
 
 def rules(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lft_ref import CrossEntropy, Data, Network, NetworkLoss, mlp_from_draws
+from lft_ref import CrossEntropy, Data, Network, NetworkLoss, network_from_draws
 from lft_validation.errors import UserError
 from lft_validation.finetuning import Images
 
@@ -101,7 +101,7 @@ def _check_tasks(network: Network, shape: tuple[int, int, int]) -> None:
     """Draws are fine-tuned at once: compare two of them with each alone."""
     rng, loss = np.random.default_rng(0), NetworkLoss(network, CrossEntropy("mean"))
     data = Data(rng.uniform(-0.5, 0.5, (2, 3, *shape)), np.zeros((2, 3), np.int64))
-    theta = np.asarray(mlp_from_draws(network, rng.uniform(-1.0, 1.0, (2, network.size))))
+    theta = np.asarray(network_from_draws(network, rng.uniform(-1.0, 1.0, (2, network.size))))
     shapes = f"θ (tasks, {network.size}) and images (tasks, N, {', '.join(map(str, shape))})"
     try:
         alone = [_passes(loss, theta[i], Data(*(a[i] for a in data))) for i in range(2)]

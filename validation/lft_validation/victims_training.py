@@ -18,7 +18,7 @@ import numpy as np
 
 from lft_backends.backend import Backend, get_backend
 from lft_backends.draws import Stage, stream
-from lft_ref import CrossEntropy, Data, Network, NetworkLoss, Optimizer, adam, mlp_from_draws
+from lft_ref import CrossEntropy, Data, Network, NetworkLoss, Optimizer, adam, network_from_draws
 from lft_validation.datasets import Dataset
 from lft_validation.errors import CheckFailed, UserError
 from lft_validation.experiments.training import (
@@ -125,7 +125,7 @@ def train(
 
 def _start(recipe: Recipe, victim: Network, optimizer: Optimizer, backend: Backend) -> LearnerState:
     draws = stream(recipe.seed, Stage.VICTIM, 0, START).uniform(-1.0, 1.0, victim.size)
-    weights = backend.asarray(mlp_from_draws(victim, draws))
+    weights = backend.asarray(network_from_draws(victim, draws))
     return LearnerState(weights, optimizer.init(weights))
 
 

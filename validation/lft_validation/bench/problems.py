@@ -22,7 +22,7 @@ from lft_ref import (
     Task,
     cnn,
     from_draws,
-    mlp_from_draws,
+    network_from_draws,
     size,
     weights_every_step,
     weights_last_step,
@@ -131,7 +131,7 @@ def cnn_task(
         x = rng.uniform(low, high, (1, 2 * each, *shape))
         return Data(x, np.repeat(np.arange(2), each)[None])
 
-    theta_0 = mlp_from_draws(network, rng.uniform(-1.0, 1.0, (1, network.size)))
+    theta_0 = network_from_draws(network, rng.uniform(-1.0, 1.0, (1, network.size)))
     task = Task(NetworkLoss(network, CrossEntropy("mean")), data(5), data(15), theta_0)
     return Problem("cnn", draw_params(UNITS), task, weights_every_step(K))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from lft_backends.backend import Backend
 from lft_backends.draws import Stage, directions, stream
-from lft_ref import Data, Network, NetworkLoss, SquaredError, mlp, mlp_from_draws
+from lft_ref import Data, Network, NetworkLoss, SquaredError, mlp, network_from_draws
 
 AMPLITUDE = (0.1, 5.0)
 PHASE = (0.0, np.pi)
@@ -54,7 +54,7 @@ class SineProblem(NamedTuple):
     def theta_0(self, seed: int, stage: Stage, tasks: Sequence[int]) -> Any:
         """Return a random initial regressor for each task (tasks, d)."""
         draws = np.stack([stream(seed, stage, task).uniform(-1, 1, self.d) for task in tasks])
-        return mlp_from_draws(self.network, self.backend.asarray(draws))
+        return network_from_draws(self.network, self.backend.asarray(draws))
 
     def directions(
         self, seed: int, stage: Stage, tasks: Sequence[int], steps: Sequence[int], q: int

@@ -27,7 +27,7 @@ from lft_ref import (
     ZerothOrder,
     from_draws,
     mlp,
-    mlp_from_draws,
+    network_from_draws,
     size,
     weights_linear,
 )
@@ -137,7 +137,7 @@ def _sine(
     batch = problem.data(seed, Stage.META_TASK, [index])
     train, val = (Data(data.x[0], data.y[0]) for data in batch)
     network = mlp((1, 4, 4, 1), activation)
-    theta_0 = mlp_from_draws(network, rng.uniform(-1.0, 1.0, network.size))
+    theta_0 = network_from_draws(network, rng.uniform(-1.0, 1.0, network.size))
     return Task(NetworkLoss(network, SquaredError("sum")), train, val, theta_0)
 
 
@@ -147,5 +147,5 @@ def _classes(rng: np.random.Generator) -> Task:
     centres = 2.0 * rng.standard_normal((3, 2))
     y = np.arange(6) % 3
     train, val = (Data(centres[y] + rng.standard_normal((6, 2)), y) for _ in range(2))
-    theta_0 = mlp_from_draws(network, rng.uniform(-1.0, 1.0, network.size))
+    theta_0 = network_from_draws(network, rng.uniform(-1.0, 1.0, network.size))
     return Task(NetworkLoss(network, CrossEntropy("mean")), train, val, theta_0)

@@ -20,8 +20,8 @@ from lft_ref import (
     Pool2d,
     Task,
     cnn,
-    mlp_from_draws,
     mnist_mlp,
+    network_from_draws,
 )
 
 TASKS = ("lenet-tanh", "lenet-relu", "attack-tanh", "attack-relu", "fewshot-cnn", "fewshot-mlp")
@@ -62,11 +62,11 @@ def image_task(name: str, rng: np.random.Generator) -> Task:
     what, activation = name.split("-")
     if what == "fewshot":
         network, shape = fewshot_network(activation)
-        weights = mlp_from_draws(network, rng.uniform(-1.0, 1.0, network.size))
+        weights = network_from_draws(network, rng.uniform(-1.0, 1.0, network.size))
         train, val = (_images(rng, 3, shape) for _ in range(2))
         return Task(NetworkLoss(network, CrossEntropy("mean")), train, val, weights)
     network = small_lenet(activation)
-    weights = mlp_from_draws(network, rng.uniform(-1.0, 1.0, network.size))
+    weights = network_from_draws(network, rng.uniform(-1.0, 1.0, network.size))
     train, val = (_images(rng, 3) for _ in range(2))
     if what == "lenet":
         return Task(NetworkLoss(network, CrossEntropy("mean")), train, val, weights)

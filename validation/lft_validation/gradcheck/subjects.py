@@ -25,8 +25,8 @@ from lft_ref import (
     digits_network,
     lenet5,
     miniimagenet_cnn,
-    mlp_from_draws,
     mnist_mlp,
+    network_from_draws,
     omniglot_cnn,
 )
 from lft_ref.layers import Layer
@@ -67,7 +67,7 @@ def _network(
 ) -> Subject:
     x, none = _images(rng, shape), np.zeros(0)
     draws = rng.uniform(-1.0, 1.0, network.size)
-    weights = mlp_from_draws(network, draws) if network.size else none
+    weights = network_from_draws(network, draws) if network.size else none
     return Subject(name, network, weights, Data(x, none))
 
 

@@ -21,7 +21,7 @@ from lft_ref import (
     Objective,
     SquaredError,
     mlp,
-    mlp_from_draws,
+    network_from_draws,
 )
 from lft_validation.datasets_sources import bundled_digits
 from lft_validation.errors import UserError
@@ -63,7 +63,7 @@ def make_tasks(
 
 def _starts(network: Network, seed: int, stage: Stage, numbers: Sequence[int]) -> np.ndarray:
     draws = [stream(seed, stage, number).uniform(-1, 1, network.size) for number in numbers]
-    return np.asarray(mlp_from_draws(network, np.stack(draws)))
+    return np.asarray(network_from_draws(network, np.stack(draws)))
 
 
 def _sine(population: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
