@@ -12,12 +12,11 @@ import numpy as np
 from lft_ref import Cell, Identity, LogSign, LSTMParams
 from lft_ref.params import shapes
 from lft_validation.errors import UserError
+from lft_validation.experiments.settings import OF_A_CELL
 from lft_validation.files import read_arrays, require, require_finite, write_arrays
 
 KIND = "lft-tuner-1"
 REMEDY = "give another file, or train the tuner again"
-# The most that a file of Φ may say of its cell. In float32 log/sign has e^p up to p = 88.
-OF_A_CELL = {"p": 80.0, "output_scale": 100.0}
 PURPOSES = {  # the experiments that train tuners, in words
     "figure4": "sine regression",
     "uap": "universal perturbations",

@@ -27,7 +27,7 @@ LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # Co
 SQRT_HALF_BITS = 0x3F3504F3  # of √½ in float32
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def tanh32(row):
     """Set row to tanh(row): Eigen's rational x p(x²) / q(x²), 3e-7 absolute, and ±1 from 9 on.
 
@@ -55,7 +55,7 @@ def tanh32(row):
         row[j] = -one if t < -one else t
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def tanh64(row, power):
     """Set row to tanh(row) = e / (e + 2) with e = exp(2x) − 1; ``power`` is a row to work in.
 
@@ -92,7 +92,7 @@ def tanh64(row, power):
         row[j] = e / (e + 2.0)
 
 
-@njit(**INNER)
+@njit(**FLAGS)
 def log32(row, mantissa):
     """Set row (≥ 0, no subnormal numbers) to its logarithm; ``mantissa`` is a row to work in.
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
 from lft_validation.errors import UserError
-from lft_validation.tuners import OF_A_CELL
 
 
 def changed(settings: Any, name: str, value: Any) -> Any:
@@ -27,6 +26,8 @@ def changed(settings: Any, name: str, value: Any) -> Any:
 
 LARGEST = 10**9  # of numbers; beyond, sizes overflow
 MOST = 10**6  # of tasks, steps, units, …: no machine gets through more
+# The most that a file of Φ may say of its cell. In float32 log/sign has e^p up to p = 88.
+OF_A_CELL = {"p": 80.0, "output_scale": 100.0}
 LISTS = {tuple[int, ...]: "whole numbers such as [1,2]", tuple[str, ...]: 'words such as ["a","b"]'}
 KINDS: dict[Any, tuple[type, str]] = {
     int: (int, "a whole number"),
