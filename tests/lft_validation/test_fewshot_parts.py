@@ -275,9 +275,9 @@ def test_images_that_are_not_the_official_ones_are_named_in_the_table():
 
 
 def test_every_method_has_a_colour_and_measured_steps_include_what_tables_show():
-    from lft_validation.experiments.fewshot.plot import COLOURS
+    from lft_validation.experiments.figures import COLOURS
 
-    assert set(COLOURS) == set(METHODS)
+    assert set(COLOURS) >= set(METHODS)
     config = make_config("table2", "paper", {"table_step": 33})
     steps = measured_steps(config)
     assert {0, 1, 2, 5, 10, 20, 33, config.steps} <= set(steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -42,25 +42,39 @@ def run_in_folder(
     from rich.console import Console
 
     console = Console(stderr=True, markup=False)
+    others = len(jobs) > 1 and "methods" in config
+    with _explained(out, others, console), contextlib.ExitStack() as folder:
+        with opened(plan) as executor:
+            folder.enter_context(opened_run(out, experiment, config, resume))
+            cluster = executor if plan.choice.is_cluster else None
+            workers = f", workers {cluster.workers}" if cluster else ""
+            about = f"jobs {len(jobs)}, {plan.describe()}{workers}"
+            console.print(f"{title or experiment}, preset {preset}: {about} → {out}")
+            log(out, f"start: {about}, resume {resume}")
+            _run(jobs, plan, executor, recorded(config), console)
+        finish(console)
+        log(out, "finished")
+
+
+@contextlib.contextmanager
+def _explained(out: Path, others: bool, console: Any) -> Iterator[None]:
+    """Say of whatever ends a run what happened, what is kept, and how to go on.
+
+    Args:
+        out: the run's folder.
+        others: whether there are jobs that another method's failure leaves alone.
+        console: where a stop is reported.
+    """
+    go_on = f"--resume --out {out}"
     try:
-        with contextlib.ExitStack() as folder:
-            with opened(plan) as executor:
-                folder.enter_context(opened_run(out, experiment, config, resume))
-                cluster = executor if plan.choice.is_cluster else None
-                workers = f", workers {cluster.workers}" if cluster else ""
-                about = f"jobs {len(jobs)}, {plan.describe()}{workers}"
-                console.print(f"{title or experiment}, preset {preset}: {about} → {out}")
-                log(out, f"start: {about}, resume {resume}")
-                _run(jobs, plan, executor, recorded(config), console)
-            finish(console)
-            log(out, "finished")
+        yield
     except Stopped:
         log(out, "stopped")
-        console.print(f"stopped; go on with the same command and: --resume --out {out}")
+        console.print(f"stopped; go on with the same command and: {go_on}")
         raise click.exceptions.Exit(130) from None
     except JobFailed as error:
         log(out, f"failed: {error}")
-        if len(jobs) == 1 or "methods" not in config:
+        if not others:
             raise
         raise JobFailed(
             f"{error}. What other jobs finished is kept: a run with other settings, or without "
@@ -71,12 +85,12 @@ def run_in_folder(
     except Lost as error:
         log(out, f"lost: {error}")
         raise CheckFailed(
-            f"{error}; finished work is kept: go on with the same command and --resume --out {out}"
+            f"{error}; finished work is kept: go on with the same command and {go_on}"
         ) from None
     except BrokenProcessPool:
         raise CheckFailed(
             f"worker processes were killed {RETRIES + 1} times, perhaps for want of memory; "
-            f"finished work is kept: go on with --resume --out {out}, and fewer --workers"
+            f"finished work is kept: go on with {go_on}, and fewer --workers"
         ) from None
     except MemoryError as error:
         reason = " ".join(str(error).split())[:150] or "an array does not fit"
